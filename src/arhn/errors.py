@@ -1,0 +1,175 @@
+"""Every error a user can cause, each with an exit code of its own.
+
+    ArhnError                       1
+    ├── UsageError                  2    a flag or setting that doesn't fit (argparse's own code)
+    ├── DataError                  10
+    │   ├── FileMissing            11
+    │   ├── UnknownFormat          12
+    │   ├── MixedFormats           13
+    │   ├── NotUtf8                14
+    │   ├── BadJson                15    a truncated or malformed line, a broken Parquet or compressed file
+    │   ├── BadRow                 16    a field is missing or has the wrong type
+    │   │   └── InvalidGroup       16
+    │   ├── DuplicateId            17
+    │   └── CannotHold             18    the target format can't hold the group at all
+    ├── OutputError                20
+    │   ├── OutputExists           21
+    │   ├── OutputNotWritable      22
+    │   ├── DiskFull               23
+    │   └── OutputLocked           24
+    ├── ModelError                 30
+    │   ├── ModelMissing           31
+    │   ├── ModelCorrupt           32    wrong SHA-256 or size, or not a GGUF file
+    │   ├── ModelUnavailable       33    neither hub nor mirror can be reached
+    │   └── EngineError            34    the engine can't start or died
+    ├── StoreError                 40
+    │   ├── StoreVersion           41
+    │   ├── StoreLocked            42
+    │   └── StoreCorrupt           43
+    └── MissingDependency          50    an extra isn't installed
+
+A message says what arrived, what is allowed and what to do.
+"""
+
+from __future__ import annotations
+
+
+class ArhnError(Exception):
+    """The root of all errors that arhn raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(ArhnError):
+    exit_code = 2
+
+
+class DataError(ArhnError):
+    """Something in the input. `path` and `line` (from 1; a row number for Parquet) say where."""
+
+    exit_code = 10
+
+    def __init__(self, message: str, *, path: str | None = None, line: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.path = path
+        self.line = line
+
+    def __str__(self) -> str:
+        where = self.path or ""
+        if self.line is not None:
+            where += f", line {self.line}" if where else f"line {self.line}"
+        return f"{where}: {self.message}" if where else self.message
+
+
+class FileMissing(DataError):
+    exit_code = 11
+
+
+class UnknownFormat(DataError):
+    exit_code = 12
+
+
+class MixedFormats(DataError):
+    exit_code = 13
+
+
+class NotUtf8(DataError):
+    exit_code = 14
+
+
+class BadJson(DataError):
+    exit_code = 15
+
+
+class BadRow(DataError):
+    """A field is missing or has the wrong type or value."""
+
+    exit_code = 16
+
+    def __init__(
+        self, field: str, expected: str, arrived: str, *, path: str | None = None, line: int | None = None
+    ) -> None:
+        super().__init__(f"{field}: expected {expected}, found {arrived}", path=path, line=line)
+        self.field = field
+        self.expected = expected
+        self.arrived = arrived
+
+
+class InvalidGroup(BadRow):
+    """A group that can't be cleaned, whatever file it came from."""
+
+
+class DuplicateId(DataError):
+    exit_code = 17
+
+
+class CannotHold(DataError):
+    exit_code = 18
+
+
+class OutputError(ArhnError):
+    exit_code = 20
+
+
+class OutputExists(OutputError):
+    exit_code = 21
+
+
+class OutputNotWritable(OutputError):
+    exit_code = 22
+
+
+class DiskFull(OutputError):
+    exit_code = 23
+
+
+class OutputLocked(OutputError):
+    exit_code = 24
+
+
+class ModelError(ArhnError):
+    exit_code = 30
+
+
+class ModelMissing(ModelError):
+    exit_code = 31
+
+
+class ModelCorrupt(ModelError):
+    exit_code = 32
+
+
+class ModelUnavailable(ModelError):
+    exit_code = 33
+
+
+class EngineError(ModelError):
+    exit_code = 34
+
+
+class StoreError(ArhnError):
+    exit_code = 40
+
+
+class StoreVersion(StoreError):
+    exit_code = 41
+
+
+class StoreLocked(StoreError):
+    exit_code = 42
+
+
+class StoreCorrupt(StoreError):
+    exit_code = 43
+
+
+class MissingDependency(ArhnError):
+    """An optional dependency isn't installed; the message holds the exact command."""
+
+    exit_code = 50
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is needed for this and isn't installed. Run: pip install 'arhn[{extra}]'"
+        )
