@@ -1,0 +1,29 @@
+"""Engines: what answers requests. Import the one you need from its own module; heavy ones stay unloaded."""
+
+from arhn.engines.protocol import (
+    Capabilities,
+    Completion,
+    Constraint,
+    Engine,
+    Finish,
+    Message,
+    OneOf,
+    Permutation,
+    Request,
+    RequestFailed,
+    SpanOf,
+)
+
+__all__ = [
+    "Capabilities",
+    "Completion",
+    "Constraint",
+    "Engine",
+    "Finish",
+    "Message",
+    "OneOf",
+    "Permutation",
+    "Request",
+    "RequestFailed",
+    "SpanOf",
+]

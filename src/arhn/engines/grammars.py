@@ -1,0 +1,33 @@
+"""Constraints as llguidance grammars (Lark syntax), for every engine that has llguidance."""
+
+from __future__ import annotations
+
+import json
+
+from arhn.engines.protocol import Constraint, OneOf, Permutation, SpanOf
+
+
+def lark(constraint: Constraint) -> str:
+    """The grammar of `constraint`.
+
+    Substring rules also accept the empty string; whoever reads the answer treats that as no answer at all.
+    """
+    match constraint:
+        case SpanOf(text, otherwise, lead):
+            rule = '%regex { "substring_words": ' + json.dumps(text) + " }"
+            lead = f"{json.dumps(lead)} " if lead else ""
+            return f"start: {json.dumps(otherwise)} | {lead}SPAN\nSPAN: {rule}\n"
+        case OneOf(choices):
+            return "start: " + " | ".join(json.dumps(choice) for choice in choices) + "\n"
+        case Permutation(n):
+            return _permutation(n)
+
+
+def _permutation(n: int) -> str:
+    # A parametric grammar: the parameter is a bit set of the numbers already named.
+    names = [f'"{i + 1}" rest::set_bit({i}) %if bit_clear({i})' for i in range(n)]
+    return (
+        "start: next::0x0\nnext::_: "
+        + "\n  | ".join(names)
+        + f'\nrest::_: "" %if is_ones([0:{n}])\n  | " > " next::_ %if not(is_ones([0:{n}]))\n'
+    )

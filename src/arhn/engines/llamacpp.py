@@ -1,0 +1,290 @@
+"""llama.cpp in this process, through xllamacpp: continuous batching over slots, llguidance constraints.
+
+Prompts are built from tokens, not text: only the model's own template is read for control tokens, so that a
+passage holding "<|im_end|>" or the like stays plain text. Requests that share their first messages go to the
+slots that have those messages cached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import xllamacpp
+
+from arhn.engines.grammars import lark
+from arhn.engines.protocol import Capabilities, Completion, Message, Request, RequestFailed
+from arhn.errors import EngineError
+
+#: Stands for the user's message while the model's chat template is applied.
+_CONTENT = "ARHN-CONTENT-5d0c9b7e"
+_FAILURES_IN_A_ROW = 8
+Tokens = tuple[int, ...]
+
+
+class LlamaCppEngine:
+    """A GGUF model on this machine.
+
+    Args:
+        path: the GGUF file.
+        model: its identity (`weights.identity`), part of every store key.
+        slots: requests decoded together.
+        context: tokens a request may take, prompt and answer.
+        threads: CPU threads; the cores this process may use, unless given.
+        gpu_layers: layers to put on a GPU; all that fit, unless given.
+
+    Raises:
+        EngineError: llama.cpp can't load the file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        model: str,
+        slots: int = 4,
+        context: int = 4096,
+        threads: int | None = None,
+        gpu_layers: int | None = None,
+    ) -> None:
+        self.model = model
+        self.capabilities = Capabilities(constraints=True, logprobs=True, concurrency=slots, context=context)
+        key = secrets.token_hex(16)
+        self._server = _start(_params(path, slots + 1, context, threads or _cores(), gpu_layers, key), path)
+        self._http = httpx.Client(
+            base_url=self._server.listening_address,
+            headers={"Authorization": f"Bearer {key}"},
+            trust_env=False,
+        )
+        # One slot more than requests in flight: a second kind of prompt gets a slot of its own.
+        self._slots = _Slots(slots + 1, slots)
+        self._pool = ThreadPoolExecutor(slots, "llamacpp")
+        self._failures = 0
+        self._tokenize_lock = threading.Lock()
+        self._frame = lru_cache(maxsize=16)(self._frame_of)
+        self._first_token = lru_cache(maxsize=64)(self._first_token_of)
+
+    async def complete(self, request: Request) -> Completion:
+        slot = await self._slots.acquire(request.prefix)
+        try:
+            completion = await asyncio.get_running_loop().run_in_executor(
+                self._pool, self._complete, request, slot
+            )
+        except RequestFailed as error:
+            self._failures += 1
+            if self._failures >= _FAILURES_IN_A_ROW:
+                raise EngineError(
+                    f"llama.cpp failed {self._failures} times in a row, at last with: {error}"
+                ) from error
+            raise
+        finally:
+            self._slots.release(slot)
+        self._failures = 0
+        return completion
+
+    async def aclose(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._http.close()
+        with _signals_kept():
+            del self._server
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` is to this model, on its own."""
+        return len(self._tokenize(text, special=False))
+
+    def _complete(self, request: Request, slot: int) -> Completion:
+        before, after = self._frame(request.prefix)
+        prompt = before + self._tokenize(request.messages[-1].content, special=False) + after
+        if len(prompt) + request.max_tokens > self.capabilities.context:
+            return Completion(text="", finish="context", prompt_tokens=len(prompt))
+        return _completion(self._server.handle_completions(self._body(request, prompt, slot)))
+
+    def _body(self, request: Request, prompt: Tokens, slot: int) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "prompt": list(prompt),
+            "id_slot": slot,
+            "cache_prompt": True,
+            "n_predict": request.max_tokens,
+            "temperature": 0.0,
+            "n_probs": request.alternatives,
+        }
+        if request.constraint is not None:
+            body["grammar"] = "%llguidance {}\n" + lark(request.constraint)
+        if request.bias:
+            body["logit_bias"] = [[self._first_token(text), bias] for text, bias in request.bias]
+        return body
+
+    def _frame_of(self, prefix: tuple[Message, ...]) -> tuple[Tokens, Tokens]:
+        """The tokens before and after the user's message."""
+        messages = [{"role": m.role, "content": m.content} for m in (*prefix, Message("user", _CONTENT))]
+        # Reasoning models would think before they answer; templates that don't know the switch ignore it.
+        body = {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
+        before, _, after = self._post("/apply-template", body)["prompt"].partition(_CONTENT)
+        return self._tokenize(before, special=True, begin=True), self._tokenize(after, special=True)
+
+    def _first_token_of(self, text: str) -> int:
+        return self._tokenize(text, special=False)[0]
+
+    def _tokenize(self, text: str, *, special: bool, begin: bool = False) -> Tokens:
+        body = {"content": text, "parse_special": special, "add_special": begin}
+        return tuple(self._post("/tokenize", body)["tokens"])
+
+    def _post(self, path: str, body: Mapping[str, Any]) -> Any:
+        try:
+            # httpx.Client is shared by the pool's threads; one at a time costs under a millisecond.
+            with self._tokenize_lock:
+                response = self._http.post(path, json=body)
+            response.raise_for_status()
+        except httpx.HTTPError as error:
+            raise RequestFailed(f"llama.cpp {path}: {error}") from error
+        return response.json()
+
+
+def _completion(answer: Mapping[str, Any]) -> Completion:
+    if "choices" not in answer:
+        error = answer.get("error", answer)
+        raise RequestFailed(str(error.get("message", error)))
+    choice, usage = answer["choices"][0], answer["usage"]
+    tokens = (choice["logprobs"] or {}).get("content", [])
+    first: dict[str, float] = {}
+    for alternative in tokens[0]["top_logprobs"] if tokens else ():
+        first.setdefault(alternative["token"], round(alternative["logprob"], 5))
+    return Completion(
+        text=choice["text"],
+        finish="stop" if choice["finish_reason"] == "stop" else "length",
+        first=first,
+        logprobs=tuple(round(t["logprob"], 5) for t in tokens),
+        prompt_tokens=usage["prompt_tokens"],
+        cached_tokens=usage["prompt_tokens_details"]["cached_tokens"],
+        completion_tokens=usage["completion_tokens"],
+    )
+
+
+def _params(
+    path: Path, slots: int, context: int, threads: int, gpu_layers: int | None, key: str
+) -> xllamacpp.CommonParams:
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_parallel = slots
+    params.n_ctx = context * slots
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.warmup = False
+    params.cache_ram_mib = 0
+    params.verbosity = -1
+    params.ui = params.endpoint_slots = False
+    params.api_keys = [key]
+    if gpu_layers is not None:
+        params.n_gpu_layers = gpu_layers
+    return params
+
+
+def _start(params: xllamacpp.CommonParams, path: Path) -> xllamacpp.Server:
+    with _signals_kept():
+        try:
+            return xllamacpp.Server(params)
+        except Exception as error:
+            raise EngineError(
+                f"{path}: llama.cpp can't load this model ({error}). Is it a complete GGUF file of a text "
+                "model that this llama.cpp knows, and does it fit in memory?"
+            ) from error
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """llama.cpp's server takes over SIGINT and SIGTERM; give them back, so that Ctrl-C reaches Python."""
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(slots=True)
+class _Waiting:
+    prefix: tuple[Message, ...]
+    slot: asyncio.Future[int]
+
+
+class _Slots:
+    """Hands out slots so that a prompt's shared beginning is computed once per slot, not once per request.
+
+    At most `limit` are out at a time. A request waits for a slot that holds its prefix; while no slot does,
+    it takes an unused one, else the free one that was used longest ago. The last unused slot is left to a
+    prefix that has none.
+    """
+
+    def __init__(self, count: int, limit: int) -> None:
+        self._held: list[tuple[Message, ...] | None] = [None] * count
+        self._free = list(range(count))  # the longest unused first
+        self._limit = limit
+        self._out = 0
+        self._waiting: deque[_Waiting] = deque()
+
+    async def acquire(self, prefix: tuple[Message, ...]) -> int:
+        waiting = _Waiting(prefix, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._assign()
+        try:
+            return await waiting.slot
+        except asyncio.CancelledError:
+            if waiting.slot.done() and not waiting.slot.cancelled():
+                self.release(waiting.slot.result())
+            elif waiting in self._waiting:
+                self._waiting.remove(waiting)
+            raise
+
+    def release(self, slot: int) -> None:
+        self._out -= 1
+        self._free.append(slot)
+        self._assign()
+
+    def _assign(self) -> None:
+        while self._out < self._limit and (match := self._match()) is not None:
+            waiting, slot = match
+            self._waiting.remove(waiting)
+            self._free.remove(slot)
+            self._held[slot] = waiting.prefix
+            self._out += 1
+            if not waiting.slot.done():
+                waiting.slot.set_result(slot)
+
+    def _match(self) -> tuple[_Waiting, int] | None:
+        for waiting in self._waiting:
+            slot = self._slot_for(waiting.prefix)
+            if slot is not None:
+                return waiting, slot
+        return None
+
+    def _slot_for(self, prefix: tuple[Message, ...]) -> int | None:
+        same = [slot for slot in self._free if self._held[slot] == prefix]
+        if same:
+            return same[-1]
+        held = prefix in self._held
+        unused = [slot for slot in self._free if self._held[slot] is None]
+        if unused and (not held or len(unused) > 1):
+            return unused[0]
+        return self._free[0] if self._free and not held else None
+
+
+def describe() -> dict[str, str]:
+    """The versions behind this engine."""
+    return {"xllamacpp": xllamacpp.__version__, "llama.cpp": json.dumps(xllamacpp.BUILD_INFO)}

@@ -1,0 +1,149 @@
+"""What an engine is: one coroutine that turns a `Request` into a `Completion`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import blake2b
+from types import MappingProxyType
+from typing import Literal, Protocol
+
+import orjson
+
+#: How an answer ended. `stop`: the model finished it. `length`: cut off at `max_tokens`. `context`: the
+#: prompt doesn't fit, nothing was generated. `refused`: the server declined to answer.
+Finish = Literal["stop", "length", "context", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpanOf:
+    """The answer is `otherwise`, or `lead` and then a run of whole words of `text`, verbatim."""
+
+    text: str
+    otherwise: str
+    lead: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The answer is one of `choices`."""
+
+    choices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Permutation:
+    """The answer is the numbers 1 to `n`, each once, joined by " > "."""
+
+    n: int
+
+
+Constraint = SpanOf | OneOf | Permutation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One question to the LLM, decoded greedily.
+
+    `messages` ends with the user's message; everything before it is shared between requests of a kind,
+    so engines keep it cached. `alternatives` asks for that many log-probabilities of the first token.
+    `bias` adds to the logits of the tokens that begin the given strings (natural-log units).
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int
+    constraint: Constraint | None = None
+    alternatives: int = 0
+    bias: tuple[tuple[str, float], ...] = ()
+
+    @cached_property
+    def prefix(self) -> tuple[Message, ...]:
+        """The messages shared with other requests of the same kind."""
+        return self.messages[:-1]
+
+    def key(self, model: str) -> bytes:
+        """16 bytes that identify the question and who is asked: model, messages, sampling, constraint."""
+        constraint = self.constraint
+        content = (
+            model,
+            [(m.role, m.content) for m in self.messages],
+            self.max_tokens,
+            self.alternatives,
+            self.bias,
+            None if constraint is None else (type(constraint).__name__, constraint),
+        )
+        return blake2b(orjson.dumps(content), digest_size=16).digest()
+
+
+NO_LOGPROBS: Mapping[str, float] = MappingProxyType({})
+
+
+def _no_logprobs() -> Mapping[str, float]:
+    return NO_LOGPROBS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One answer. Log-probabilities are natural logs of the model's own, before constraint and bias.
+
+    `first` maps the first position's most probable tokens (text) to their log-probabilities; `logprobs`
+    are those of the generated tokens. `prompt_tokens` counts the whole prompt, `cached_tokens` the part of
+    it that wasn't computed again.
+    """
+
+    text: str
+    finish: Finish = "stop"
+    first: Mapping[str, float] = field(default_factory=_no_logprobs)
+    logprobs: tuple[float, ...] = ()
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an engine can do.
+
+    `constraints` and `logprobs`: whether it honours them. `concurrency`: requests worth having in flight.
+    `context`: tokens that a request's prompt and answer may take together.
+    """
+
+    constraints: bool
+    logprobs: bool
+    concurrency: int
+    context: int
+
+
+class RequestFailed(Exception):
+    """This one request got no answer (server error, dropped connection); the next run asks again."""
+
+
+class Engine(Protocol):
+    """Concurrency, retries and batching are the engine's business.
+
+    `model` identifies the weights and everything else that changes answers; it is part of the store's key.
+    """
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def complete(self, request: Request) -> Completion:
+        """Answer one request.
+
+        Raises:
+            RequestFailed: no answer to this request; others may still work.
+            EngineError: the engine itself is gone.
+        """
+        ...
+
+    async def aclose(self) -> None: ...
