@@ -1,0 +1,157 @@
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arhn import store
+from arhn.engines import Completion
+from arhn.errors import DiskFull, OutputNotWritable, StoreCorrupt, StoreError, StoreLocked, StoreVersion
+from arhn.store import SqliteStore
+
+KEY = bytes(16)
+
+
+def opened(path: Path, model: str = "m") -> SqliteStore:
+    return SqliteStore(path, model=model)
+
+
+completions = st.builds(
+    Completion,
+    text=st.text(),
+    finish=st.sampled_from(["stop", "length", "context", "refused"]),
+    first=st.dictionaries(st.text(), st.floats(-50, 0)),
+    logprobs=st.lists(st.floats(-50, 0)).map(tuple),
+    prompt_tokens=st.integers(0, 10**6),
+    cached_tokens=st.integers(0, 10**6),
+    completion_tokens=st.integers(0, 10**6),
+)
+
+
+@given(completions)
+def test_completions_round_trip_exactly(completion: Completion) -> None:
+    assert store._decode(store._encode(completion), Path("s")) == completion
+
+
+def test_answers_outlive_the_process(tmp_path: Path) -> None:
+    with opened(tmp_path / "s") as s:
+        s.put(KEY, Completion(text="a"))
+    with opened(tmp_path / "s") as s:
+        assert s.get_many([KEY, bytes([1] * 16)]) == {KEY: Completion(text="a")}
+
+
+def test_answers_survive_kill_9(tmp_path: Path) -> None:
+    code = (
+        "import os, signal; from pathlib import Path; from arhn.store import SqliteStore;"
+        "from arhn.engines import Completion; s = SqliteStore(Path('s'), model='m');"
+        "s.put(bytes(16), Completion(text='a')); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    with opened(tmp_path / "s") as s:
+        assert s.get_many([KEY]) == {KEY: Completion(text="a")}
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    with opened(tmp_path / "s"), pytest.raises(StoreLocked, match="another arhn process"):
+        opened(tmp_path / "s")
+    opened(tmp_path / "s").close()
+
+
+def test_another_version_is_refused(tmp_path: Path) -> None:
+    opened(tmp_path / "s").close()
+    db = sqlite3.connect(tmp_path / "s")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreVersion, match="schema 99"):
+        opened(tmp_path / "s")
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b'{"query": 1}\n'])
+def test_another_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "s").write_bytes(content)
+    with pytest.raises(StoreCorrupt):
+        opened(tmp_path / "s")
+    assert (tmp_path / "s").read_bytes() == content
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "s")
+    db.execute("CREATE TABLE t (x)")
+    db.close()
+    with pytest.raises(StoreCorrupt, match="not a response store"):
+        opened(tmp_path / "s")
+
+
+def test_a_damaged_answer_is_noticed(tmp_path: Path) -> None:
+    with opened(tmp_path / "s") as s:
+        s.put(KEY, Completion(text="a"))
+    db = sqlite3.connect(tmp_path / "s")
+    db.execute("UPDATE answers SET answer = x'7b'")
+    db.commit()
+    db.close()
+    with opened(tmp_path / "s") as s, pytest.raises(StoreCorrupt, match="can't be read"):
+        s.get_many([KEY])
+
+
+def test_a_full_disk_keeps_what_was_answered(tmp_path: Path) -> None:
+    with opened(tmp_path / "s") as s:
+        s.put(KEY, Completion(text="a"))
+        pages = s._db.execute("PRAGMA page_count").fetchone()[0]
+        s._db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(DiskFull, match="run the same command again"):
+            for i in range(1, 200):
+                s.put(bytes([i]) * 16, Completion(text="x" * 1000))
+        s._db.execute("PRAGMA max_page_count = 1000000")
+    with opened(tmp_path / "s") as s:
+        assert s.get_many([KEY])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputNotWritable):
+        opened(tmp_path / "s")
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    with pytest.raises(OutputNotWritable, match="no such folder"):
+        opened(tmp_path / "f" / "s")
+
+
+def test_info_counts_models_runs_and_hits(tmp_path: Path) -> None:
+    with opened(tmp_path / "s", "m1") as s:
+        s.put(KEY, Completion(text="a"))
+    with opened(tmp_path / "s", "m2") as s:
+        s.put(bytes([1] * 16), Completion(text="b"))
+        s.get_many([KEY, KEY])
+    found = store.info(tmp_path / "s")
+    assert (found.answers, found.unused) == (2, 0)
+    assert [(m.model, m.answers) for m in found.models] == [("m1", 1), ("m2", 1)]
+    assert [(r.hits, r.answers) for r in found.runs] == [(0, 1), (1, 1)]
+    assert found.bytes > 0
+
+
+def test_prune_unused_and_by_model(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with opened(path, "m1") as s:
+        s.put(KEY, Completion(text="old"))
+        s.put(bytes([1] * 16), Completion(text="used again"))
+    with opened(path, "m2") as s:
+        s.get_many([bytes([1] * 16)])
+        s.put(bytes([2] * 16), Completion(text="new"))
+    assert store.prune(path, "unused") == 1
+    with pytest.raises(StoreError, match="m1, m2"):
+        store.prune(path, "all", model="m3")
+    assert store.prune(path, "all", model="m2") == 1
+    assert store.info(path).answers == 1
+
+
+def test_no_store_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no response store"):
+        store.info(tmp_path / "s")
+    assert not (tmp_path / "s").exists()
