@@ -1,0 +1,366 @@
+"""Groups in, cleaned groups out, in input order.
+
+A bounded window of groups is in work; every answer goes through the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from arhn import prompts
+from arhn.config import CleanConfig
+from arhn.engines import Completion, Engine, Request, RequestFailed
+from arhn.extract import (
+    Answer,
+    calibration_for,
+    extraction_request,
+    mean_log_odds,
+    read_answer,
+    settle,
+    shorter,
+)
+from arhn.rank import ranking_request, read_ranking, shown_order
+from arhn.relabel import candidates, decide
+from arhn.spans import align, same_text
+from arhn.store import MemoryStore, ResponseStore
+from arhn.types import CleanedGroup, Decision, Extraction, Group, Passage, Ranking, Reason
+
+Stage = Literal["extract", "rank"]
+
+
+@dataclass(slots=True)
+class StageStats:
+    """One stage's requests. `requests` = `asked` + `reused` + `failed`; tokens are those of `asked`.
+
+    `seconds` is wall time during which at least one of its requests was with the engine.
+    """
+
+    requests: int = 0
+    asked: int = 0
+    reused: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    in_flight: int = 0
+    _since: float = 0.0
+
+    def begin(self) -> None:
+        if self.in_flight == 0:
+            self._since = time.monotonic()
+        self.in_flight += 1
+
+    def end(self) -> None:
+        self.in_flight -= 1
+        if self.in_flight == 0:
+            self.seconds += time.monotonic() - self._since
+
+    def count(self, completion: Completion) -> None:
+        self.asked += 1
+        self.prompt_tokens += completion.prompt_tokens
+        self.cached_tokens += completion.cached_tokens
+        self.completion_tokens += completion.completion_tokens
+
+
+@dataclass(slots=True)
+class Stats:
+    """What a run has done so far; safe to read while it runs."""
+
+    extract: StageStats = field(default_factory=StageStats)
+    rank: StageStats = field(default_factory=StageStats)
+
+    def of(self, stage: Stage) -> StageStats:
+        return self.extract if stage == "extract" else self.rank
+
+
+class Asker:
+    """Answers requests from the store, else from the engine; equal requests in flight are asked once."""
+
+    def __init__(self, engine: Engine, store: ResponseStore, stats: Stats) -> None:
+        self._engine = engine
+        self._store = store
+        self._stats = stats
+        self._flying: dict[bytes, asyncio.Task[Completion | None]] = {}
+
+    async def ask(self, stage: Stage, requests: Sequence[Request]) -> list[Completion | None]:
+        """One completion per request, in order; None for a request that failed."""
+        stats = self._stats.of(stage)
+        stats.requests += len(requests)
+        keys = [request.key(self._engine.model) for request in requests]
+        known: dict[bytes, Completion | None] = dict(self._store.get_many(keys))
+        stats.reused += len(requests) - len({k for k in keys if k not in known and k not in self._flying})
+        missing = {k: self._fly(stage, k, r) for k, r in zip(keys, requests, strict=True) if k not in known}
+        for key, task in missing.items():
+            # Shielded: a task may be shared, and another group must not lose it with this one.
+            known[key] = await asyncio.shield(task)
+        return [known[key] for key in keys]
+
+    def _fly(self, stage: Stage, key: bytes, request: Request) -> asyncio.Task[Completion | None]:
+        task = self._flying.get(key)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._asked(stage, key, request))
+            self._flying[key] = task
+            task.add_done_callback(lambda done: self._landed(key, done))
+        return task
+
+    def _landed(self, key: bytes, task: asyncio.Task[Completion | None]) -> None:
+        self._flying.pop(key, None)
+        # Looked at here, for whoever waited for it may be gone: the first error ends the run.
+        if not task.cancelled():
+            task.exception()
+
+    async def _asked(self, stage: Stage, key: bytes, request: Request) -> Completion | None:
+        stats = self._stats.of(stage)
+        stats.begin()
+        try:
+            completion = await self._engine.complete(request)
+        except RequestFailed:
+            stats.failed += 1
+            return None
+        finally:
+            stats.end()
+        self._store.put(key, completion)
+        stats.count(completion)
+        return completion
+
+    async def abandon(self) -> None:
+        """Give up what is in flight."""
+        flying = list(self._flying.values())
+        for task in flying:
+            task.cancel()
+        await asyncio.gather(*flying, return_exceptions=True)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """A group taken apart: what is asked about, what isn't and why."""
+
+    used: list[Passage]
+    asked: list[Passage]
+    unused: list[Passage]
+    copies: dict[str, str]
+
+
+def _parts(group: Group, limit: int | None) -> _Parts:
+    negatives = len(group.negatives) if limit is None else limit
+    used = [*group.positives, *group.negatives[:negatives]]
+    asked: list[Passage] = []
+    copies: dict[str, str] = {}
+    for passage in used:
+        original = next((p for p in asked if same_text(p.text, passage.text)), None)
+        if original is None:
+            asked.append(passage)
+        else:
+            copies[passage.doc_id] = original.doc_id
+    return _Parts(used=used, asked=asked, unused=list(group.negatives[negatives:]), copies=copies)
+
+
+class Cleaner:
+    """Cleans one group at a time with an engine; everything it asks goes through `asker`."""
+
+    def __init__(self, engine: Engine, asker: Asker, config: CleanConfig) -> None:
+        self._asker = asker
+        self._config = config
+        self._context = engine.capabilities.context
+        self._extract = prompts.load(config.extract_prompt)
+        self._rank = prompts.load(config.rank_prompt)
+        self._calibration = calibration_for(engine.model, self._extract)
+
+    async def clean(self, group: Group) -> CleanedGroup:
+        """Both stages and the decisions of one group."""
+        parts = _parts(group, self._config.negatives)
+        answers = await self._answers(group.query, parts.asked)
+        mean = mean_log_odds(answers)
+        asked = settle(answers, parts.asked, self._calibration, mean=mean)
+        extractions = _with_copies({e.doc_id: e for e in asked}, parts)
+        ranking = await self._ranking(group, extractions, parts.copies)
+        decisions = decide(
+            group,
+            extractions,
+            ranking,
+            mode=self._config.mode,
+            copies=parts.copies,
+            unused=frozenset(p.doc_id for p in parts.unused),
+        )
+        left = sum(d.action == "keep" for d in decisions) - len(group.positives)
+        if self._config.floor_policy == "backfill" and left < self._config.floor:
+            taken = await self._backfill(group, parts, extractions, mean, self._config.floor - left)
+            decisions = tuple(_taken_in(d) if d.doc_id in taken else d for d in decisions)
+            left += len(taken)
+        return CleanedGroup(
+            group=group,
+            decisions=decisions,
+            extractions=tuple(extractions[p.doc_id] for p in group.passages if p.doc_id in extractions),
+            ranking=ranking,
+            below_floor=left < self._config.floor,
+            dropped=left < self._config.floor and self._config.floor_policy == "drop",
+        )
+
+    async def _answers(self, query: str, passages: Sequence[Passage]) -> list[Answer]:
+        requests = [extraction_request(query, p, self._extract, self._calibration) for p in passages]
+        completions = await self._asker.ask("extract", requests)
+        return [
+            read_answer(completion, passage, self._extract)
+            if completion is None or completion.finish != "context"
+            else await self._cut_answer(query, passage, completion)
+            for passage, completion in zip(passages, completions, strict=True)
+        ]
+
+    async def _cut_answer(self, query: str, passage: Passage, completion: Completion) -> Answer:
+        """Ask again about a shorter passage until the prompt fits, or nothing of it is left."""
+        refused: Completion | None = completion
+        shown: Passage | None = passage
+        while refused is not None and refused.finish == "context" and shown is not None:
+            shown = shorter(shown, refused.prompt_tokens, self._context)
+            if shown is not None:
+                request = extraction_request(query, shown, self._extract, self._calibration)
+                [refused] = await self._asker.ask("extract", [request])
+        return read_answer(refused, shown or passage, self._extract, was_cut=True)
+
+    async def _ranking(
+        self, group: Group, extractions: dict[str, Extraction], copies: dict[str, str]
+    ) -> Ranking | None:
+        ranked = shown_order(group.query, candidates(group, extractions, copies))
+        if not ranked:
+            return None
+        [completion] = await self._asker.ask(
+            "rank", [ranking_request(group.query, ranked, extractions, self._rank)]
+        )
+        return read_ranking(completion, ranked)
+
+    async def _backfill(
+        self, group: Group, parts: _Parts, extractions: dict[str, Extraction], mean: float, wanted: int
+    ) -> frozenset[str]:
+        """Ask unused negatives in their order until enough of them don't answer; returns those."""
+        taken: list[str] = []
+        for passage in parts.unused:
+            if len(taken) == wanted:
+                break
+            if any(same_text(p.text, passage.text) for p in parts.used):
+                continue
+            answers = await self._answers(group.query, [passage])
+            [extraction] = settle(answers, [passage], self._calibration, mean=mean)
+            extractions[passage.doc_id] = extraction
+            parts.used.append(passage)
+            if extraction.status == "no_answer":
+                taken.append(passage.doc_id)
+        return frozenset(taken)
+
+
+def _taken_in(decision: Decision) -> Decision:
+    return replace(decision, action="keep", reason=Reason.BACKFILL)
+
+
+def _with_copies(extractions: dict[str, Extraction], parts: _Parts) -> dict[str, Extraction]:
+    for passage in parts.used:
+        if passage.doc_id in parts.copies:
+            extractions[passage.doc_id] = _copied(extractions[parts.copies[passage.doc_id]], passage)
+    return extractions
+
+
+def _copied(original: Extraction, passage: Passage) -> Extraction:
+    copied = replace(original, doc_id=passage.doc_id)
+    if original.snippet is None:
+        return copied
+    span = align(original.snippet, passage.text)
+    if span is None:
+        return replace(copied, status="unknown", snippet=None, start=None, end=None)
+    start, end = span
+    return replace(copied, snippet=passage.text[start:end], start=start, end=end)
+
+
+async def aclean(
+    groups: Iterable[Group],
+    *,
+    engine: Engine,
+    config: CleanConfig | None = None,
+    store: ResponseStore | None = None,
+    stats: Stats | None = None,
+) -> AsyncGenerator[CleanedGroup]:
+    """Clean groups as they are read; yields in input order, holding only a window of them in memory.
+
+    Args:
+        groups: read lazily.
+        engine: asked for every answer that the store doesn't hold. Not closed.
+        store: where answers are kept; in memory unless given.
+        stats: filled while the run goes on.
+
+    Raises:
+        EngineError: the engine is gone; what it answered is in the store.
+        ArhnError: whatever reading `groups` raises.
+    """
+    asker = Asker(engine, store or MemoryStore(), stats or Stats())
+    cleaner = Cleaner(engine, asker, config or CleanConfig())
+    # A group's ranking waits for its extractions, so several groups keep an engine busy.
+    window = 2 + engine.capabilities.concurrency // 2
+    flying: deque[asyncio.Task[CleanedGroup]] = deque()
+    try:
+        for group in groups:
+            flying.append(asyncio.create_task(cleaner.clean(group)))
+            if len(flying) >= window:
+                yield await flying.popleft()
+        while flying:
+            yield await flying.popleft()
+    finally:
+        for task in flying:
+            task.cancel()
+        await asyncio.gather(*flying, return_exceptions=True)
+        await asker.abandon()
+
+
+def clean(
+    groups: Iterable[Group],
+    *,
+    engine: Engine,
+    config: CleanConfig | None = None,
+    store: ResponseStore | None = None,
+    stats: Stats | None = None,
+) -> Generator[CleanedGroup]:
+    """`aclean` for code that isn't asynchronous; also works where an event loop runs already (notebooks)."""
+    stream = aclean(groups, engine=engine, config=config, store=store, stats=stats)
+    with _LoopThread() as loop:
+        try:
+            while (cleaned := loop.run(lambda: anext(stream, None))) is not None:
+                yield cleaned
+        finally:
+            loop.run(stream.aclose)
+
+
+class _LoopThread:
+    """An event loop on a thread of its own that runs one coroutine at a time."""
+
+    def __enter__(self) -> _LoopThread:
+        self._loop = asyncio.new_event_loop()
+        self._pool = ThreadPoolExecutor(1, "arhn")
+        return self
+
+    def run(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Run `make()` to its end; an interrupt in the calling thread cancels it first."""
+        future: Future[Any] = self._pool.submit(self._run, make)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done():
+                self._loop.call_soon_threadsafe(self._cancel)
+            raise
+
+    def _run(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        return self._loop.run_until_complete(make())
+
+    def _cancel(self) -> None:
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True)
+        self._loop.close()
+
+
+__all__ = ["Asker", "Cleaner", "StageStats", "Stats", "aclean", "clean"]
