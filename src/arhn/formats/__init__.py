@@ -1,0 +1,35 @@
+"""Training groups on disk ↔ `Group` objects: streaming both ways, detected by content, losing nothing unsaid.
+
+with GroupWriter("cleaned.jsonl.zst", source.format, like=source) as writer:
+    for group in read(source):
+        writer.write(group)
+"""
+
+from __future__ import annotations
+
+from arhn.formats.atomic import AtomicFile, AtomicFolder, Output
+from arhn.formats.detection import Container, Source, detect
+from arhn.formats.draft import Format
+from arhn.formats.jsonl import JsonlFile
+from arhn.formats.reading import OnBadRow, read
+from arhn.formats.rejects import OnReject, Reject, RejectsWriter
+from arhn.formats.writing import GroupWriter, container_for, losses
+
+__all__ = [
+    "AtomicFile",
+    "AtomicFolder",
+    "Container",
+    "Format",
+    "GroupWriter",
+    "JsonlFile",
+    "OnBadRow",
+    "OnReject",
+    "Output",
+    "Reject",
+    "RejectsWriter",
+    "Source",
+    "container_for",
+    "detect",
+    "losses",
+    "read",
+]

@@ -1,0 +1,152 @@
+"""Which format and container a file is in, told by its content."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from arhn.errors import BadRow, DataError, FileMissing, MixedFormats, UnknownFormat
+from arhn.formats import flagembedding, hub, jsonl, labeled_list, ntuple, parquet, tevatron, triplet
+from arhn.formats.draft import Choice, Codec, Format
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Set
+    from types import ModuleType
+
+    from arhn.formats.records import Record
+    from arhn.formats.rows import Row
+
+# In the order of detection: n-tuples and triplets may have a column of labels beside their negatives.
+_MODULES: tuple[ModuleType, ...] = (tevatron, flagembedding, ntuple, triplet, labeled_list)
+CODECS: dict[Format, Codec] = {module.NAME: cast("Codec", module) for module in _MODULES}
+
+_TRIES = 1000  # rows that may be bad before detection gives up
+
+
+class Container(Choice):
+    """What rows are stored in."""
+
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    DATASETS = "datasets"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file of training groups. `fields` are those of its first row, in their order."""
+
+    path: str
+    format: Format
+    container: Container
+    fields: tuple[str, ...]
+    split: str | None = None
+
+    def records(self) -> Iterator[Record]:
+        """The rows, unchecked."""
+        return _records(self.path, self.container, self.split)
+
+
+def detect(
+    path: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    format: Format | str | None = None,  # noqa: A002  # the users' word
+    skip_bad_rows: bool = False,
+) -> Source:
+    """The format and container of a file, a folder saved by `datasets` or a data set `hf://org/name[:split]`.
+
+    Args:
+        path: where the groups are.
+        split: the split of a data set that has several.
+        format: the format to take it for, instead of the one that the first row's fields show.
+        skip_bad_rows: go by the first row that is good rather than by the very first.
+
+    Raises:
+        FileMissing: there is no such file, or it can't be read.
+        UnknownFormat: the file is empty or its rows fit no format.
+        NotUtf8, BadJson, BadRow: the first row is no JSON object in UTF-8.
+    """
+    name = os.fspath(path)
+    container = _container(name)
+    with closing(_records(name, container, split)) as records:
+        row, line = _first_row(records, name, _TRIES if skip_bad_rows else 1)
+    known = Format(format) if format is not None else format_of(row.keys())
+    if known is None:
+        raise UnknownFormat(_unknown(row), path=name, line=line)
+    return Source(path=name, format=known, container=container, fields=tuple(row), split=split)
+
+
+def format_of(fields: Set[str]) -> Format | None:
+    """The format of a row with these fields; None if it is none that we know."""
+    return next((codec.NAME for codec in CODECS.values() if codec.fits(fields)), None)
+
+
+def row_of(record: Record) -> Row:
+    """The fields of a record. Raises NotUtf8, BadJson, BadRow."""
+    return record.raw if isinstance(record.raw, dict) else jsonl.parse(record.raw)
+
+
+def located(error: DataError, path: str, line: int) -> DataError:
+    """`error` with the place it occurred in."""
+    error.path, error.line = path, line
+    return error
+
+
+def _records(path: str, container: Container, split: str | None) -> Generator[Record]:
+    if container is Container.DATASETS:
+        return hub.read(path, split)
+    return parquet.read(Path(path)) if container is Container.PARQUET else jsonl.read(Path(path))
+
+
+def _container(path: str) -> Container:
+    if path.startswith(hub.SCHEME):
+        return Container.DATASETS
+    place = Path(path)
+    if place.is_dir():
+        if hub.is_saved(place):
+            return Container.DATASETS
+        raise UnknownFormat("is a folder, but not one that datasets.save_to_disk made; name a file", path=path)
+    try:
+        with place.open("rb") as file:
+            return Container.PARQUET if file.read(len(parquet.MAGIC)) == parquet.MAGIC else Container.JSONL
+    except OSError as error:
+        raise FileMissing(f"can't be read: {error.strerror}", path=path) from error
+
+
+def _first_row(records: Iterator[Record], path: str, tries: int) -> tuple[Row, int]:
+    """The first good row among `tries`, and its line."""
+    failure: DataError = UnknownFormat("is empty; expected one training group a row", path=path)
+    for record in islice(records, tries):
+        try:
+            row = row_of(record)
+        except DataError as error:
+            failure = located(_hinted(error, record), path, record.line)
+        else:
+            if tries == 1 or format_of(row.keys()) is not None:
+                return row, record.line
+            failure = UnknownFormat(_unknown(row), path=path, line=record.line)
+    raise failure
+
+
+def _hinted(error: DataError, record: Record) -> DataError:
+    """A whole file as one JSON array is a common mistake, whether on one line or on many."""
+    if isinstance(record.raw, bytes) and record.raw.lstrip().startswith(b"["):
+        return UnknownFormat("is a JSON array; expected one object a line (jq -c '.[]' makes it so)")
+    return error
+
+
+def _unknown(row: Row) -> str:
+    allowed = "; ".join(f"{codec.COLUMNS} ({codec.NAME})" for codec in CODECS.values())
+    return f"the fields {', '.join(row) or '(none)'} fit no format; known are {allowed}"
+
+
+def misfit(row: Row, expected: Format, error: BadRow) -> DataError:
+    """What is wrong with a bad row: it may be a good one of another format."""
+    other = format_of(row.keys())
+    if other is None or other is expected or CODECS[expected].fits(row.keys()):
+        return error
+    return MixedFormats(f"this row is {other}, but the file is {expected}; split it into one file a format")

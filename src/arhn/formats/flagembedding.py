@@ -1,0 +1,134 @@
+"""FlagEmbedding's training rows.
+
+    {"query", "pos": [text], "neg": [text], "pos_scores": [number], "neg_scores": […], "prompt", "type", …}
+
+What is parallel to the passages travels with them, so that a relabelled negative takes its score along:
+`pos_scores` and `neg_scores` become the passage's `score`, and any other pair of lists `pos_x` and `neg_x`
+of the right lengths (`pos_id`, `neg_id`) its `x`. `null` or an empty list in place of scores means none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from arhn.formats import rows
+from arhn.formats.draft import Draft, Format, each_row, passage
+from arhn.formats.flatten import carried, gathered, query_of, spread, texts_of
+from arhn.formats.kept import keep, ordered, origin_of
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Set
+
+    from arhn.formats.rows import Row
+    from arhn.types import Group, Passage
+
+NAME = Format.FLAGEMBEDDING
+COLUMNS = "query, pos, neg"
+POSITIVES = "pos"
+NEGATIVES = "neg"
+HOLDS = frozenset({"score", "group fields", "groups without negatives"})
+
+_ROW = frozenset({"query", POSITIVES, NEGATIVES})
+_SCORE, _SCORES = "score", "scores"
+_SCORE_LISTS = frozenset({"pos_scores", "neg_scores"})
+
+join = each_row
+
+
+def fits(fields: Set[str]) -> bool:
+    """A row with a query and positives."""
+    return "query" in fields and POSITIVES in fields
+
+
+def parse(row: Row, line: int) -> Draft:
+    """The draft of one row; passages take their scores along. Raises BadRow."""
+    query, pos, neg = rows.text(row, "query"), rows.texts(row, POSITIVES), rows.texts(row, NEGATIVES)
+    extra = rows.without(row, _ROW)
+    no_scores = _take_missing_scores(extra)
+    pos_columns, neg_columns = _take_scores(extra, len(pos), len(neg))
+    _take_pairs(extra, (pos_columns, len(pos)), (neg_columns, len(neg)))
+    return Draft(
+        line=line,
+        query=query,
+        positives=_passages(pos, pos_columns),
+        negatives=_passages(neg, neg_columns),
+        extra=keep(NAME, tuple(row), extra, no_scores),
+    )
+
+
+def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Row]:
+    """One row; a list of scores is written if every passage of its side has one."""
+    origin = origin_of(group.extra, NAME)
+    row: Row = {
+        "query": query_of(group, losses),
+        POSITIVES: texts_of(group.positives, losses),
+        NEGATIVES: texts_of(group.negatives, losses),
+    }
+    columns = _parallel(group, origin.fields, losses)
+    row |= carried(group.extra, _ROW | _SCORE_LISTS | columns.keys(), losses, "field") | columns
+    return [ordered({**origin.raw, **row}, origin.fields or like)]
+
+
+def _passages(texts: list[str], columns: dict[str, list[Any]]) -> tuple[Passage, ...]:
+    fields = spread(columns, len(texts))
+    return tuple(passage(text, keep(NAME, (), extra)) for text, extra in zip(texts, fields, strict=True))
+
+
+def _take_missing_scores(extra: Row) -> Row:
+    names = [name for name in sorted(_SCORE_LISTS) if name in extra and extra[name] in (None, [])]
+    return {name: extra.pop(name) for name in names}
+
+
+def _take_scores(extra: Row, pos: int, neg: int) -> tuple[Row, Row]:
+    columns: tuple[Row, Row] = ({}, {})
+    for column, side, count in zip(columns, ("pos", "neg"), (pos, neg), strict=True):
+        name = f"{side}_{_SCORES}"
+        if name in extra:
+            column[_SCORE] = rows.numbers(extra, name, count)
+            del extra[name]
+    return columns
+
+
+def _take_pairs(extra: Row, pos: tuple[Row, int], neg: tuple[Row, int]) -> None:
+    for name in [name.removeprefix("pos_") for name in extra if name.startswith("pos_")]:
+        sides = ((f"pos_{name}", *pos), (f"neg_{name}", *neg))
+        if name != _SCORE and all(_is_parallel(extra.get(side), count) for side, _, count in sides):
+            for side, columns, _ in sides:
+                columns[name] = extra.pop(side)
+
+
+def _is_parallel(values: object, count: int) -> bool:
+    return isinstance(values, list) and len(values) == count
+
+
+def _parallel(group: Group, fields: tuple[str, ...], losses: Counter[str]) -> Row:
+    columns: Row = {}
+    for name in dict.fromkeys(name for each in group.passages for name in each.extra):
+        found = _scores(group, fields) if name == _SCORE else _pair(group, name)
+        columns |= found
+        for side, passages in (("pos", group.positives), ("neg", group.negatives)):
+            if f"{side}_{_plural(name)}" not in found:
+                losses[f"passage field {name}"] += sum(name in each.extra for each in passages)
+    return columns
+
+
+def _scores(group: Group, fields: tuple[str, ...]) -> Row:
+    """Either list of scores may stand alone; an empty one is only written where it was."""
+    columns: Row = {}
+    for side, passages in (("pos_scores", group.positives), ("neg_scores", group.negatives)):
+        values = gathered(passages, _SCORE)
+        if values is not None and all(map(rows.is_number, values)) and (values or side in fields):
+            columns[side] = values
+    return columns
+
+
+def _pair(group: Group, name: str) -> Row:
+    pos, neg = gathered(group.positives, name), gathered(group.negatives, name)
+    if name == _SCORES or pos is None or neg is None:
+        return {}
+    return {f"pos_{name}": pos, f"neg_{name}": neg}
+
+
+def _plural(name: str) -> str:
+    return _SCORES if name == _SCORE else name

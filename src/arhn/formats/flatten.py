@@ -1,0 +1,79 @@
+"""From a group to the plain fields of formats that hold less; everything left out is counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from arhn.formats import ids, rows
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Collection, Iterable
+
+    from arhn.formats.draft import Format
+    from arhn.formats.rows import Row
+    from arhn.types import Extra, Group, Passage
+
+NO_NEGATIVES = "groups without negatives"
+
+
+def query_of(group: Group, losses: Counter[str]) -> str:
+    """The query for a format without query ids; an id of the user's own is counted as lost."""
+    if not ids.is_made_from(group.query_id, ids.query_id(group.query)):
+        losses["query_id"] += 1
+    return group.query
+
+
+def texts_of(passages: Iterable[Passage], losses: Counter[str]) -> list[str]:
+    """The texts for a format without ids and titles.
+
+    A title goes in front of its text, joined by a space, as trainers of formats with titles do it.
+    """
+    return [_text_of(passage, losses) for passage in passages]
+
+
+def carried(extra: Extra, taken: Collection[str], losses: Counter[str], what: str) -> Row:
+    """Unknown fields that go along; those whose name the format uses itself are counted as lost."""
+    fields: Row = {}
+    for name, value in extra.items():
+        if name in taken:
+            losses[f"{what} {name}"] += 1
+        else:
+            fields[name] = value
+    return fields
+
+
+def dropped(extra: Extra, losses: Counter[str], what: str, but: Collection[str] = ()) -> None:
+    """Count the unknown fields that don't go along: all `but` those named."""
+    losses.update(f"{what} {name}" for name in extra if name not in but)
+
+
+def from_format(passage: Passage, name: Format) -> bool:
+    """Whether the passage was read from the format `name`, so that its unknown fields were columns there."""
+    return getattr(getattr(passage.extra, "origin", None), "format", None) == name
+
+
+def spread(columns: dict[str, list[Any]], count: int) -> list[Row]:
+    """Lists parallel to `count` passages as one set of fields a passage."""
+    return [{name: values[index] for name, values in columns.items()} for index in range(count)]
+
+
+def take_numbers(extra: Row, count: int) -> list[Row]:
+    """Take the lists of `count` numbers out of `extra`, as one set of fields a passage."""
+    names = [name for name in extra if rows.are_numbers(extra[name], count)]
+    return spread({name: extra.pop(name) for name in names}, count)
+
+
+def gathered(passages: Collection[Passage], name: str) -> list[Any] | None:
+    """The field `name` of all passages; None if one of them lacks it."""
+    values = [passage.extra[name] for passage in passages if name in passage.extra]
+    return values if len(values) == len(passages) else None
+
+
+def _text_of(passage: Passage, losses: Counter[str]) -> str:
+    if not ids.is_made_from(passage.doc_id, ids.doc_id(passage.text)):
+        losses["doc_id"] += 1
+    if not passage.title:
+        return passage.text
+    losses["title"] += 1
+    return f"{passage.title} {passage.text}"

@@ -1,0 +1,114 @@
+"""Labelled lists of sentence-transformers: {"query", "docs": [text], "labels": [number], …}.
+
+A label above 0 makes a positive. Order and labels come back as they were; a relabelled negative gets label 1
+(the graded labels of the positives beside it say how relevant those are, nothing about this one), and a
+filtered one vanishes from both lists. Other lists of numbers, one a text, travel with the passages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from arhn.formats import columns, rows
+from arhn.formats.draft import Draft, Format, each_row, passage
+from arhn.formats.flatten import carried, gathered, query_of, take_numbers, texts_of
+from arhn.formats.kept import keep, ordered, origin_of
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Mapping, Set
+
+    from arhn.formats.rows import Row
+    from arhn.types import Group, Passage
+
+NAME = Format.LABELED_LIST
+COLUMNS = "query, docs, labels"
+POSITIVES = "labels"
+NEGATIVES = "labels"
+HOLDS = frozenset({"label", "score", "group fields", "groups without negatives"})
+
+# `mine_hard_negatives` names the list of texts like the positive column of its input.
+_QUERIES = ("query", *(name for name in columns.ANCHORS if name != "query"))
+_DOCS = ("docs", "documents", "passages", *columns.POSITIVES)
+_LABELS = "labels"
+_POSITION, _LABEL = "position", "label"
+
+join = each_row
+
+
+def fits(fields: Set[str]) -> bool:
+    """A row with a query, labels and what is labelled."""
+    has_query = any(name in fields for name in _QUERIES)
+    return has_query and _LABELS in fields and any(name in fields for name in _DOCS)
+
+
+def parse(row: Row, line: int) -> Draft:
+    """The draft of one row; passages remember their place and label. Raises BadRow."""
+    query, docs = _names(tuple(row))
+    texts = rows.texts(row, docs)
+    labels = rows.numbers(row, _LABELS, len(texts))
+    extra = rows.without(row, frozenset({query, docs, _LABELS}))
+    passages = [
+        passage(text, keep(NAME, (), own, {_POSITION: position, _LABEL: labels[position]}))
+        for position, (text, own) in enumerate(zip(texts, take_numbers(extra, len(texts)), strict=True))
+    ]
+    return Draft(
+        line=line,
+        query=rows.text(row, query),
+        positives=tuple(p for p, label in zip(passages, labels, strict=True) if label > 0),
+        negatives=tuple(p for p, label in zip(passages, labels, strict=True) if label <= 0),
+        extra=keep(NAME, tuple(row), extra),
+    )
+
+
+def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Row]:
+    """One row, in the order of the source."""
+    fields = origin_of(group.extra, NAME).fields or like
+    query, docs = _names(fields)
+    labelled = [(p, 1) for p in group.positives] + [(p, 0) for p in group.negatives]
+    labelled.sort(key=lambda pair: _position(pair[0]))
+    passages = [p for p, _ in labelled]
+    row: Row = {
+        query: query_of(group, losses),
+        docs: texts_of(passages, losses),
+        _LABELS: [_label(p, default) for p, default in labelled],
+    }
+    parallel = _parallel(passages, row, losses)
+    row |= carried(group.extra, {*row, *parallel}, losses, "field") | parallel
+    return [ordered(row, fields)]
+
+
+def lost_label(passage: Passage) -> bool:
+    """Whether the passage has a graded label, which no other format can hold."""
+    return _raw(passage).get(_LABEL, 0) not in (0, 1)
+
+
+def _names(fields: tuple[str, ...]) -> tuple[str, str]:
+    return columns.first_of(_QUERIES, fields), columns.first_of(_DOCS, fields)
+
+
+def _raw(passage: Passage) -> Mapping[str, Any]:
+    return origin_of(passage.extra, NAME).raw
+
+
+def _position(passage: Passage) -> float:
+    """Where the passage stood in the list; passages from elsewhere go last, positives before negatives."""
+    position: float = _raw(passage).get(_POSITION, float("inf"))
+    return position
+
+
+def _label(passage: Passage, default: int) -> Any:
+    """The label of the source while it still says what the passage is."""
+    label = _raw(passage).get(_LABEL, default)
+    return label if (label > 0) == (default > 0) else default
+
+
+def _parallel(passages: list[Passage], taken: Row, losses: Counter[str]) -> Row:
+    result: Row = {}
+    for name in dict.fromkeys(name for p in passages for name in p.extra):
+        values = gathered(passages, name)
+        if name not in taken and rows.are_numbers(values, len(passages)):
+            result[name] = values
+        else:
+            losses[f"passage field {name}"] += sum(name in p.extra for p in passages)
+    return result

@@ -1,0 +1,129 @@
+"""Tevatron's training rows, which RLHN uses too.
+
+    {"query_id", "query", "positive_passages": [{"docid", "title", "text"}], "negative_passages": […], …}
+
+Unknown fields of a row and of a passage are kept. An id may be an integer and is written back as one; a title
+may be absent or null, which is kept as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from arhn.errors import BadRow
+from arhn.formats import rows
+from arhn.formats.draft import Draft, Format, each_row
+from arhn.formats.flatten import carried
+from arhn.formats.kept import Kept, keep, ordered, origin_of
+from arhn.types import Group, Passage
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Set
+
+    from arhn.formats.rows import Row
+
+NAME = Format.TEVATRON
+COLUMNS = "query_id, query, positive_passages, negative_passages"
+POSITIVES = "positive_passages"
+NEGATIVES = "negative_passages"
+HOLDS = frozenset({"query_id", "doc_id", "title", "group fields", "passage fields", "groups without negatives"})
+
+_ROW = frozenset({"query_id", "query", POSITIVES, NEGATIVES})
+_PASSAGE = frozenset({"docid", "title", "text"})
+
+join = each_row
+
+
+def fits(fields: Set[str]) -> bool:
+    """A row with a list of passages."""
+    return POSITIVES in fields or NEGATIVES in fields
+
+
+def parse(row: Row, line: int) -> Draft:
+    """The draft of one row; a `docid` that occurs twice in it is an error. Raises BadRow."""
+    positives, negatives = _passages(row, POSITIVES), _passages(row, NEGATIVES)
+    _require_unique(positives, negatives)
+    return Draft(
+        line=line,
+        query_id=rows.identifier(row, "query_id"),
+        query=rows.text(row, "query"),
+        positives=tuple(positives),
+        negatives=tuple(negatives),
+        extra=_kept(row, _ROW, "query_id"),
+    )
+
+
+def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Row]:
+    """One row, with ids, titles and unknown fields as they were in the source."""
+    origin = origin_of(group.extra, NAME)
+    row = {
+        "query_id": _id_as_it_was(origin.raw.get("query_id"), group.query_id),
+        "query": group.query,
+        POSITIVES: [_encode_passage(passage, losses) for passage in group.positives],
+        NEGATIVES: [_encode_passage(passage, losses) for passage in group.negatives],
+        **carried(group.extra, _ROW, losses, "field"),
+    }
+    return [ordered(row, origin.fields or like)]
+
+
+def _passages(row: Row, field: str) -> list[Passage]:
+    passages = []
+    for index, item in enumerate(rows.items(row, field)):
+        try:
+            passages.append(_passage(item))
+        except BadRow as error:
+            raise rows.inside(error, f"{field}[{index}]") from None
+    return passages
+
+
+def _passage(item: object) -> Passage:
+    if type(item) is not dict:
+        raise BadRow("", "an object with docid and text", rows.found(item))
+    title = item.get("title")
+    if title is not None and type(title) is not str:
+        raise rows.bad(item, "title", "a string")
+    return Passage(
+        doc_id=rows.identifier(item, "docid"),
+        text=rows.text(item, "text"),
+        title=title or "",
+        extra=_kept(item, _PASSAGE, "docid"),
+    )
+
+
+def _kept(record: Row, known: frozenset[str], id_field: str) -> Kept:
+    raw: Row = {}
+    if type(record[id_field]) is int:
+        raw[id_field] = record[id_field]
+    if "title" in known and "title" in record and record["title"] is None:
+        raw["title"] = None
+    return keep(NAME, tuple(record), rows.without(record, known), raw)
+
+
+def _require_unique(positives: list[Passage], negatives: list[Passage]) -> None:
+    if len({p.doc_id for p in (*positives, *negatives)}) == len(positives) + len(negatives):
+        return
+    seen: dict[str, str] = {}
+    for field, passages in ((POSITIVES, positives), (NEGATIVES, negatives)):
+        for index, passage in enumerate(passages):
+            where = f"{field}[{index}]"
+            first = seen.setdefault(passage.doc_id, where)
+            if first != where:
+                arrived = f"{passage.doc_id!r}, which is also the docid of {first}"
+                raise BadRow(f"{where}.docid", "each docid once in a group", arrived)
+
+
+def _encode_passage(passage: Passage, losses: Counter[str]) -> Row:
+    origin = origin_of(passage.extra, NAME)
+    record: Row = {"docid": _id_as_it_was(origin.raw.get("docid"), passage.doc_id)}
+    if passage.title or "title" in origin.fields:
+        record["title"] = passage.title or origin.raw.get("title", "")
+    record["text"] = passage.text
+    if passage.extra:
+        record |= carried(passage.extra, _PASSAGE, losses, "passage field")
+    return ordered(record, origin.fields)
+
+
+def _id_as_it_was(raw: Any, now: str) -> Any:
+    """The integer that the id was in the source, unless the id has been changed since."""
+    return raw if raw is not None and str(raw) == now else now

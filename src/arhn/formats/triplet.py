@@ -1,0 +1,82 @@
+"""Triplets of sentence-transformers: the columns anchor, positive, negative (or other usual names).
+
+Consecutive rows with the same anchor and positive are one group, and adjacent blocks with the same anchor and
+the same negatives one group with several positives. Written are all positives × negatives, one positive after
+the other, so that a file comes back exactly. Unknown columns belong to the row's negative.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from arhn.formats import columns, rows
+from arhn.formats.draft import Draft, Format, passage
+from arhn.formats.flatten import NO_NEGATIVES, dropped, from_format, query_of, texts_of
+from arhn.formats.kept import keep, ordered, origin_of
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator, Set
+
+    from arhn.formats.rows import Row
+    from arhn.types import Group, Passage
+
+NAME = Format.TRIPLET
+COLUMNS = "anchor, positive, negative"
+POSITIVES = "positive"
+NEGATIVES = "negative"
+HOLDS: frozenset[str] = frozenset()
+
+
+def fits(fields: Set[str]) -> bool:
+    """A row with an anchor, a positive and a negative."""
+    return columns.has_pair(fields) and NEGATIVES in fields
+
+
+def parse(row: Row, line: int) -> Draft:
+    """The draft of one row, which has one positive and one negative. Raises BadRow."""
+    fields = tuple(row)
+    anchor, positive = columns.pair_names(fields)
+    extra = rows.without(row, frozenset({anchor, positive, NEGATIVES}))
+    return Draft(
+        line=line,
+        query=rows.text(row, anchor),
+        positives=(passage(rows.text(row, positive), keep(NAME, (), {})),),
+        negatives=(passage(rows.text(row, NEGATIVES), keep(NAME, (), extra)),),
+        extra=keep(NAME, fields, {}),
+    )
+
+
+def join(drafts: Iterator[Draft]) -> Iterator[Draft]:
+    """Rows of one group together; see the module."""
+    return columns.joined_positives(columns.joined_negatives(drafts, NAME), NAME)
+
+
+def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Row]:
+    """All positives × negatives, one positive after the other; none without negatives."""
+    if not group.negatives:
+        losses[NO_NEGATIVES] += 1
+        return []
+    fields = origin_of(group.extra, NAME).fields or like
+    anchor, positive = columns.pair_names(fields)
+    query, positives = query_of(group, losses), texts_of(group.positives, losses)
+    negatives = [_negative(p, text, losses) for p, text in _with_texts(group.negatives, losses)]
+    dropped(group.extra, losses, "field")
+    for each in group.positives:
+        dropped(each.extra, losses, "passage field")
+    return [
+        ordered({anchor: query, positive: text, **negative}, fields) for text in positives for negative in negatives
+    ]
+
+
+def _with_texts(passages: tuple[Passage, ...], losses: Counter[str]) -> Iterator[tuple[Passage, str]]:
+    return zip(passages, texts_of(passages, losses), strict=True)
+
+
+def _negative(negative: Passage, text: str, losses: Counter[str]) -> Row:
+    """The row's part for one negative. Unknown fields only go back to where they were columns: a trainer
+    would take a further column for a further text."""
+    if from_format(negative, NAME):
+        return {NEGATIVES: text, **negative.extra}
+    dropped(negative.extra, losses, "passage field")
+    return {NEGATIVES: text}

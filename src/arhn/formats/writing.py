@@ -1,0 +1,150 @@
+"""Groups to a file, which is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arhn.errors import CannotHold, OutputNotWritable
+from arhn.formats import hub, labeled_list, parquet
+from arhn.formats.atomic import Output
+from arhn.formats.detection import CODECS, Container, Source
+from arhn.formats.draft import Format
+from arhn.formats.hub import SavedDataset
+from arhn.formats.jsonl import JsonlFile
+from arhn.formats.parquet import ParquetFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from arhn.types import Group
+
+_Sink = JsonlFile | ParquetFile | SavedDataset
+
+_SUFFIXES = {
+    ".jsonl": Container.JSONL,
+    ".json": Container.JSONL,
+    ".gz": Container.JSONL,
+    ".zst": Container.JSONL,
+    ".parquet": Container.PARQUET,
+}
+
+
+def losses(source: Format, target: Format) -> list[str]:
+    """What groups of the format `source` may have that the format `target` can't hold."""
+    return sorted(CODECS[source].HOLDS - CODECS[target].HOLDS)
+
+
+class GroupWriter(Output):
+    """Writes groups; `with` commits at the end and aborts on an exception.
+
+    The same groups give the same bytes. `written` counts groups, and `losses` what the format couldn't hold:
+    by kind (`query_id`, `doc_id`, `title`, `label`, `field x`, `passage field x`) how many were left out;
+    `groups without negatives` were left out altogether.
+
+    Args:
+        path: where they go; a suffix .gz or .zst compresses JSON lines.
+        format: the format to write.
+        container: what to store rows in. Unless given, a path that ends in "/" is a folder for `datasets`,
+            else the suffix decides, else `like`, else it is JSON lines.
+        like: a source whose names and order of columns (and, Parquet to Parquet, types) to take over.
+        overwrite: replace what is there.
+
+    Raises:
+        OutputExists, OutputNotWritable, DiskFull: see `AtomicFile` and `AtomicFolder`.
+        MissingDependency: a `datasets` folder is wanted and the library isn't installed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        format: Format | str,  # noqa: A002  # the users' word
+        *,
+        container: Container | str | None = None,
+        like: Source | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.format = Format(format)
+        self.container = container_for(path, container, like)
+        self.losses: Counter[str] = Counter()
+        self._path = os.fspath(path)
+        self.written = 0
+        self._codec = CODECS[self.format]
+        self._like = like.fields if like is not None and like.format is self.format else ()
+        self._sink = _open(self._path, self.container, _schema(like, self.format), overwrite)
+
+    def write(self, group: Group) -> None:
+        """Write one group, or count it in `losses` if the format can't hold it at all.
+
+        Raises:
+            CannotHold: a field has a value that the container can't hold.
+            OutputNotWritable, DiskFull
+        """
+        rows = self._codec.encode(group, self.losses, self._like)
+        if not rows:
+            return
+        if self.format is not Format.LABELED_LIST:
+            self._count_labels(group)
+        with self._named():
+            for row in rows:
+                self._sink.write(row)
+        self.written += 1
+
+    def close(self) -> None:
+        """The same as `commit`."""
+        self.commit()
+
+    def _prepare(self) -> None:
+        with self._named():
+            self._sink.prepare()
+
+    def _publish(self) -> None:
+        self._sink.publish()
+
+    def _abort(self) -> None:
+        self._sink.abort()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except CannotHold as error:
+            error.path = self._path
+            raise
+
+    def _count_labels(self, group: Group) -> None:
+        lost = sum(map(labeled_list.lost_label, group.passages))
+        if lost:
+            self.losses["label"] += lost
+
+
+def container_for(
+    path: str | os.PathLike[str], container: Container | str | None = None, like: Source | None = None
+) -> Container:
+    """The container that an output goes into; see `GroupWriter`."""
+    name = os.fspath(path)
+    if container is not None:
+        return Container(container)
+    if name.endswith(("/", os.sep)):
+        return Container.DATASETS
+    return _SUFFIXES.get(Path(name).suffix, like.container if like is not None else Container.JSONL)
+
+
+def _open(path: str, container: Container, schema: pa.Schema | None, overwrite: bool) -> _Sink:
+    if path.startswith(hub.SCHEME):
+        raise OutputNotWritable(f"{path}: data sets on the hub are only read; write a file or folder")
+    if container is Container.JSONL:
+        return JsonlFile(path, overwrite=overwrite)
+    kind = ParquetFile if container is Container.PARQUET else SavedDataset
+    return kind(path, overwrite=overwrite, schema=schema)
+
+
+def _schema(like: Source | None, target: Format) -> Any:
+    """The columns to start with: a source's columns stay even where all their values are null."""
+    if like is None or like.container is not Container.PARQUET or like.format is not target:
+        return None
+    return parquet.schema_of(Path(like.path))
