@@ -1,0 +1,168 @@
+"""The records of a run that other people's scripts read: one decision per passage, and the summary.
+
+Both are documented in docs/files.md; fields are added, never renamed or removed.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import orjson
+
+from arhn import prompts
+from arhn._version import __version__
+from arhn.config import CleanConfig
+from arhn.extract import calibration_for
+from arhn.pipeline import StageStats, Stats
+from arhn.types import CleanedGroup, Label
+
+SCHEMA = 1
+
+
+def decision_rows(cleaned: CleanedGroup) -> Iterator[dict[str, Any]]:
+    """One record per passage of the group, in the order of `group.passages`."""
+    extractions = {e.doc_id: e for e in cleaned.extractions}
+    rank = {doc_id: i for i, doc_id in enumerate(cleaned.ranking.order, 1)} if cleaned.ranking else {}
+    for passage, label, decision in zip(cleaned.group.passages, _labels(cleaned), cleaned.decisions, strict=True):
+        extraction = extractions.get(passage.doc_id)
+        yield {
+            "query_id": cleaned.group.query_id,
+            "doc_id": passage.doc_id,
+            "label": label,
+            "action": decision.action,
+            "reason": decision.reason.value,
+            "status": extraction.status if extraction else None,
+            "snippet": extraction.snippet if extraction else None,
+            "start": extraction.start if extraction else None,
+            "end": extraction.end if extraction else None,
+            "confidence": extraction.confidence if extraction else None,
+            "log_odds": extraction.log_odds if extraction else None,
+            "rank": rank.get(passage.doc_id),
+            "cut": extraction.cut if extraction else False,
+        }
+
+
+def _labels(cleaned: CleanedGroup) -> Iterator[Label]:
+    for _ in cleaned.group.positives:
+        yield "positive"
+    for _ in cleaned.group.negatives:
+        yield "negative"
+
+
+def encode_rows(rows: Iterator[dict[str, Any]]) -> bytes:
+    """JSON lines."""
+    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts over cleaned groups; `labels` counts (label, what, value)."""
+
+    groups: int = 0
+    dropped: int = 0
+    below_floor: int = 0
+    doubtful: int = 0
+    cut: int = 0
+    ranking: Counter[str] = field(default_factory=Counter)
+    labels: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    def add(self, cleaned: CleanedGroup) -> None:
+        self.groups += 1
+        self.dropped += cleaned.dropped
+        self.below_floor += cleaned.below_floor
+        self.ranking[cleaned.ranking.status if cleaned.ranking else "none"] += 1
+        self.cut += sum(e.cut for e in cleaned.extractions)
+        positives = len(cleaned.group.positives)
+        statuses = {e.doc_id: e.status for e in cleaned.extractions}
+        for i, decision in enumerate(cleaned.decisions):
+            label = "positives" if i < positives else "negatives"
+            self.labels[label, "action", decision.action] += 1
+            self.labels[label, "reason", decision.reason.value] += 1
+            self.labels[label, "status", statuses.get(decision.doc_id, "not_asked")] += 1
+        self.doubtful += any(d.reason.value == "positive_doubtful" for d in cleaned.decisions[:positives])
+
+    def of(self, label: str, what: str) -> dict[str, int]:
+        """Counts of one label by action, reason or status, the most frequent first."""
+        found = {value: n for (lab, w, value), n in self.labels.items() if (lab, w) == (label, what)}
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def unknown_share(self) -> float:
+        """Share of extractions that are `unknown`, in [0, 1]."""
+        statuses = Counter(self.of("positives", "status")) + Counter(self.of("negatives", "status"))
+        asked = sum(statuses.values()) - statuses["not_asked"]
+        return statuses["unknown"] / asked if asked else 0.0
+
+
+def summary(
+    *,
+    tally: Tally,
+    stats: Stats,
+    config: CleanConfig,
+    model: str,
+    seconds: float,
+    rejected: int,
+    losses: dict[str, int],
+    files: dict[str, Any],
+) -> dict[str, Any]:
+    """The content of summary.json.
+
+    Args:
+        rejected: bad rows that were set aside.
+        losses: what the output's format couldn't hold, counted.
+        files: what was read and written.
+    """
+    extract, rank = prompts.load(config.extract_prompt), prompts.load(config.rank_prompt)
+    calibration = calibration_for(model, extract)
+    return {
+        "schema": SCHEMA,
+        "versions": _versions(),
+        "files": files,
+        "model": model,
+        "prompts": {"extract": extract.hash, "rank": rank.hash},
+        "calibration": {name: getattr(calibration, name) for name in calibration.__slots__},
+        "settings": config.model_dump(mode="json"),
+        "groups": {
+            "read": tally.groups,
+            "written": tally.groups - tally.dropped,
+            "dropped": tally.dropped,
+            "below_floor": tally.below_floor,
+            "doubtful_positive": tally.doubtful,
+            "rejected_rows": rejected,
+        },
+        **{
+            label: {what: tally.of(label, what) for what in ("action", "reason", "status")}
+            for label in ("positives", "negatives")
+        },
+        "ranking": dict(sorted(tally.ranking.items())),
+        "cut_passages": tally.cut,
+        "losses": losses,
+        "llm": {"extract": stage(stats.extract), "rank": stage(stats.rank)},
+        "seconds": round(seconds, 3),
+    }
+
+
+def stage(stats: StageStats) -> dict[str, Any]:
+    """One stage's counts, as in summary.json."""
+    return {
+        "requests": stats.requests,
+        "asked": stats.asked,
+        "reused": stats.reused,
+        "failed": stats.failed,
+        "prompt_tokens": stats.prompt_tokens,
+        "cached_tokens": stats.cached_tokens,
+        "completion_tokens": stats.completion_tokens,
+        "seconds": round(stats.seconds, 3),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {"arhn": __version__, "python": platform.python_version(), "xllamacpp": version("xllamacpp")}
+
+
+__all__ = ["SCHEMA", "Tally", "decision_rows", "encode_rows", "stage", "summary"]
