@@ -1,0 +1,39 @@
+"""arhn cleans the hard negatives of retrieval training data with an LLM that you run yourself.
+
+import arhn
+from arhn.engines.llamacpp import LlamaCppEngine
+
+path = arhn.weights.resolve("qwen2.5-coder-0.5b")
+engine = LlamaCppEngine(path, model=arhn.weights.identity(path))
+for cleaned in arhn.clean(arhn.formats.read("train.jsonl"), engine=engine):
+    print(cleaned.positives, cleaned.negatives, cleaned.decisions)
+"""
+
+from arhn import formats, weights
+from arhn._version import __version__
+from arhn.config import CleanConfig
+from arhn.errors import ArhnError
+from arhn.pipeline import Stats, aclean, clean
+from arhn.store import MemoryStore, SqliteStore
+from arhn.types import CleanedGroup, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
+
+__all__ = [
+    "ArhnError",
+    "CleanConfig",
+    "CleanedGroup",
+    "Decision",
+    "Extraction",
+    "Group",
+    "MemoryStore",
+    "Mode",
+    "Passage",
+    "Ranking",
+    "Reason",
+    "SqliteStore",
+    "Stats",
+    "__version__",
+    "aclean",
+    "clean",
+    "formats",
+    "weights",
+]

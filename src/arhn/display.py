@@ -1,0 +1,214 @@
+"""What a person sees while a run goes on and when it ends."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.console import Group as RenderGroup
+from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from rich.text import Text
+
+from arhn.job import OnGroup, Progress
+from arhn.store import StoreInfo
+from arhn.types import Group, Passage
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two plain log lines.
+LOG_EVERY = 10.0
+
+
+@contextmanager
+def live(console: Console, progress: Progress, total: int | None) -> Iterator[OnGroup]:
+    """A bar that moves on a terminal, a log line now and then elsewhere; yields what to call per group."""
+    if not console.is_terminal:
+        yield _Lines(total)
+        return
+    columns = (
+        TextColumn("[bold]groups"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    started = time.monotonic()
+    with Bars(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("groups", total=total, state=state(progress, 0.0))
+
+        def on_group(current: Progress) -> None:
+            shown = state(current, time.monotonic() - started)
+            bars.update(task, completed=current.tally.groups, state=shown)
+
+        yield on_group
+
+
+class _Lines:
+    def __init__(self, total: int | None) -> None:
+        self._of = f"/{total}" if total is not None else ""
+        self._total = total
+        self._started = self._last = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._last < LOG_EVERY:
+            return
+        self._last = now
+        seconds = now - self._started
+        logger.info(
+            "%d%s groups, %s%s",
+            progress.tally.groups,
+            self._of,
+            state(progress, seconds),
+            self._left(progress, seconds),
+        )
+
+    def _left(self, progress: Progress, seconds: float) -> str:
+        done = progress.tally.groups
+        if self._total is None or not done:
+            return ""
+        return f", {_clock(seconds / done * (self._total - done))} left"
+
+
+def state(progress: Progress, seconds: float) -> str:
+    """Calls, tokens a second, cache hits and unknown share, in one line."""
+    stages = (progress.stats.extract, progress.stats.rank)
+    requests = sum(s.requests for s in stages)
+    tokens = sum(s.prompt_tokens - s.cached_tokens + s.completion_tokens for s in stages)
+    reused = sum(s.reused for s in stages)
+    rate = tokens / seconds if seconds > 0 else 0.0
+    parts = [
+        f"{sum(s.asked for s in stages)} calls",
+        f"{rate:.0f} tokens/s",
+        f"{_percent(reused, requests)} cache hits",
+        f"{progress.tally.unknown_share:.1%} unknown",
+    ]
+    failed = sum(s.failed for s in stages)
+    return ", ".join([*parts, f"{failed} failed"] if failed else parts)
+
+
+def closing_tables(console: Console, content: Mapping[str, Any]) -> None:
+    """The tables at the end of a run, from the content of summary.json."""
+    console.print(_decisions(content))
+    console.print(_calls(content))
+    groups = content["groups"]
+    notes = {
+        "dropped (below the floor)": groups["dropped"],
+        "below the floor of negatives": groups["below_floor"],
+        "with a doubtful positive": groups["doubtful_positive"],
+        "rows rejected": groups["rejected_rows"],
+        "passages cut to the model's context": content["cut_passages"],
+        "rankings failed": content["ranking"].get("failed", 0),
+        "rankings repaired": content["ranking"].get("repaired", 0),
+        **{f"left out, the format can't hold it: {what}": n for what, n in content["losses"].items()},
+    }
+    said = [f"{n} {what}" for what, n in notes.items() if n]
+    console.print(f"{groups['read']} groups read, {groups['written']} written" + "".join(f"; {s}" for s in said))
+
+
+def _decisions(content: Mapping[str, Any]) -> Table:
+    table = Table(title="Decisions", title_justify="left")
+    for column in ("label", "by", "", "passages", "share"):
+        table.add_column(column, justify="right" if column in ("passages", "share") else "left")
+    for label in ("positives", "negatives"):
+        for what in ("action", "status", "reason"):
+            total = sum(content[label][what].values())
+            for value, count in content[label][what].items():
+                table.add_row(label, what, value, str(count), _percent(count, total))
+            table.add_section()
+    return table
+
+
+def _calls(content: Mapping[str, Any]) -> Table:
+    table = Table(title=f"LLM calls: {content['model']}", title_justify="left")
+    columns = (
+        "stage",
+        "asked",
+        "reused",
+        "failed",
+        "prompt tokens",
+        "of them cached",
+        "completion tokens",
+        "seconds",
+    )
+    for column in columns:
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for name, s in content["llm"].items():
+        numbers = ("asked", "reused", "failed", "prompt_tokens", "cached_tokens", "completion_tokens")
+        table.add_row(name, *(f"{s[n]:,}" for n in numbers), f"{s['seconds']:.1f}")
+    return table
+
+
+def highlighted(text: str, start: int | None, end: int | None) -> Text:
+    """A passage with its snippet marked; where there are no colours, by » and «."""
+    shown = Text(text)
+    if start is not None and end is not None:
+        shown = Text.assemble(text[:start], ("»" + text[start:end] + "«", "bold black on yellow"), text[end:])
+    return shown
+
+
+def group_view(group: Group, decisions: Mapping[str, Mapping[str, Any]]) -> RenderableType:
+    """A group with its decision rows: the best ranked first, then the others in their order."""
+    ranked = sorted(group.passages, key=lambda p: decisions[p.doc_id]["rank"] or len(group.passages) + 1)
+    parts: list[RenderableType] = [Text(f"{group.query_id}: {group.query}", style="bold"), Text("")]
+    for passage in ranked:
+        row = decisions[passage.doc_id]
+        parts += [_heading(row), Padding(_passage(passage, row), (0, 0, 1, 4))]
+    return RenderGroup(*parts)
+
+
+def _heading(row: Mapping[str, Any]) -> Text:
+    rank = f"#{row['rank']}" if row["rank"] else "  "
+    confidence = f", confidence {row['confidence']:.2f}" if row["confidence"] is not None else ""
+    style = {"relabel": "green", "filter": "red", "keep": ""}[row["action"]]
+    return Text.assemble(
+        (f"{rank:>3} ", "bold"),
+        (f"{row['action']:<8}", f"bold {style}".strip()),
+        f"{row['label']} {row['doc_id']}: {row['reason']}{confidence}",
+    )
+
+
+def _passage(passage: Passage, row: Mapping[str, Any]) -> Text:
+    text = highlighted(passage.text, row["start"], row["end"])
+    return Text.assemble((f"{passage.title}\n", "italic"), text) if passage.title else text
+
+
+def store_view(info: StoreInfo) -> RenderableType:
+    """What a response store holds, by model and by run."""
+    models = Table(
+        title=f"{info.answers:,} answers, {info.unused:,} of them not used by the last run; "
+        f"{info.bytes / 1e6:,.1f} MB on disk"
+    )
+    for column in ("model", "answers", "MB"):
+        models.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
+    for model in info.models:
+        models.add_row(model.model, f"{model.answers:,}", f"{model.bytes / 1e6:,.1f}")
+    runs = Table(title="Runs")
+    for column in ("started", "arhn", "hits", "new answers"):
+        runs.add_column(column, justify="right" if column in ("hits", "new answers") else "left")
+    for run in info.runs[-10:]:
+        started = datetime.fromtimestamp(run.started).astimezone().isoformat(" ", "seconds")
+        runs.add_row(started, run.version, f"{run.hits:,}", f"{run.answers:,}")
+    return RenderGroup(models, runs)
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "–"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+__all__ = ["closing_tables", "group_view", "live", "state", "store_view"]
