@@ -1,0 +1,31 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test clean
+
+# Sets up the environment and the starter model, cleans the demo data and compares with its gold labels.
+demo: $(VENV)/run.ready
+	$(BIN)/arhn clean demo/groups.jsonl -o demo/out/cleaned.jsonl --overwrite
+	$(BIN)/python -m demo.compare demo/out/cleaned.decisions.jsonl demo/gold.jsonl
+
+# Sets up the environment and runs every check: lint, types, tests (a real small model included).
+test: $(VENV)/dev.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+$(VENV)/run.ready: pyproject.toml constraints.txt
+	mkdir -p demo/out
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/dev.ready: $(VENV)/run.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo/out bench/out
