@@ -61,6 +61,4 @@ def many(count: int, negatives: int = 7) -> Iterable[Group]:
             f"passage {j} of group {i} " + (f"holds ANSWER{(i + j) % 4}" if j % 3 == 0 else "holds nothing")
             for j in range(negatives)
         ]
-        yield group(
-            f"q{i}", query=f"question {i}?", positives=(f"positive of {i} holds ANSWER2",), negatives=texts
-        )
+        yield group(f"q{i}", query=f"question {i}?", positives=(f"positive of {i} holds ANSWER2",), negatives=texts)

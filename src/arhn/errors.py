@@ -170,6 +170,4 @@ class MissingDependency(ArhnError):
     exit_code = 50
 
     def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"{package} is needed for this and isn't installed. Run: pip install 'arhn[{extra}]'"
-        )
+        super().__init__(f"{package} is needed for this and isn't installed. Run: pip install 'arhn[{extra}]'")

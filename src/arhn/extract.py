@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-from arhn.engines import Completion, Request, SpanOf
+from arhn.engines import Completion, Request, SpanOf, log_mass
 from arhn.prompts import Prompt
 from arhn.spans import Span, align, cut
 from arhn.types import Extraction, Passage
@@ -50,10 +50,7 @@ BY_TEXT = Calibration(by="text")
 @cache
 def _fitted() -> Mapping[tuple[str, str], Calibration]:
     data = tomllib.loads(files("arhn").joinpath("calibrations.toml").read_text("utf-8"))
-    return {
-        (row.pop("model"), row.pop("prompt")): Calibration(by="confidence", **row)
-        for row in data["calibration"]
-    }
+    return {(row.pop("model"), row.pop("prompt")): Calibration(by="confidence", **row) for row in data["calibration"]}
 
 
 def calibration_for(model: str, prompt: Prompt) -> Calibration:
@@ -67,7 +64,7 @@ def extraction_request(query: str, passage: Passage, prompt: Prompt, calibration
     return Request(
         messages=prompt.messages(query=query, passage=shown),
         max_tokens=MAX_SNIPPET_TOKENS,
-        constraint=SpanOf(passage.text, prompt.no_answer, prompt.lead),
+        constraint=SpanOf(passage.text, prompt.no_answer, prompt.lead, prompt.close),
         alternatives=ALTERNATIVES,
         bias=((prompt.no_answer, calibration.bias),) if calibration.bias else (),
     )
@@ -96,9 +93,7 @@ class Answer:
     cut: bool = False
 
 
-def read_answer(
-    completion: Completion | None, passage: Passage, prompt: Prompt, *, was_cut: bool = False
-) -> Answer:
+def read_answer(completion: Completion | None, passage: Passage, prompt: Prompt, *, was_cut: bool = False) -> Answer:
     """Read a completion against the passage it was asked of.
 
     Only a finished answer that is the agreed word for "no answer", or can be aligned to the text, counts;
@@ -111,33 +106,29 @@ def read_answer(
     written = completion.text.strip()
     if written.rstrip(".").casefold() == prompt.no_answer.casefold():
         return Answer(doc_id=doc_id, kind="no_answer", log_odds=log_odds, cut=was_cut)
-    span = align(_without_lead(written, prompt.lead), passage.text)
+    span = align(_bare(written, prompt), passage.text)
     if span is None:
         return Answer(doc_id=doc_id, kind="unknown", log_odds=log_odds, cut=was_cut)
     return Answer(doc_id=doc_id, kind="span", span=span, log_odds=log_odds, cut=was_cut)
 
 
-def _without_lead(written: str, lead: str) -> str:
-    lead = lead.strip()
-    return written[len(lead) :] if lead and written.casefold().startswith(lead.casefold()) else written
+def _bare(written: str, prompt: Prompt) -> str:
+    """The snippet without what the prompt puts around it; free text that leaves that out is taken as it is."""
+    lead, close = prompt.lead.strip(), prompt.close.strip()
+    if lead and written.casefold().startswith(lead.casefold()):
+        written = written[len(lead) :]
+    return written.removesuffix(close) if close else written
 
 
 def _log_odds(first: Mapping[str, float], prompt: Prompt) -> float | None:
     """Natural log-odds of an answer against no answer at the first token; None without log-probabilities."""
     if not first:
         return None
-    floor = min(first.values())
-    no = _log_mass(first, prompt.no_answer, floor)
+    no = log_mass(first, prompt.no_answer)
     if prompt.lead:
-        return round(_log_mass(first, prompt.lead, floor) - no, 4)
+        return round(log_mass(first, prompt.lead) - no, 4)
     # Any other beginning is an answer: its mass is what "no answer" leaves.
     return round(math.log(max(1e-9, -math.expm1(min(no, -1e-9)))) - no, 4)
-
-
-def _log_mass(first: Mapping[str, float], word: str, floor: float) -> float:
-    """Log of the probability that the answer begins like `word`; at most `floor` where no token does."""
-    mass = math.fsum(math.exp(p) for token, p in first.items() if token and word.startswith(token))
-    return math.log(mass) if mass > 0 else floor
 
 
 def settle(

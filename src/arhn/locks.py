@@ -27,9 +27,7 @@ def locked(path: Path, busy: Callable[[], ArhnError]) -> Iterator[None]:
     except Timeout:
         raise busy() from None
     except OSError as error:
-        raise OutputNotWritable(
-            f"{path.parent}: can't be written ({error.strerror}). Write elsewhere"
-        ) from error
+        raise OutputNotWritable(f"{path.parent}: can't be written ({error.strerror}). Write elsewhere") from error
     try:
         yield
     finally:

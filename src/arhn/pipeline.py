@@ -230,9 +230,7 @@ class Cleaner:
         ranked = shown_order(group.query, candidates(group, extractions, copies))
         if not ranked:
             return None
-        [completion] = await self._asker.ask(
-            "rank", [ranking_request(group.query, ranked, extractions, self._rank)]
-        )
+        [completion] = await self._asker.ask("rank", [ranking_request(group.query, ranked, extractions, self._rank)])
         return read_ranking(completion, ranked)
 
     async def _backfill(

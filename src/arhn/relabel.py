@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from arhn.types import Action, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
 
 
-def candidates(
-    group: Group, extractions: Mapping[str, Extraction], copies: Mapping[str, str]
-) -> tuple[Passage, ...]:
+def candidates(group: Group, extractions: Mapping[str, Extraction], copies: Mapping[str, str]) -> tuple[Passage, ...]:
     """What is ranked: the labelled positives and every answering negative, each text once.
 
     Empty where no negative answers, for then nothing hangs on the ranking.

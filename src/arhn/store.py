@@ -131,17 +131,13 @@ class SqliteStore:
         return int(self._db.execute("SELECT id FROM models WHERE name = ?", (model,)).fetchone()[0])
 
     def _begin_run(self) -> int:
-        cursor = self._db.execute(
-            "INSERT INTO runs (started, version) VALUES (?, ?)", (time.time(), __version__)
-        )
+        cursor = self._db.execute("INSERT INTO runs (started, version) VALUES (?, ?)", (time.time(), __version__))
         return int(cursor.lastrowid or 0)
 
     def _flush(self) -> None:
         self._db.execute("BEGIN")
         self._db.executemany("UPDATE answers SET last_run = ? WHERE key = ?", self._touched)
-        self._db.execute(
-            "UPDATE runs SET hits = ?, answers = ? WHERE id = ?", (self._hits, self._puts, self._run)
-        )
+        self._db.execute("UPDATE runs SET hits = ?, answers = ? WHERE id = ?", (self._hits, self._puts, self._run))
         self._db.execute("COMMIT")
         self._touched.clear()
 
@@ -184,13 +180,10 @@ def info(path: Path) -> StoreInfo:
     """
     with _existing(path) as db:
         models = db.execute(
-            "SELECT name, COUNT(*), SUM(LENGTH(answer)) FROM answers JOIN models ON models.id = model"
-            " GROUP BY name"
+            "SELECT name, COUNT(*), SUM(LENGTH(answer)) FROM answers JOIN models ON models.id = model GROUP BY name"
         ).fetchall()
         runs = db.execute("SELECT started, version, hits, answers FROM runs ORDER BY id").fetchall()
-        unused = db.execute(
-            "SELECT COUNT(*) FROM answers WHERE last_run < (SELECT MAX(id) FROM runs)"
-        ).fetchone()[0]
+        unused = db.execute("SELECT COUNT(*) FROM answers WHERE last_run < (SELECT MAX(id) FROM runs)").fetchone()[0]
     return StoreInfo(
         bytes=sum(p.stat().st_size for p in _files(path)),
         answers=sum(count for _, count, _ in models),
@@ -233,9 +226,7 @@ def prune(path: Path, what: Prune, *, model: str | None = None) -> int:
 def _known_model(db: sqlite3.Connection, path: Path, model: str) -> int:
     names = dict(db.execute("SELECT name, id FROM models").fetchall())
     if model not in names:
-        raise StoreError(
-            f"{path}: no answers of model {model!r}. It holds answers of: {', '.join(names) or 'none'}"
-        )
+        raise StoreError(f"{path}: no answers of model {model!r}. It holds answers of: {', '.join(names) or 'none'}")
     return int(names[model])
 
 
@@ -280,8 +271,7 @@ def _check_version(db: sqlite3.Connection, path: Path) -> None:
     empty = not db.execute("SELECT 1 FROM sqlite_master").fetchone()
     if empty and application == 0:
         db.executescript(
-            f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};"
-            f"PRAGMA user_version = {SCHEMA}; COMMIT;"
+            f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};PRAGMA user_version = {SCHEMA}; COMMIT;"
         )
     elif application != _APPLICATION_ID:
         raise StoreCorrupt(f"{path}: a database, but not a response store. Choose another --store")
@@ -300,8 +290,7 @@ def _typed_errors(path: Path) -> Iterator[None]:
         raise _operational(path, error) from error
     except sqlite3.DatabaseError as error:
         raise StoreCorrupt(
-            f"{path}: not a response store, or damaged ({error}). Move it away to begin anew, or choose "
-            "another --store"
+            f"{path}: not a response store, or damaged ({error}). Move it away to begin anew, or choose another --store"
         ) from error
 
 

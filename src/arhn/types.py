@@ -8,19 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, Literal
 
 from arhn.errors import InvalidGroup
 
 Extra = Mapping[str, Any]
-NO_EXTRA: Extra = MappingProxyType({})
-
-
-def _no_extra() -> Extra:
-    return NO_EXTRA
-
-
 Label = Literal["positive", "negative"]
 Action = Literal["keep", "relabel", "filter"]
 ExtractionStatus = Literal["answer", "no_answer", "unknown"]
@@ -77,7 +69,7 @@ class Passage:
     doc_id: str
     text: str
     title: str = ""
-    extra: Extra = field(default_factory=_no_extra)
+    extra: Extra = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +88,7 @@ class Group:
     query: str
     positives: tuple[Passage, ...]
     negatives: tuple[Passage, ...]
-    extra: Extra = field(default_factory=_no_extra)
+    extra: Extra = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.query_id:

@@ -43,9 +43,7 @@ def test_a_snippet_may_begin_like_no_answer() -> None:
     assert read("No one mourned it").kind == "span"
 
 
-@pytest.mark.parametrize(
-    "text", ["", "Yes", "Yes:", "Yes: a tunnel", "I am sorry", "No, it does not", "\x00"]
-)
+@pytest.mark.parametrize("text", ["", "Yes", "Yes:", "Yes: a tunnel", "I am sorry", "No, it does not", "\x00"])
 def test_what_cannot_be_aligned_is_unknown_never_no_answer(text: str) -> None:
     assert read(text).kind == "unknown"
 
@@ -62,9 +60,9 @@ def test_a_failed_request_is_unknown() -> None:
 
 def test_log_odds_compare_the_two_verdicts_only() -> None:
     assert read("No", first={"Yes": -1.0, "No": -3.0, "The": -0.5}).log_odds == pytest.approx(2.0)
-    assert read(
-        "No", first={"Y": math.log(0.2), "Yes": math.log(0.2), "No": math.log(0.1)}
-    ).log_odds == pytest.approx(math.log(4), abs=1e-3)
+    assert read("No", first={"Y": math.log(0.2), "Yes": math.log(0.2), "No": math.log(0.1)}).log_odds == pytest.approx(
+        math.log(4), abs=1e-3
+    )
 
 
 def test_a_verdict_outside_the_alternatives_is_bounded_by_the_least_of_them() -> None:
@@ -78,9 +76,7 @@ def test_without_logprobs_there_is_no_confidence() -> None:
 
 def test_confidence_is_relative_to_the_group() -> None:
     calibration = Calibration(by="confidence", slope=1.0, centre=1.0, intercept=0.0)
-    answers = [
-        Answer(doc_id=str(i), kind="span", span=(0, 3), log_odds=lo) for i, lo in enumerate([5.0, 9.0])
-    ]
+    answers = [Answer(doc_id=str(i), kind="span", span=(0, 3), log_odds=lo) for i, lo in enumerate([5.0, 9.0])]
     low, high = settle(answers, [PASSAGE, PASSAGE], calibration)
     assert (low.status, high.status) == ("no_answer", "answer")
     assert low.confidence == pytest.approx(1 - high.confidence, abs=1e-3)  # type: ignore[operator]

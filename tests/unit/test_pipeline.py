@@ -221,9 +221,7 @@ def test_floor_backfill_takes_only_negatives_that_do_not_answer(engine: FakeEngi
 
 
 def test_backfill_that_finds_too_few_says_so(engine: FakeEngine) -> None:
-    result = cleaned(
-        group(negatives=[*FEW, "nothing"]), engine, negatives=2, floor=2, floor_policy="backfill"
-    )
+    result = cleaned(group(negatives=[*FEW, "nothing"]), engine, negatives=2, floor=2, floor_policy="backfill")
     assert texts(result.negatives) == ["nothing"]
     assert result.below_floor
 

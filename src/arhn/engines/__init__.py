@@ -12,6 +12,7 @@ from arhn.engines.protocol import (
     Request,
     RequestFailed,
     SpanOf,
+    log_mass,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "Request",
     "RequestFailed",
     "SpanOf",
+    "log_mass",
 ]

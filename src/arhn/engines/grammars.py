@@ -13,14 +13,18 @@ def lark(constraint: Constraint) -> str:
     Substring rules also accept the empty string; whoever reads the answer treats that as no answer at all.
     """
     match constraint:
-        case SpanOf(text, otherwise, lead):
-            rule = '%regex { "substring_words": ' + json.dumps(text) + " }"
-            lead = f"{json.dumps(lead)} " if lead else ""
-            return f"start: {json.dumps(otherwise)} | {lead}SPAN\nSPAN: {rule}\n"
+        case SpanOf(text, otherwise, lead, close):
+            span = " ".join([*_literal(lead), "SPAN", *_literal(close)])
+            choice = " | ".join([*_literal(otherwise), span])
+            return f'start: {choice}\nSPAN: %regex {{ "substring_words": {json.dumps(text)} }}\n'
         case OneOf(choices):
             return "start: " + " | ".join(json.dumps(choice) for choice in choices) + "\n"
         case Permutation(n):
             return _permutation(n)
+
+
+def _literal(text: str) -> list[str]:
+    return [json.dumps(text)] if text else []
 
 
 def _permutation(n: int) -> str:

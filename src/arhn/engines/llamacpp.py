@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,16 @@ import httpx
 import xllamacpp
 
 from arhn.engines.grammars import lark
-from arhn.engines.protocol import Capabilities, Completion, Message, Request, RequestFailed
+from arhn.engines.protocol import (
+    Capabilities,
+    Completion,
+    Constraint,
+    Message,
+    Request,
+    RequestFailed,
+    SpanOf,
+    log_mass,
+)
 from arhn.errors import EngineError
 
 #: Stands for the user's message while the model's chat template is applied.
@@ -80,15 +89,11 @@ class LlamaCppEngine:
     async def complete(self, request: Request) -> Completion:
         slot = await self._slots.acquire(request.prefix)
         try:
-            completion = await asyncio.get_running_loop().run_in_executor(
-                self._pool, self._complete, request, slot
-            )
+            completion = await asyncio.get_running_loop().run_in_executor(self._pool, self._complete, request, slot)
         except RequestFailed as error:
             self._failures += 1
             if self._failures >= _FAILURES_IN_A_ROW:
-                raise EngineError(
-                    f"llama.cpp failed {self._failures} times in a row, at last with: {error}"
-                ) from error
+                raise EngineError(f"llama.cpp failed {self._failures} times in a row, at last with: {error}") from error
             raise
         finally:
             self._slots.release(slot)
@@ -110,22 +115,55 @@ class LlamaCppEngine:
         prompt = before + self._tokenize(request.messages[-1].content, special=False) + after
         if len(prompt) + request.max_tokens > self.capabilities.context:
             return Completion(text="", finish="context", prompt_tokens=len(prompt))
-        return _completion(self._server.handle_completions(self._body(request, prompt, slot)))
+        if isinstance(request.constraint, SpanOf) and request.constraint.lead and request.alternatives:
+            return self._verdict_then_span(request, request.constraint, prompt, slot)
+        bias = [[self._first_token(text), bias] for text, bias in request.bias]
+        return self._generate(
+            prompt,
+            slot,
+            request.constraint,
+            request.max_tokens,
+            n_probs=request.alternatives,
+            logit_bias=bias,
+        )
 
-    def _body(self, request: Request, prompt: Tokens, slot: int) -> dict[str, Any]:
-        body: dict[str, Any] = {
+    def _verdict_then_span(self, request: Request, constraint: SpanOf, prompt: Tokens, slot: int) -> Completion:
+        """The same answer in two steps: one token to decide, and a snippet only where that says there is one.
+
+        Log-probabilities cost llama.cpp a sort of the whole vocabulary for every token, and most passages need no
+        second one. The snippet's prompt is what the slot has cached, and `lead`.
+        """
+        verdict = self._generate(prompt, slot, None, 1, n_probs=request.alternatives)
+        bias = dict(request.bias)
+        no = log_mass(verdict.first, constraint.otherwise) + bias.get(constraint.otherwise, 0.0)
+        if no >= log_mass(verdict.first, constraint.lead) + bias.get(constraint.lead, 0.0):
+            return replace(verdict, text=constraint.otherwise, finish="stop")
+        whole = prompt + self._tokenize(constraint.lead, special=False)
+        span = self._generate(whole, slot, replace(constraint, otherwise="", lead=""), request.max_tokens)
+        return replace(
+            verdict,
+            text=constraint.lead + span.text,
+            finish=span.finish,
+            prompt_tokens=span.prompt_tokens,
+            # What the first step computed isn't computed again, but it wasn't free.
+            cached_tokens=span.cached_tokens - (verdict.prompt_tokens - verdict.cached_tokens),
+            completion_tokens=verdict.completion_tokens + span.completion_tokens,
+        )
+
+    def _generate(
+        self, prompt: Tokens, slot: int, constraint: Constraint | None, max_tokens: int, **settings: Any
+    ) -> Completion:
+        body = {
             "prompt": list(prompt),
             "id_slot": slot,
             "cache_prompt": True,
-            "n_predict": request.max_tokens,
+            "n_predict": max_tokens,
             "temperature": 0.0,
-            "n_probs": request.alternatives,
+            **settings,
         }
-        if request.constraint is not None:
-            body["grammar"] = "%llguidance {}\n" + lark(request.constraint)
-        if request.bias:
-            body["logit_bias"] = [[self._first_token(text), bias] for text, bias in request.bias]
-        return body
+        if constraint is not None:
+            body["grammar"] = "%llguidance {}\n" + lark(constraint)
+        return _completion(self._server.handle_completions(body))
 
     def _frame_of(self, prefix: tuple[Message, ...]) -> tuple[Tokens, Tokens]:
         """The tokens before and after the user's message."""
@@ -228,8 +266,8 @@ class _Slots:
     """Hands out slots so that a prompt's shared beginning is computed once per slot, not once per request.
 
     At most `limit` are out at a time. A request waits for a slot that holds its prefix; while no slot does,
-    it takes an unused one, else the free one that was used longest ago. The last unused slot is left to a
-    prefix that has none.
+    it takes an unused one, else the free one that was used longest ago. While there is one prefix only, the
+    last unused slot is left to the second.
     """
 
     def __init__(self, count: int, limit: int) -> None:
@@ -280,7 +318,8 @@ class _Slots:
             return same[-1]
         held = prefix in self._held
         unused = [slot for slot in self._free if self._held[slot] is None]
-        if unused and (not held or len(unused) > 1):
+        families = set(self._held) - {None}
+        if unused and (not held or len(unused) > 1 or len(families) > 1):
             return unused[0]
         return self._free[0] if self._free and not held else None
 

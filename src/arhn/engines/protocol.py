@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from types import MappingProxyType
 from typing import Literal, Protocol
 
 import orjson
@@ -24,11 +24,12 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class SpanOf:
-    """The answer is `otherwise`, or `lead` and then a run of whole words of `text`, verbatim."""
+    """The answer is `otherwise`, or a run of whole words of `text`, verbatim, between `lead` and `close`."""
 
     text: str
     otherwise: str
     lead: str = ""
+    close: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,6 @@ class Request:
         return blake2b(orjson.dumps(content), digest_size=16).digest()
 
 
-NO_LOGPROBS: Mapping[str, float] = MappingProxyType({})
-
-
-def _no_logprobs() -> Mapping[str, float]:
-    return NO_LOGPROBS
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """One answer. Log-probabilities are natural logs of the model's own, before constraint and bias.
@@ -100,11 +94,20 @@ class Completion:
 
     text: str
     finish: Finish = "stop"
-    first: Mapping[str, float] = field(default_factory=_no_logprobs)
+    first: Mapping[str, float] = field(default_factory=dict)
     logprobs: tuple[float, ...] = ()
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+
+
+def log_mass(first: Mapping[str, float], word: str) -> float:
+    """Log-probability that an answer begins like `word`, from its first token's alternatives (`Completion.first`).
+
+    Where no alternative fits, the least probable of them is the bound that is returned.
+    """
+    mass = math.fsum(math.exp(p) for token, p in first.items() if token and word.startswith(token))
+    return math.log(mass) if mass > 0 else min(first.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

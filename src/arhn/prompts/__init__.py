@@ -15,8 +15,8 @@ from arhn.engines import Message
 class Prompt:
     """A template. `prefix` (system message and examples) is the same for every request made from it.
 
-    `user` is filled with str.format; a field's value is never read as a template again. `no_answer` and
-    `lead` are what the LLM is told to write where there is no answer, and in front of a snippet.
+    `user` is filled with str.format; a field's value is never read as a template again. `no_answer` is
+    what the LLM writes where there is no answer; `lead` and `close` stand around a snippet.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Prompt:
     user: str
     no_answer: str
     lead: str
+    close: str
 
     def messages(self, **fields: str) -> tuple[Message, ...]:
         """The prefix and the user's message with `fields` filled in."""
@@ -49,4 +50,5 @@ def load(name: str) -> Prompt:
         user=data["user"],
         no_answer=data.get("no_answer", ""),
         lead=data.get("lead", ""),
+        close=data.get("close", ""),
     )

@@ -112,9 +112,7 @@ def _remove_damaged(path: Path, model: ModelFile, root: Path) -> str | None:
 
 
 def _difference(model: ModelFile, size: int, sha256: str) -> str:
-    return (
-        f"expected {model.size} bytes with SHA-256 {model.sha256}, found {size} bytes with SHA-256 {sha256}"
-    )
+    return f"expected {model.size} bytes with SHA-256 {model.sha256}, found {size} bytes with SHA-256 {sha256}"
 
 
 def _fetch(model: ModelFile, path: Path, damage: str | None, progress: Progress | None) -> None:
@@ -189,9 +187,7 @@ def _amount(size: int) -> str:
     return f"{size / 1e6:,.0f} MB" if size >= 1_000_000 else f"{size:,} bytes"
 
 
-def _failure(
-    model: ModelFile, path: Path, damage: str | None, failures: Mapping[str, ModelError]
-) -> ModelError:
+def _failure(model: ModelFile, path: Path, damage: str | None, failures: Mapping[str, ModelError]) -> ModelError:
     """ModelCorrupt when wrong bytes were seen anywhere, else ModelUnavailable; with every source's reason."""
     corrupt = damage or any(isinstance(error, ModelCorrupt) for error in failures.values())
     lines = [f"{model.name} can't be fetched" + (f"; {damage}." if damage else ".")]

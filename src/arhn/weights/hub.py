@@ -141,11 +141,7 @@ def _head(url: str) -> httpx.Response:
         response = client.head(url)
         for _ in range(5):
             onward = response.next_request
-            if (
-                onward is None
-                or "x-linked-etag" in response.headers
-                or onward.url.netloc != response.url.netloc
-            ):
+            if onward is None or "x-linked-etag" in response.headers or onward.url.netloc != response.url.netloc:
                 break
             response = client.send(onward)
         return response

@@ -1,0 +1,80 @@
+"""Which slot a request gets, without a model."""
+
+import asyncio
+import random
+
+import pytest
+
+pytest.importorskip("xllamacpp")
+
+from arhn.engines import Message
+from arhn.engines.llamacpp import _Slots
+
+EXTRACT = (Message("system", "extract"),)
+RANK = (Message("system", "rank"),)
+
+
+def test_each_prefix_is_computed_once_per_slot() -> None:
+    """Whatever the arrivals, a slot changes its prefix only when it is first used."""
+
+    async def scenario() -> int:
+        slots = _Slots(5, 4)
+        changes = 0
+        held: dict[int, object] = {}
+        rng = random.Random(7)
+
+        async def use(prefix: tuple[Message, ...]) -> None:
+            nonlocal changes
+            slot = await slots.acquire(prefix)
+            changes += held.get(slot) is not prefix
+            held[slot] = prefix
+            await asyncio.sleep(rng.random() / 1000)
+            slots.release(slot)
+
+        await asyncio.gather(*(use(RANK if i % 9 == 8 else EXTRACT) for i in range(500)))
+        return changes
+
+    assert asyncio.run(scenario()) == 5
+
+
+def test_at_most_the_limit_are_out() -> None:
+    async def scenario() -> None:
+        slots = _Slots(3, 2)
+        first, second = await slots.acquire(EXTRACT), await slots.acquire(RANK)
+        assert first != second
+        third = asyncio.ensure_future(slots.acquire(EXTRACT))
+        await asyncio.sleep(0)
+        assert not third.done()
+        slots.release(second)
+        assert await third not in (first, second)
+
+    asyncio.run(scenario())
+
+
+def test_a_third_prefix_takes_the_slot_unused_for_longest() -> None:
+    async def scenario() -> None:
+        slots = _Slots(2, 1)
+        for prefix in (EXTRACT, RANK):
+            slots.release(await slots.acquire(prefix))
+        third = (Message("system", "third"),)
+        slot = await slots.acquire(third)
+        assert slot == 0
+        slots.release(slot)
+        assert await slots.acquire(third) == 0
+
+    asyncio.run(scenario())
+
+
+def test_a_cancelled_request_gives_its_place_back() -> None:
+    async def scenario() -> None:
+        slots = _Slots(2, 1)
+        slot = await slots.acquire(EXTRACT)
+        waiting = asyncio.ensure_future(slots.acquire(EXTRACT))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        slots.release(slot)
+        assert await slots.acquire(EXTRACT) == slot
+
+    asyncio.run(scenario())
