@@ -65,6 +65,43 @@ def test_a_third_prefix_takes_the_slot_unused_for_longest() -> None:
     asyncio.run(scenario())
 
 
+def test_cancelling_waiters_and_holders_at_once_loses_no_slot() -> None:
+    """What closing a run early does: everything is cancelled in the same turn of the loop."""
+
+    async def scenario() -> None:
+        slots = _Slots(3, 2)
+
+        async def use() -> None:
+            slot = await slots.acquire(EXTRACT)
+            try:
+                await asyncio.sleep(60)
+            finally:
+                slots.release(slot)
+
+        tasks = [asyncio.ensure_future(use()) for _ in range(6)]
+        await asyncio.sleep(0)
+        for task in reversed(tasks):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert len({await asyncio.wait_for(slots.acquire(EXTRACT), 1) for _ in range(2)}) == 2
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("first", [RANK, ()])
+def test_a_prefix_that_comes_late_gets_all_slots_it_can_use(first: tuple[Message, ...]) -> None:
+    """As when a resumed run begins with rankings, or one engine serves two kinds of run in turn."""
+
+    async def scenario() -> int:
+        slots = _Slots(5, 4)
+        for held in [await slots.acquire(first) for _ in range(4)]:
+            slots.release(held)
+        taken = [await asyncio.wait_for(slots.acquire(EXTRACT), 1) for _ in range(4)]
+        return len(set(taken))
+
+    assert asyncio.run(scenario()) == 4
+
+
 def test_a_cancelled_request_gives_its_place_back() -> None:
     async def scenario() -> None:
         slots = _Slots(2, 1)

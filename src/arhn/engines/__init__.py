@@ -12,7 +12,7 @@ from arhn.engines.protocol import (
     Request,
     RequestFailed,
     SpanOf,
-    log_mass,
+    log_odds,
 )
 
 __all__ = [
@@ -27,5 +27,5 @@ __all__ = [
     "Request",
     "RequestFailed",
     "SpanOf",
-    "log_mass",
+    "log_odds",
 ]

@@ -8,12 +8,11 @@ slots that have those messages cached.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import secrets
 import signal
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -34,14 +33,17 @@ from arhn.engines.protocol import (
     Request,
     RequestFailed,
     SpanOf,
-    log_mass,
+    log_odds,
 )
 from arhn.errors import EngineError
 
 #: Stands for the user's message while the model's chat template is applied.
 _CONTENT = "ARHN-CONTENT-5d0c9b7e"
-_FAILURES_IN_A_ROW = 8
+#: Changes with the way answers are made of the same weights, so that a store doesn't mix them.
+_METHOD = "llamacpp-1"
+_FAILURES_IN_A_ROW = 32
 Tokens = tuple[int, ...]
+Prefix = tuple[Message, ...]
 
 
 class LlamaCppEngine:
@@ -69,7 +71,7 @@ class LlamaCppEngine:
         threads: int | None = None,
         gpu_layers: int | None = None,
     ) -> None:
-        self.model = model
+        self.model = f"{model} {_METHOD}"
         self.capabilities = Capabilities(constraints=True, logprobs=True, concurrency=slots, context=context)
         key = secrets.token_hex(16)
         self._server = _start(_params(path, slots + 1, context, threads or _cores(), gpu_layers, key), path)
@@ -104,7 +106,7 @@ class LlamaCppEngine:
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._http.close()
         with _signals_kept():
-            del self._server
+            self._server = None
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` is to this model, on its own."""
@@ -128,15 +130,17 @@ class LlamaCppEngine:
         )
 
     def _verdict_then_span(self, request: Request, constraint: SpanOf, prompt: Tokens, slot: int) -> Completion:
-        """The same answer in two steps: one token to decide, and a snippet only where that says there is one.
+        """One token decides between `otherwise` and a snippet, which is then decoded from the same cached prompt.
 
         Log-probabilities cost llama.cpp a sort of the whole vocabulary for every token, and most passages need no
-        second one. The snippet's prompt is what the slot has cached, and `lead`.
+        second one. A first token that is neither gives an empty answer: nobody knows what was meant.
         """
         verdict = self._generate(prompt, slot, None, 1, n_probs=request.alternatives)
+        odds = log_odds(verdict.first, constraint.lead, constraint.otherwise) if verdict.first else None
+        if odds is None:
+            return replace(verdict, text="", finish="stop")
         bias = dict(request.bias)
-        no = log_mass(verdict.first, constraint.otherwise) + bias.get(constraint.otherwise, 0.0)
-        if no >= log_mass(verdict.first, constraint.lead) + bias.get(constraint.lead, 0.0):
+        if odds + bias.get(constraint.lead, 0.0) <= bias.get(constraint.otherwise, 0.0):
             return replace(verdict, text=constraint.otherwise, finish="stop")
         whole = prompt + self._tokenize(constraint.lead, special=False)
         span = self._generate(whole, slot, replace(constraint, otherwise="", lead=""), request.max_tokens)
@@ -144,9 +148,8 @@ class LlamaCppEngine:
             verdict,
             text=constraint.lead + span.text,
             finish=span.finish,
-            prompt_tokens=span.prompt_tokens,
-            # What the first step computed isn't computed again, but it wasn't free.
-            cached_tokens=span.cached_tokens - (verdict.prompt_tokens - verdict.cached_tokens),
+            prompt_tokens=verdict.prompt_tokens + span.prompt_tokens,
+            cached_tokens=verdict.cached_tokens + span.cached_tokens,
             completion_tokens=verdict.completion_tokens + span.completion_tokens,
         )
 
@@ -186,9 +189,9 @@ class LlamaCppEngine:
             with self._tokenize_lock:
                 response = self._http.post(path, json=body)
             response.raise_for_status()
-        except httpx.HTTPError as error:
+            return response.json()
+        except (httpx.HTTPError, ValueError) as error:
             raise RequestFailed(f"llama.cpp {path}: {error}") from error
-        return response.json()
 
 
 def _completion(answer: Mapping[str, Any]) -> Completion:
@@ -204,7 +207,6 @@ def _completion(answer: Mapping[str, Any]) -> Completion:
         text=choice["text"],
         finish="stop" if choice["finish_reason"] == "stop" else "length",
         first=first,
-        logprobs=tuple(round(t["logprob"], 5) for t in tokens),
         prompt_tokens=usage["prompt_tokens"],
         cached_tokens=usage["prompt_tokens_details"]["cached_tokens"],
         completion_tokens=usage["completion_tokens"],
@@ -258,26 +260,26 @@ def _cores() -> int:
 
 @dataclass(slots=True)
 class _Waiting:
-    prefix: tuple[Message, ...]
+    prefix: Prefix
     slot: asyncio.Future[int]
 
 
 class _Slots:
     """Hands out slots so that a prompt's shared beginning is computed once per slot, not once per request.
 
-    At most `limit` are out at a time. A request waits for a slot that holds its prefix; while no slot does,
-    it takes an unused one, else the free one that was used longest ago. While there is one prefix only, the
-    last unused slot is left to the second.
+    At most `limit` are out at a time. A request takes a slot that holds its prefix, else an unused one; while
+    there is one prefix only, the last unused slot is left to the second. Else it takes over the slot used
+    longest ago, but not the only one of a prefix, nor one that somebody waits for, unless it has none itself.
     """
 
     def __init__(self, count: int, limit: int) -> None:
-        self._held: list[tuple[Message, ...] | None] = [None] * count
+        self._held: list[Prefix | None] = [None] * count
         self._free = list(range(count))  # the longest unused first
         self._limit = limit
         self._out = 0
         self._waiting: deque[_Waiting] = deque()
 
-    async def acquire(self, prefix: tuple[Message, ...]) -> int:
+    async def acquire(self, prefix: Prefix) -> int:
         waiting = _Waiting(prefix, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._assign()
@@ -286,8 +288,6 @@ class _Slots:
         except asyncio.CancelledError:
             if waiting.slot.done() and not waiting.slot.cancelled():
                 self.release(waiting.slot.result())
-            elif waiting in self._waiting:
-                self._waiting.remove(waiting)
             raise
 
     def release(self, slot: int) -> None:
@@ -296,34 +296,33 @@ class _Slots:
         self._assign()
 
     def _assign(self) -> None:
+        # A cancelled request may still stand here: its task hasn't run since.
+        self._waiting = deque(w for w in self._waiting if not w.slot.done())
         while self._out < self._limit and (match := self._match()) is not None:
             waiting, slot = match
             self._waiting.remove(waiting)
             self._free.remove(slot)
             self._held[slot] = waiting.prefix
             self._out += 1
-            if not waiting.slot.done():
-                waiting.slot.set_result(slot)
+            waiting.slot.set_result(slot)
 
     def _match(self) -> tuple[_Waiting, int] | None:
+        wanted = {waiting.prefix for waiting in self._waiting}
         for waiting in self._waiting:
-            slot = self._slot_for(waiting.prefix)
+            slot = self._slot_for(waiting.prefix, wanted)
             if slot is not None:
                 return waiting, slot
         return None
 
-    def _slot_for(self, prefix: tuple[Message, ...]) -> int | None:
+    def _slot_for(self, prefix: Prefix, wanted: set[Prefix]) -> int | None:
         same = [slot for slot in self._free if self._held[slot] == prefix]
         if same:
             return same[-1]
-        held = prefix in self._held
+        held = Counter(p for p in self._held if p is not None)
         unused = [slot for slot in self._free if self._held[slot] is None]
-        families = set(self._held) - {None}
-        if unused and (not held or len(unused) > 1 or len(families) > 1):
+        if unused and (prefix not in held or len(unused) > 1 or len(held) > 1):
             return unused[0]
-        return self._free[0] if self._free and not held else None
-
-
-def describe() -> dict[str, str]:
-    """The versions behind this engine."""
-    return {"xllamacpp": xllamacpp.__version__, "llama.cpp": json.dumps(xllamacpp.BUILD_INFO)}
+        spare = [s for s in self._free if (p := self._held[s]) is not None and held[p] > 1]
+        if prefix not in held:
+            return next(iter(spare or self._free), None)
+        return next((s for s in spare if self._held[s] not in wanted), None)

@@ -87,27 +87,35 @@ class Request:
 class Completion:
     """One answer. Log-probabilities are natural logs of the model's own, before constraint and bias.
 
-    `first` maps the first position's most probable tokens (text) to their log-probabilities; `logprobs`
-    are those of the generated tokens. `prompt_tokens` counts the whole prompt, `cached_tokens` the part of
-    it that wasn't computed again.
+    `first` maps the first position's most probable tokens (text) to their log-probabilities.
+    `prompt_tokens` counts the prompts that were sent, `cached_tokens` the part of them that wasn't computed.
     """
 
     text: str
     finish: Finish = "stop"
     first: Mapping[str, float] = field(default_factory=dict)
-    logprobs: tuple[float, ...] = ()
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
 
 
-def log_mass(first: Mapping[str, float], word: str) -> float:
-    """Log-probability that an answer begins like `word`, from its first token's alternatives (`Completion.first`).
+def log_odds(first: Mapping[str, float], yes: str, no: str) -> float | None:
+    """Natural log-odds that an answer begins like `yes` against `no`, from its first token's alternatives.
 
-    Where no alternative fits, the least probable of them is the bound that is returned.
+    With an empty `yes`, any beginning but `no` counts. A word that no alternative fits is bounded by the
+    least probable of them. None where neither can be told: the LLM began with something else entirely.
     """
-    mass = math.fsum(math.exp(p) for token, p in first.items() if token and word.startswith(token))
-    return math.log(mass) if mass > 0 else min(first.values())
+    no_mass = _mass(first, no)
+    yes_mass = _mass(first, yes) if yes else max(1 - no_mass, 1e-9)
+    if not (yes_mass or no_mass):
+        return None
+    floor = math.exp(min(first.values()))
+    return math.log(yes_mass or floor) - math.log(no_mass or floor)
+
+
+def _mass(first: Mapping[str, float], word: str) -> float:
+    """Probability that the answer begins like `word`."""
+    return math.fsum(math.exp(p) for token, p in first.items() if token and word.startswith(token))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +139,7 @@ class RequestFailed(Exception):
 class Engine(Protocol):
     """Concurrency, retries and batching are the engine's business.
 
-    `model` identifies the weights and everything else that changes answers; it is part of the store's key.
+    `model` identifies the weights and how answers are made of them; it is part of the store's key.
     """
 
     @property
