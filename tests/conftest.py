@@ -35,11 +35,16 @@ def group(
     )
 
 
+def yes(snippet: str) -> str:
+    """An extraction as the prompt wants it."""
+    return f'Yes, the answer is "{snippet}"'
+
+
 def answer_by_marks(request: Request) -> Completion | str:
     """Extraction copies ANSWER<n>; ranking orders by n."""
     if isinstance(request.constraint, SpanOf):
         found = re.search(r"ANSWER\d*", request.constraint.text)
-        text = f"Yes: {found[0]}" if found else "No"
+        text = yes(found[0]) if found else "No"
         return Completion(
             text=text, first=YES if found else NO, prompt_tokens=100, cached_tokens=40, completion_tokens=3
         )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-from arhn.engines import Completion, Request, SpanOf, log_mass
+from arhn.engines import Completion, Request, SpanOf, log_odds
 from arhn.prompts import Prompt
 from arhn.spans import Span, align, cut
 from arhn.types import Extraction, Passage
@@ -31,7 +31,7 @@ class Calibration:
     """How a model's answers with one prompt become confidences and statuses.
 
     confidence = sigmoid(slope * (log_odds - centre * group mean of log_odds) + intercept). With `by`
-    `confidence`, a passage answers where that is at least 0.5 and there is a snippet; with `text`, where
+    `confidence`, a passage answers where that is at least `threshold` and there is a snippet; with `text`, where
     the LLM copied a snippet at all. `bias` is added to the logit of the no-answer token while decoding,
     so that passages near the border come with a snippet; log-odds are taken without it.
     """
@@ -40,6 +40,7 @@ class Calibration:
     slope: float = 1.0
     centre: float = 0.0
     intercept: float = 0.0
+    threshold: float = 0.5
     bias: float = 0.0
 
 
@@ -48,14 +49,18 @@ BY_TEXT = Calibration(by="text")
 
 
 @cache
-def _fitted() -> Mapping[tuple[str, str], Calibration]:
+def _fitted() -> tuple[tuple[str, str, Calibration], ...]:
     data = tomllib.loads(files("arhn").joinpath("calibrations.toml").read_text("utf-8"))
-    return {(row.pop("model"), row.pop("prompt")): Calibration(by="confidence", **row) for row in data["calibration"]}
+    rows = [(row.pop("sha256"), row.pop("prompt"), row) for row in data["calibration"]]
+    return tuple((sha256, prompt, Calibration(by="confidence", **row)) for sha256, prompt, row in rows)
 
 
 def calibration_for(model: str, prompt: Prompt) -> Calibration:
-    """The calibration fitted for this model (by its identity) and this very prompt, else `BY_TEXT`."""
-    return _fitted().get((model, prompt.hash), BY_TEXT)
+    """The calibration fitted for these weights (by the SHA-256 in `model`) and this very prompt, else `BY_TEXT`."""
+    for sha256, prompt_hash, calibration in _fitted():
+        if prompt_hash == prompt.hash and f"@sha256:{sha256[:16]}" in model:
+            return calibration
+    return BY_TEXT
 
 
 def extraction_request(query: str, passage: Passage, prompt: Prompt, calibration: Calibration) -> Request:
@@ -82,12 +87,15 @@ def shorter(passage: Passage, needed: int, available: int) -> Passage | None:
     return replace(passage, text=text) if len(text) >= _LEAST_TEXT else None
 
 
+AnswerKind = Literal["span", "no_answer", "unknown"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What the LLM wrote about one passage: a span of its text, that there is none, or nothing usable."""
 
     doc_id: str
-    kind: Literal["span", "no_answer", "unknown"]
+    kind: AnswerKind
     span: Span | None = None
     log_odds: float | None = None
     cut: bool = False
@@ -99,17 +107,27 @@ def read_answer(completion: Completion | None, passage: Passage, prompt: Prompt,
     Only a finished answer that is the agreed word for "no answer", or can be aligned to the text, counts;
     anything else, the empty answer included, is `unknown`.
     """
-    doc_id = passage.doc_id
-    if completion is None or completion.finish != "stop":
-        return Answer(doc_id=doc_id, kind="unknown", cut=was_cut)
-    log_odds = _log_odds(completion.first, prompt)
-    written = completion.text.strip()
+    if completion is None or completion.finish not in ("stop", "length"):
+        return Answer(doc_id=passage.doc_id, kind="unknown", cut=was_cut)
+    odds = log_odds(completion.first, prompt.lead, prompt.no_answer) if completion.first else None
+    # The first token of an answer that was cut off is sound, and so is its share in the group's mean.
+    kind, span = _read(completion.text, passage.text, prompt) if completion.finish == "stop" else ("unknown", None)
+    return Answer(
+        doc_id=passage.doc_id, kind=kind, span=span, log_odds=None if odds is None else round(odds, 4), cut=was_cut
+    )
+
+
+def _read(text: str, passage: str, prompt: Prompt) -> tuple[AnswerKind, Span | None]:
+    written = text.strip()
     if written.rstrip(".").casefold() == prompt.no_answer.casefold():
-        return Answer(doc_id=doc_id, kind="no_answer", log_odds=log_odds, cut=was_cut)
-    span = align(_bare(written, prompt), passage.text)
-    if span is None:
-        return Answer(doc_id=doc_id, kind="unknown", log_odds=log_odds, cut=was_cut)
-    return Answer(doc_id=doc_id, kind="span", span=span, log_odds=log_odds, cut=was_cut)
+        return "no_answer", None
+    span = None if _only_lead(written, prompt) else align(_bare(written, prompt), passage)
+    return ("span", span) if span else ("unknown", None)
+
+
+def _only_lead(written: str, prompt: Prompt) -> bool:
+    """Whether nothing but the words in front of a snippet was written: a passage may hold these too."""
+    return prompt.lead.casefold().startswith(written.casefold())
 
 
 def _bare(written: str, prompt: Prompt) -> str:
@@ -118,17 +136,6 @@ def _bare(written: str, prompt: Prompt) -> str:
     if lead and written.casefold().startswith(lead.casefold()):
         written = written[len(lead) :]
     return written.removesuffix(close) if close else written
-
-
-def _log_odds(first: Mapping[str, float], prompt: Prompt) -> float | None:
-    """Natural log-odds of an answer against no answer at the first token; None without log-probabilities."""
-    if not first:
-        return None
-    no = log_mass(first, prompt.no_answer)
-    if prompt.lead:
-        return round(log_mass(first, prompt.lead) - no, 4)
-    # Any other beginning is an answer: its mass is what "no answer" leaves.
-    return round(math.log(max(1e-9, -math.expm1(min(no, -1e-9)))) - no, 4)
 
 
 def settle(
@@ -173,7 +180,7 @@ def _settled(answer: Answer, passage: Passage, calibration: Calibration, mean: f
 
 
 def _answers(confidence: float | None, calibration: Calibration) -> bool:
-    return calibration.by == "text" or confidence is None or confidence >= 0.5
+    return calibration.by == "text" or confidence is None or confidence >= calibration.threshold
 
 
 def _confidence(log_odds: float | None, calibration: Calibration, mean: float) -> float | None:

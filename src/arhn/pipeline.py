@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from arhn import prompts
 from arhn.config import CleanConfig
 from arhn.engines import Completion, Engine, Request, RequestFailed
 from arhn.extract import (
+    MAX_SNIPPET_TOKENS,
     Answer,
     calibration_for,
     extraction_request,
@@ -27,24 +28,28 @@ from arhn.extract import (
 )
 from arhn.rank import ranking_request, read_ranking, shown_order
 from arhn.relabel import candidates, decide
-from arhn.spans import align, same_text
+from arhn.spans import align
 from arhn.store import MemoryStore, ResponseStore
 from arhn.types import CleanedGroup, Decision, Extraction, Group, Passage, Ranking, Reason
 
 Stage = Literal["extract", "rank"]
+#: Tokens to leave for what stands around a snippet when a passage is cut to fit.
+MARKUP_TOKENS = 16
 
 
 @dataclass(slots=True)
 class StageStats:
-    """One stage's requests. `requests` = `asked` + `reused` + `failed`; tokens are those of `asked`.
+    """One stage's requests: `requests` = `asked` + `reused` + `failed` + `too_long`; tokens are those of `asked`.
 
-    `seconds` is wall time during which at least one of its requests was with the engine.
+    `reused` were answered by the store, or are equal to one that was asked at that moment; `too_long` don't
+    fit the engine's context. `seconds` is wall time during which at least one of its requests was with the engine.
     """
 
     requests: int = 0
     asked: int = 0
     reused: int = 0
     failed: int = 0
+    too_long: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
@@ -62,11 +67,20 @@ class StageStats:
         if self.in_flight == 0:
             self.seconds += time.monotonic() - self._since
 
-    def count(self, completion: Completion) -> None:
-        self.asked += 1
-        self.prompt_tokens += completion.prompt_tokens
-        self.cached_tokens += completion.cached_tokens
-        self.completion_tokens += completion.completion_tokens
+    def count(self, completion: Completion | None, *, asked: bool) -> None:
+        """Count one request and its outcome; `asked`: it was this request that went to the engine."""
+        self.requests += 1
+        if completion is None:
+            self.failed += 1
+        elif completion.finish == "context":
+            self.too_long += 1
+        elif not asked:
+            self.reused += 1
+        else:
+            self.asked += 1
+            self.prompt_tokens += completion.prompt_tokens
+            self.cached_tokens += completion.cached_tokens
+            self.completion_tokens += completion.completion_tokens
 
 
 @dataclass(slots=True)
@@ -91,16 +105,18 @@ class Asker:
 
     async def ask(self, stage: Stage, requests: Sequence[Request]) -> list[Completion | None]:
         """One completion per request, in order; None for a request that failed."""
-        stats = self._stats.of(stage)
-        stats.requests += len(requests)
         keys = [request.key(self._engine.model) for request in requests]
-        known: dict[bytes, Completion | None] = dict(self._store.get_many(keys))
-        stats.reused += len(requests) - len({k for k in keys if k not in known and k not in self._flying})
-        missing = {k: self._fly(stage, k, r) for k, r in zip(keys, requests, strict=True) if k not in known}
+        answers: dict[bytes, Completion | None] = dict(self._store.get_many(keys))
+        mine = {key for key in keys if key not in answers and key not in self._flying}
+        missing = {k: self._fly(stage, k, r) for k, r in zip(keys, requests, strict=True) if k not in answers}
         for key, task in missing.items():
             # Shielded: a task may be shared, and another group must not lose it with this one.
-            known[key] = await asyncio.shield(task)
-        return [known[key] for key in keys]
+            answers[key] = await asyncio.shield(task)
+        stats = self._stats.of(stage)
+        for key in keys:
+            stats.count(answers[key], asked=key in mine)
+            mine.discard(key)
+        return [answers[key] for key in keys]
 
     def _fly(self, stage: Stage, key: bytes, request: Request) -> asyncio.Task[Completion | None]:
         task = self._flying.get(key)
@@ -122,12 +138,12 @@ class Asker:
         try:
             completion = await self._engine.complete(request)
         except RequestFailed:
-            stats.failed += 1
             return None
         finally:
             stats.end()
-        self._store.put(key, completion)
-        stats.count(completion)
+        # That a prompt doesn't fit says something of this engine's settings, not of the question.
+        if completion.finish != "context":
+            self._store.put(key, completion)
         return completion
 
     async def abandon(self) -> None:
@@ -151,15 +167,23 @@ class _Parts:
 def _parts(group: Group, limit: int | None) -> _Parts:
     negatives = len(group.negatives) if limit is None else limit
     used = [*group.positives, *group.negatives[:negatives]]
-    asked: list[Passage] = []
-    copies: dict[str, str] = {}
+    firsts: dict[Content, Passage] = {}
     for passage in used:
-        original = next((p for p in asked if same_text(p.text, passage.text)), None)
-        if original is None:
-            asked.append(passage)
-        else:
-            copies[passage.doc_id] = original.doc_id
-    return _Parts(used=used, asked=asked, unused=list(group.negatives[negatives:]), copies=copies)
+        firsts.setdefault(_content(passage), passage)
+    return _Parts(
+        used=used,
+        asked=list(firsts.values()),
+        unused=list(group.negatives[negatives:]),
+        copies={p.doc_id: first.doc_id for p in used if (first := firsts[_content(p)]) is not p},
+    )
+
+
+Content = tuple[str, str]
+
+
+def _content(passage: Passage) -> Content:
+    """What makes two passages the same: title and text, but for whitespace."""
+    return " ".join(passage.title.split()), " ".join(passage.text.split())
 
 
 class Cleaner:
@@ -168,7 +192,7 @@ class Cleaner:
     def __init__(self, engine: Engine, asker: Asker, config: CleanConfig) -> None:
         self._asker = asker
         self._config = config
-        self._context = engine.capabilities.context
+        self._room = engine.capabilities.context - MAX_SNIPPET_TOKENS - MARKUP_TOKENS
         self._extract = prompts.load(config.extract_prompt)
         self._rank = prompts.load(config.rank_prompt)
         self._calibration = calibration_for(engine.model, self._extract)
@@ -218,7 +242,7 @@ class Cleaner:
         refused: Completion | None = completion
         shown: Passage | None = passage
         while refused is not None and refused.finish == "context" and shown is not None:
-            shown = shorter(shown, refused.prompt_tokens, self._context)
+            shown = shorter(shown, refused.prompt_tokens, self._room)
             if shown is not None:
                 request = extraction_request(query, shown, self._extract, self._calibration)
                 [refused] = await self._asker.ask("extract", [request])
@@ -238,15 +262,16 @@ class Cleaner:
     ) -> frozenset[str]:
         """Ask unused negatives in their order until enough of them don't answer; returns those."""
         taken: list[str] = []
+        seen = {_content(p) for p in parts.used}
         for passage in parts.unused:
             if len(taken) == wanted:
                 break
-            if any(same_text(p.text, passage.text) for p in parts.used):
+            if _content(passage) in seen:
                 continue
+            seen.add(_content(passage))
             answers = await self._answers(group.query, [passage])
             [extraction] = settle(answers, [passage], self._calibration, mean=mean)
             extractions[passage.doc_id] = extraction
-            parts.used.append(passage)
             if extraction.status == "no_answer":
                 taken.append(passage.doc_id)
         return frozenset(taken)
@@ -287,7 +312,7 @@ async def aclean(
     Args:
         groups: read lazily.
         engine: asked for every answer that the store doesn't hold. Not closed.
-        store: where answers are kept; in memory unless given.
+        store: where answers are kept; in memory unless given, which then grows with the run.
         stats: filled while the run goes on.
 
     Raises:
@@ -321,9 +346,12 @@ def clean(
     store: ResponseStore | None = None,
     stats: Stats | None = None,
 ) -> Generator[CleanedGroup]:
-    """`aclean` for code that isn't asynchronous; also works where an event loop runs already (notebooks)."""
+    """`aclean` for code that isn't asynchronous; also works where an event loop runs already (notebooks).
+
+    The engine works while the next group is asked for, not while the caller is busy with the last one.
+    """
     stream = aclean(groups, engine=engine, config=config, store=store, stats=stats)
-    with _LoopThread() as loop:
+    with LoopThread() as loop:
         try:
             while (cleaned := loop.run(lambda: anext(stream, None))) is not None:
                 yield cleaned
@@ -331,15 +359,15 @@ def clean(
             loop.run(stream.aclose)
 
 
-class _LoopThread:
+class LoopThread:
     """An event loop on a thread of its own that runs one coroutine at a time."""
 
-    def __enter__(self) -> _LoopThread:
+    def __enter__(self) -> LoopThread:
         self._loop = asyncio.new_event_loop()
         self._pool = ThreadPoolExecutor(1, "arhn")
         return self
 
-    def run(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    def run(self, make: Callable[[], Awaitable[Any]]) -> Any:
         """Run `make()` to its end; an interrupt in the calling thread cancels it first."""
         future: Future[Any] = self._pool.submit(self._run, make)
         try:
@@ -349,8 +377,11 @@ class _LoopThread:
                 self._loop.call_soon_threadsafe(self._cancel)
             raise
 
-    def _run(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        return self._loop.run_until_complete(make())
+    def _run(self, make: Callable[[], Awaitable[Any]]) -> Any:
+        async def awaited() -> Any:
+            return await make()
+
+        return self._loop.run_until_complete(awaited())
 
     def _cancel(self) -> None:
         for task in asyncio.all_tasks(self._loop):
@@ -361,4 +392,4 @@ class _LoopThread:
         self._loop.close()
 
 
-__all__ = ["Asker", "Cleaner", "StageStats", "Stats", "aclean", "clean"]
+__all__ = ["Asker", "Cleaner", "LoopThread", "StageStats", "Stats", "aclean", "clean"]

@@ -11,11 +11,15 @@ from collections.abc import Mapping
 
 from arhn.types import Action, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
 
+#: A longer list neither fits a small context nor a small model's head; what is left out keeps its label.
+MOST_RANKED = 32
+
 
 def candidates(group: Group, extractions: Mapping[str, Extraction], copies: Mapping[str, str]) -> tuple[Passage, ...]:
-    """What is ranked: the labelled positives and every answering negative, each text once.
+    """What is ranked: the labelled positives and the answering negatives, each passage once.
 
-    Empty where no negative answers, for then nothing hangs on the ranking.
+    Empty where no negative answers, for then nothing hangs on the ranking, and where the extraction of every
+    positive is broken, for then there is nothing to compare with. At most `MOST_RANKED`, positives first.
 
     Args:
         extractions: by `doc_id`; passages that weren't asked about are absent.
@@ -28,7 +32,9 @@ def candidates(group: Group, extractions: Mapping[str, Extraction], copies: Mapp
     ]
     if not answering:
         return ()
-    return (*(p for p in group.positives if p.doc_id not in copies), *answering)
+    # A positive whose extraction broke has no snippet to show: ranking its bare text would make it lose.
+    positives = [p for p in group.positives if p.doc_id not in copies and extractions[p.doc_id].status != "unknown"]
+    return (*positives, *answering)[:MOST_RANKED] if positives else ()
 
 
 def decide(

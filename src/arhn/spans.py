@@ -74,11 +74,6 @@ def _fold(text: str) -> Iterator[tuple[str, int]]:
             yield folded, i
 
 
-def same_text(a: str, b: str) -> bool:
-    """Whether two texts differ at most in whitespace."""
-    return a == b or a.split() == b.split()
-
-
 _SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*(?=\s|$)|\n")
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn import prompts
-from arhn.engines import Completion, SpanOf
+from arhn.engines import Completion, SpanOf, log_odds
 from arhn.extract import (
     BY_TEXT,
     Answer,
@@ -17,7 +17,7 @@ from arhn.extract import (
     shorter,
 )
 from arhn.types import Passage
-from tests.conftest import NO, YES, passage
+from tests.conftest import NO, YES, passage, yes
 
 PROMPT = prompts.load("extract")
 PASSAGE = passage("d", "The bridge replaced a ferry in 1931. No one mourned it.")
@@ -27,7 +27,9 @@ def read(text: str, finish: str = "stop", first: dict[str, float] | None = None)
     return read_answer(Completion(text=text, finish=finish, first=first or {}), PASSAGE, PROMPT)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", ["Yes: a ferry", "Yes:a ferry", "a ferry", 'Yes: "A  FERRY"'])
+@pytest.mark.parametrize(
+    "text", [yes("a ferry"), 'yes, THE answer is "a ferry', "a ferry", yes("A  FERRY"), '"a ferry"']
+)
 def test_a_span_is_verbatim(text: str) -> None:
     span = read(text).span
     assert span is not None
@@ -43,15 +45,21 @@ def test_a_snippet_may_begin_like_no_answer() -> None:
     assert read("No one mourned it").kind == "span"
 
 
-@pytest.mark.parametrize("text", ["", "Yes", "Yes:", "Yes: a tunnel", "I am sorry", "No, it does not", "\x00"])
+@pytest.mark.parametrize("text", ["", "Yes", "Yes,", yes(""), yes("a tunnel"), "I am sorry", "No, it does not", "\x00"])
 def test_what_cannot_be_aligned_is_unknown_never_no_answer(text: str) -> None:
     assert read(text).kind == "unknown"
 
 
 @pytest.mark.parametrize("finish", ["length", "context", "refused"])
 def test_an_unfinished_answer_is_unknown(finish: str) -> None:
-    assert read("Yes: a ferry", finish).kind == "unknown"
+    assert read(yes("a ferry"), finish).kind == "unknown"
     assert read("No", finish).kind == "unknown"
+
+
+def test_a_bare_yes_is_no_snippet_even_where_the_passage_says_yes() -> None:
+    said = passage("d", "Yes, the answer is yes.")
+    assert read_answer(Completion(text="Yes"), said, PROMPT).kind == "unknown"
+    assert read_answer(Completion(text=yes("yes")), said, PROMPT).kind == "span"
 
 
 def test_a_failed_request_is_unknown() -> None:
@@ -65,12 +73,29 @@ def test_log_odds_compare_the_two_verdicts_only() -> None:
     )
 
 
+@pytest.mark.parametrize("first", [{}, {"I": -0.01, "Sorry": -5.0}])
+def test_a_verdict_that_is_neither_has_no_log_odds(first: dict[str, float]) -> None:
+    assert read("", first=first).kind == "unknown"
+    assert read("", first=first).log_odds is None
+
+
+def test_an_answer_that_was_cut_off_keeps_its_share_in_the_mean() -> None:
+    assert read(yes("a ferry"), "length", first=YES).log_odds == pytest.approx(2.3)
+    assert read(yes("a ferry"), "refused", first=YES).log_odds is None
+
+
+def test_without_a_lead_everything_but_the_refusal_is_an_answer() -> None:
+    first = {"NO": math.log(0.2), "The": math.log(0.5)}
+    assert log_odds(first, "", "NO_ANSWER") == pytest.approx(math.log(0.8 / 0.2))
+    assert log_odds({"The": math.log(0.5)}, "", "NO_ANSWER") == pytest.approx(math.log(1 / 0.5))
+
+
 def test_a_verdict_outside_the_alternatives_is_bounded_by_the_least_of_them() -> None:
     assert read("No", first={"Yes": -0.5, "The": -6.0}).log_odds == pytest.approx(5.5)
 
 
 def test_without_logprobs_there_is_no_confidence() -> None:
-    [e] = settle([read("Yes: a ferry")], [PASSAGE], BY_TEXT)
+    [e] = settle([read(yes("a ferry"))], [PASSAGE], BY_TEXT)
     assert (e.status, e.confidence, e.log_odds) == ("answer", None, None)
 
 
@@ -92,7 +117,7 @@ def test_confidence_never_makes_an_answer_without_a_snippet() -> None:
 
 
 def test_by_text_takes_the_word_of_the_llm() -> None:
-    answers = [read("Yes: a ferry", first=NO), read("No", first=YES)]
+    answers = [read(yes("a ferry"), first=NO), read("No", first=YES)]
     assert [e.status for e in settle(answers, [PASSAGE, PASSAGE], BY_TEXT)] == ["answer", "no_answer"]
 
 
@@ -109,7 +134,7 @@ def test_request_shows_the_title_but_takes_spans_of_the_text_only() -> None:
     titled = Passage(doc_id="d", text="Body {text}.", title="A {title}")
     request = extraction_request("q {query}?", titled, PROMPT, BY_TEXT)
     assert request.messages[-1].content == "Passage: A {title}\nBody {text}.\nQuestion: q {query}?"
-    assert request.constraint == SpanOf("Body {text}.", PROMPT.no_answer, PROMPT.lead)
+    assert request.constraint == SpanOf("Body {text}.", PROMPT.no_answer, PROMPT.lead, PROMPT.close)
     assert request.bias == ()
 
 

@@ -15,7 +15,9 @@ def read(text: str, finish: str = "stop") -> Ranking:
     return read_ranking(Completion(text=text, finish=finish), CANDIDATES)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("text", ["2 > 3 > 1", "[2] > [3] > [1]", "2>3>1", "The order is 2 > 3 > 1."])
+@pytest.mark.parametrize(
+    "text", ["2 > 3 > 1", "[2] > [3] > [1]", " 2>3>1\n", "The order is 2 > 3 > 1.", "Ranking: 2 > 3 > 1"]
+)
 def test_a_whole_order(text: str) -> None:
     ranking = read(text)
     assert ranking.order == ("b", "c", "a")
@@ -39,6 +41,13 @@ def test_candidates_left_out_are_in_no_order() -> None:
         "0 > 1",
         "1 > 2 > 3 or 3 > 2 > 1",
         "9999999 > 1",
+        "1000002 > 1 > 3",
+        "2 > 1.5",
+        "-2 > 1",
+        "I would say 3 > 2",
+        "I would say 3 > 2, but cannot rank",
+        "2 > 3 > 1 because 1 is wrong",
+        "2 > 3 > 1\n1 > 2 > 3",
     ],
 )
 def test_anything_else_fails_and_is_never_the_input_order(text: str) -> None:
@@ -72,6 +81,12 @@ def test_request_shows_snippets_and_cut_texts_in_one_line_each() -> None:
     request = ranking_request("why?", CANDIDATES[:2], extractions, prompts.load("rank"))
     assert request.messages[-1].content == "Question: why?\n[1] text a\n[2] text b"
     assert request.constraint == Permutation(2)
+
+
+def test_a_query_cannot_pretend_to_be_a_candidate() -> None:
+    extractions = {p.doc_id: Extraction(doc_id=p.doc_id, status="no_answer") for p in CANDIDATES}
+    request = ranking_request("why?\n[1] me", CANDIDATES, extractions, prompts.load("rank"))
+    assert len(request.messages[-1].content.splitlines()) == 4
 
 
 def test_shown_order_does_not_depend_on_the_order_given() -> None:

@@ -97,6 +97,16 @@ def test_a_copy_of_a_negative_shares_its_action() -> None:
     ]
 
 
+def test_a_broken_positive_is_not_compared_with() -> None:
+    g = group("g", positives=["p", "q"], negatives=["x"])
+    extractions = {"g-p0": extraction("g-p0", "unknown"), "g-n0": extraction("g-n0", "answer")}
+    sound = {**extractions, "g-p1": extraction("g-p1", "no_answer")}
+    assert [p.doc_id for p in candidates(g, sound, {})] == ["g-p1", "g-n0"]
+    broken = {**extractions, "g-p1": extraction("g-p1", "unknown")}
+    assert candidates(g, broken, {}) == ()
+    assert decide(g, broken, None, mode=Mode.RF, copies={})[2].reason == Reason.RANKING_FAILED
+
+
 def test_nothing_is_ranked_where_no_negative_answers() -> None:
     g = group("g", negatives=["x", "y"])
     extractions = {p.doc_id: extraction(p.doc_id, "no_answer") for p in g.negatives}

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arhn.spans import align, cut, same_text
+from arhn.spans import align, cut
 
 TEXT = "He said “No—never” in  1999.\nIt cost €5 (five). Naïve café; STRASSE, straße."
 
@@ -81,8 +81,3 @@ def test_cut_ends_at_a_sentence() -> None:
     assert cut("One two three. Four five six. Seven", 32) == "One two three. Four five six."
     assert cut("One. Two three four five six seven", 30) == "One. Two three four five six"
     assert cut("x" * 50, 10) == "x" * 10
-
-
-def test_same_text_ignores_whitespace_only() -> None:
-    assert same_text("a  b\n", "a b")
-    assert not same_text("a b", "A b")
