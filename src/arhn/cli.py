@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from arhn._version import __version__
 from arhn.config import CleanConfig, FloorPolicy
@@ -34,6 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or the `exit_code` of the error (errors.py), or 130 after Ctrl-C.
     """
     arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that can't show a character of some passage shows its number.
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
@@ -42,16 +46,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"arhn: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        sys.stderr.write("arhn: interrupted. Every answer so far is kept; the same command goes on from there\n")
+        kept = "Every answer so far is kept; the same command goes on from there"
+        sys.stderr.write(f"arhn: interrupted. {kept if arguments.run is _clean else 'Run the same command again'}\n")
         return INTERRUPTED
     return 0
 
 
 def _clean(a: argparse.Namespace) -> None:
-    from arhn import display, job
+    from arhn import display, job, records
 
     files = job.Files.beside(a.output, decisions=a.decisions, summary=a.summary, rejects=a.rejects, store=a.store)
-    progress = job.Progress()
+    progress = records.Progress()
     cleaning = job.Job(
         input=a.input,
         files=files,
@@ -66,10 +71,10 @@ def _clean(a: argparse.Namespace) -> None:
     total = job.count(cleaning)
     with display.live(Console(stderr=True), progress, total) as on_group:
         content = job.run(cleaning, lambda: _llamacpp(a), progress=progress, on_group=on_group)
-    console = Console()
+    console = _console()
     display.closing_tables(console, content)
-    for path in (files.output, files.decisions, files.summary):
-        console.print(Text(str(path)), soft_wrap=True)
+    for path in (files.output, files.decisions, files.summary, *([files.rejects] if progress.rejected else [])):
+        console.print(str(path), soft_wrap=True)
 
 
 def _config(a: argparse.Namespace) -> CleanConfig:
@@ -101,7 +106,7 @@ def _inspect(a: argparse.Namespace) -> None:
     from arhn.inspection import inspect
 
     found = inspect(a.output, a.query_id)
-    Console().print(group_view(found.group, found.decisions))
+    _console().print(group_view(found.group, found.decisions))
 
 
 def _convert(a: argparse.Namespace) -> None:
@@ -109,11 +114,13 @@ def _convert(a: argparse.Namespace) -> None:
 
     source = detect(a.input, split=a.split, format=a.from_format, skip_bad_rows=a.on_bad_row == "skip")
     target = Format(a.to or source.format)
-    writer = job.convert(source, a.output, target, rejects=a.rejects, on_bad_row=a.on_bad_row, overwrite=a.overwrite)
-    console = Console()
-    console.print(f"{writer.written} groups: {source.format} to {target}")
-    for what, count in sorted(writer.losses.items()):
-        console.print(f"  {target} can't hold: {what} ({count})")
+    done = job.convert(source, a.output, target, rejects=a.rejects, on_bad_row=a.on_bad_row, overwrite=a.overwrite)
+    console = _console()
+    console.print(f"{done.written} groups: {source.format} to {target}")
+    for what, count in sorted(done.losses.items()):
+        console.print(f"  {target} can't hold: {what} ({count})", soft_wrap=True)
+    if done.rejected:
+        console.print(f"  {done.rejected} rows rejected: {done.rejects}", soft_wrap=True)
 
 
 def _models(_: argparse.Namespace) -> None:
@@ -132,18 +139,25 @@ def _models(_: argparse.Namespace) -> None:
             source,
             str(row.path) if row.fetched else "no",
         )
-    Console().print(table)
+    _console().print(table)
 
 
 def _store(a: argparse.Namespace) -> None:
     from arhn import store
     from arhn.display import store_view
 
-    console = Console()
+    if a.model and not a.prune:
+        raise UsageError("--model: chooses what --prune deletes. Give --prune too, or leave --model out")
+    console = _console()
     if a.prune:
         deleted = store.prune(a.store, a.prune, model=a.model)
         console.print(f"{deleted} answers deleted")
     console.print(store_view(store.info(a.store)))
+
+
+def _console() -> Console:
+    """Standard output. Much of what is shown isn't ours: "[b]" and ":smile:" in it stay as they are."""
+    return Console(markup=False, emoji=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -161,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     store = _task(tasks, "store", _store, "show what a response store holds, or prune it")
     store.add_argument("store", type=Path, help="a .responses.sqlite file")
     store.add_argument(
-        "--prune", choices=("unused", "all"), help="delete answers: those the last run didn't use, or all"
+        "--prune", choices=("unused", "all"), help="delete answers: those not used since the last finished run, or all"
     )
     store.add_argument("--model", help="prune this model's answers only")
     return parser
@@ -191,9 +205,8 @@ def _add_clean(parser: argparse.ArgumentParser) -> None:
     add("--to", choices=_FORMATS, help="the output's format; the input's unless given")
     add(
         "--mode",
-        type=Mode,
-        choices=list(Mode),
-        default=Mode.RF,
+        choices=[mode.value for mode in Mode],
+        default=Mode.RF.value,
         help="R relabels, F filters; default: %(default)s",
     )
     add("--limit", type=_positive, metavar="N", help="clean the first N groups only")
@@ -226,10 +239,9 @@ def _add_clean(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or not 1 <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {2**31 - 1}, found {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
-from arhn.job import OnGroup, Progress
+from arhn.job import OnGroup
+from arhn.records import Progress
 from arhn.store import StoreInfo
 from arhn.types import Group, Passage
 
@@ -106,6 +107,7 @@ def closing_tables(console: Console, content: Mapping[str, Any]) -> None:
         "below the floor of negatives": groups["below_floor"],
         "with a doubtful positive": groups["doubtful_positive"],
         "rows rejected": groups["rejected_rows"],
+        "negatives left out unused": content["unused_negatives"],
         "passages cut to the model's context": content["cut_passages"],
         "rankings failed": content["ranking"].get("failed", 0),
         "rankings repaired": content["ranking"].get("repaired", 0),
@@ -185,7 +187,7 @@ def _passage(passage: Passage, row: Mapping[str, Any]) -> Text:
 def store_view(info: StoreInfo) -> RenderableType:
     """What a response store holds, by model and by run."""
     models = Table(
-        title=f"{info.answers:,} answers, {info.unused:,} of them not used by the last run; "
+        title=f"{info.answers:,} answers, {info.unused:,} of them not used since the last finished run; "
         f"{info.bytes / 1e6:,.1f} MB on disk"
     )
     for column in ("model", "answers", "MB"):

@@ -45,9 +45,10 @@ class UsageError(ArhnError):
 
 
 class DataError(ArhnError):
-    """Something in the input. `path` and `line` (from 1; a row number for Parquet) say where."""
+    """Something in the input. `path` and `line` (from 1; a row number for Parquet) say where, `advice` what to do."""
 
     exit_code = 10
+    advice = ""
 
     def __init__(self, message: str, *, path: str | None = None, line: int | None = None) -> None:
         super().__init__(message)
@@ -59,7 +60,8 @@ class DataError(ArhnError):
         where = self.path or ""
         if self.line is not None:
             where += f", line {self.line}" if where else f"line {self.line}"
-        return f"{where}: {self.message}" if where else self.message
+        said = f"{self.message}. {self.advice}" if self.advice else self.message
+        return f"{where}: {said}" if where else said
 
 
 class FileMissing(DataError):

@@ -6,21 +6,22 @@ own name is always whole. What a killed run had answered is in the response stor
 
 from __future__ import annotations
 
-import asyncio
 import json
+import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, permutations
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from arhn import store
 from arhn.config import CleanConfig
 from arhn.engines import Engine
-from arhn.errors import OutputExists, OutputLocked
+from arhn.errors import OutputLocked, OutputNotWritable, UsageError
 from arhn.formats import (
     AtomicFile,
     Format,
@@ -34,9 +35,10 @@ from arhn.formats import (
     detect,
     read,
 )
+from arhn.formats.atomic import output_errors
 from arhn.locks import locked
-from arhn.pipeline import Stats, clean
-from arhn.records import Tally, decision_rows, summary
+from arhn.pipeline import LoopThread, clean
+from arhn.records import Progress, decision_rows, summary
 from arhn.store import SqliteStore
 from arhn.types import CleanedGroup, Group
 
@@ -55,8 +57,18 @@ class Files:
 
     @classmethod
     def beside(cls, output: str, **given: Path | None) -> Files:
-        """For `dir/cleaned.jsonl.gz`: `dir/cleaned.decisions.jsonl`, `dir/cleaned.summary.json` and so on."""
+        """For `dir/cleaned.jsonl.gz`: `dir/cleaned.decisions.jsonl`, `dir/cleaned.summary.json` and so on.
+
+        Raises:
+            UsageError: a path that doesn't end in a name.
+            OutputNotWritable: a data set on the hub.
+        """
+        if "://" in output:
+            raise OutputNotWritable(f"{output}: data sets on the hub are only read; write a file or folder")
         place = Path(output)
+        for path in (place, *filter(None, given.values())):
+            if path.name in ("", ".."):
+                raise UsageError(f"{str(path)!r}: has no file name to write to. Name a file")
         stem = place.name
         for suffix in _SUFFIXES:
             stem = stem.removesuffix(suffix)
@@ -68,15 +80,27 @@ class Files:
         return cls(output=output, **paths)
 
     @property
+    def flags(self) -> dict[str, str | Path]:
+        """The files by the flags that name them."""
+        return {
+            "--output": self.output,
+            "--decisions": self.decisions,
+            "--summary": self.summary,
+            "--rejects": self.rejects,
+            "--store": self.store,
+        }
+
+    @property
     def journal(self) -> Path:
         """There while a run publishes; names what it publishes."""
         place = Path(self.output)
         return place.with_name(f".{place.name}.publishing")
 
     @property
-    def lock(self) -> Path:
-        place = Path(self.output)
-        return place.with_name(f".{place.name}.lock")
+    def locks(self) -> tuple[Path, ...]:
+        """One lock file per output, in an order that is the same for every run."""
+        places = {Path(os.path.realpath(p)) for p in (self.output, self.decisions, self.summary, self.rejects)}
+        return tuple(place.with_name(f".{place.name}.lock") for place in sorted(places))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +116,6 @@ class Job:
     limit: int | None = None
     on_bad_row: OnBadRow = "fail"
     overwrite: bool = False
-
-
-@dataclass(slots=True)
-class Progress:
-    """The state of a run, for whoever displays it."""
-
-    stats: Stats = field(default_factory=Stats)
-    tally: Tally = field(default_factory=Tally)
-    rejected: int = 0
 
 
 OnGroup = Callable[[Progress], None]
@@ -125,14 +140,32 @@ def run(
     Raises:
         ArhnError: see errors.py; no output has appeared then, and no answer is lost.
     """
+    _require_apart(job.input, job.files.flags)
     source = detect(job.input, split=job.split, format=job.format, skip_bad_rows=job.on_bad_row == "skip")
     with ExitStack() as stack:
-        stack.enter_context(locked(job.files.lock, lambda: _busy(job)))
+        for lock in job.files.locks:
+            stack.enter_context(locked(lock, lambda: _busy(job)))
+        store.check(job.files.store)
         outputs = _Outputs(job, source, stack)
         engine = open_engine()
-        stack.callback(lambda: asyncio.run(engine.aclose()))
-        store = stack.enter_context(SqliteStore(job.files.store, model=engine.model))
-        return _run(job, source, outputs, engine, store, progress or Progress(), on_group)
+        stack.callback(_close, engine)
+        answers = stack.enter_context(SqliteStore(job.files.store, model=engine.model))
+        return _run(job, source, outputs, engine, answers, progress or Progress(), on_group)
+
+
+def _close(engine: Engine) -> None:
+    with LoopThread() as loop:
+        loop.run(engine.aclose)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What `convert` did: groups written, what the format couldn't hold, rows rejected and where those are."""
+
+    written: int
+    losses: Mapping[str, int]
+    rejected: int
+    rejects: Path
 
 
 def convert(
@@ -143,23 +176,21 @@ def convert(
     rejects: Path | None = None,
     on_bad_row: OnBadRow = "fail",
     overwrite: bool = False,
-) -> GroupWriter:
+) -> Converted:
     """Write a source's groups in another format; nothing appears unless all of it is written.
 
-    Returns:
-        The writer, whose `written` and `losses` say what the format could hold.
-
     Raises:
-        DataError, OutputError: see errors.py.
+        DataError, OutputError, UsageError: see errors.py.
     """
-    place = rejects or Files.beside(output).rejects
+    place = Files.beside(output, rejects=rejects).rejects
+    _require_apart(source.path, {"--output": output, "--rejects": place})
     with (
         GroupWriter(output, to, like=source, overwrite=overwrite) as writer,
         Rejects(place, overwrite) as rejected,
     ):
         for group in read(source, on_bad_row=on_bad_row, rejects=rejected.add, require_negatives=False):
             writer.write(group)
-    return writer
+    return Converted(written=writer.written, losses=writer.losses, rejected=rejected.count, rejects=place)
 
 
 def count(job: Job) -> int | None:
@@ -168,6 +199,31 @@ def count(job: Job) -> int | None:
     if source.format in (Format.TRIPLET, Format.NTUPLE) or "://" in source.path:
         return job.limit
     return sum(1 for _ in islice(source.records(), job.limit))
+
+
+def _require_apart(source: str, outputs: Mapping[str, str | Path]) -> None:
+    """Refuse what would replace the input or another output, whatever may be overwritten; and names that the
+    records of a run, which are JSON, can't hold.
+
+    Args:
+        outputs: by the flags that name them.
+    """
+    paths = {**outputs} if "://" in source else {"the input": source, **outputs}
+    for what, path in paths.items():
+        if not _is_unicode(path):
+            raise UsageError(f"{what} {str(path)!r}: the name isn't UTF-8. Rename it")
+    real = {what: Path(os.path.realpath(path)) for what, path in paths.items()}
+    for what, other in permutations(paths, 2):
+        if what in outputs and real[other].is_relative_to(real[what]):
+            raise UsageError(f"{what} {paths[what]}: would replace {other}, {paths[other]}. Name another place")
+
+
+def _is_unicode(path: str | Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _busy(job: Job) -> OutputLocked:
@@ -181,24 +237,26 @@ def _run(
     source: Source,
     outputs: _Outputs,
     engine: Engine,
-    store: SqliteStore,
+    answers: SqliteStore,
     progress: Progress,
     on_group: OnGroup | None,
 ) -> dict[str, Any]:
     started = time.monotonic()
     groups = _groups(job, source, outputs, progress)
-    for cleaned in clean(groups, engine=engine, config=job.config, store=store, stats=progress.stats):
-        outputs.write(cleaned)
-        progress.tally.add(cleaned)
-        if on_group is not None:
-            on_group(progress)
+    stream = clean(groups, engine=engine, config=job.config, store=answers, stats=progress.stats)
+    with closing(stream):
+        for cleaned in stream:
+            outputs.write(cleaned)
+            progress.tally.add(cleaned)
+            progress.seconds = time.monotonic() - started
+            if on_group is not None:
+                on_group(progress)
     content = summary(
-        tally=progress.tally,
-        stats=progress.stats,
-        config=job.config,
-        model=engine.model,
-        seconds=time.monotonic() - started,
-        rejected=progress.rejected,
+        progress,
+        job.config,
+        engine.model,
+        written=outputs.groups.written,
+        settings={"limit": job.limit, "context": engine.capabilities.context},
         losses=dict(sorted(outputs.groups.losses.items())),
         files=_named(job, source, outputs, progress),
     )
@@ -235,11 +293,12 @@ class Rejects(Output):
         self._path = path
         self._overwrite = overwrite
         self._writer: RejectsWriter | None = None
-        # Found now rather than at the first bad row, hours later.
-        if path.exists() and not overwrite:
-            raise OutputExists(f"{path}: is there already; choose another name or allow overwriting")
+        self.count = 0
+        # What is wrong with the place is found now rather than at the first bad row, hours later.
+        AtomicFile(path, overwrite=overwrite).abort()
 
     def add(self, row: Reject) -> None:
+        self.count += 1
         if self._writer is None:
             self._writer = RejectsWriter(self._path, overwrite=self._overwrite)
         self._writer.add(row)
@@ -251,9 +310,10 @@ class Rejects(Output):
     def _publish(self) -> None:
         if self._writer is not None:
             self._writer.publish()
-        else:
+        elif self._overwrite:
             # An earlier run's rejects aren't this one's.
-            self._path.unlink(missing_ok=True)
+            with output_errors(self._path):
+                self._path.unlink(missing_ok=True)
 
     def _abort(self) -> None:
         if self._writer is not None:
@@ -292,17 +352,27 @@ class _Outputs:
             output.prepare()
         files = self._files
         with AtomicFile(files.journal, overwrite=True) as journal:
-            journal.write(orjson.dumps([str(p) for p in (files.rejects, files.decisions, files.summary, files.output)]))
-        for output in outputs:
-            output.publish()
-        files.journal.unlink(missing_ok=True)
+            journal.write(
+                orjson.dumps([_real(p) for p in (files.rejects, files.decisions, files.summary, files.output)])
+            )
+        try:
+            for output in outputs:
+                output.publish()
+        finally:
+            # The journal is for a killed process only: what fails in a living one is told, and nothing is
+            # replaced without being asked for.
+            files.journal.unlink(missing_ok=True)
 
     def _may_replace(self, path: str | Path) -> bool:
-        return self._replaceable is None or str(path) in self._replaceable
+        return self._replaceable is None or _real(path) in self._replaceable
+
+
+def _real(path: str | Path) -> str:
+    return os.path.realpath(path)
 
 
 def _journalled(path: Path) -> frozenset[str]:
     try:
         return frozenset(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):  # none, or not what a run wrote
         return frozenset()

@@ -19,12 +19,14 @@ def locked(path: Path, busy: Callable[[], ArhnError]) -> Iterator[None]:
         what `busy` makes: another process holds it.
         OutputNotWritable: its folder is missing or can't be written.
     """
-    if not path.parent.is_dir():
-        raise OutputNotWritable(f"{path.parent}: no such folder. Create it, or write elsewhere")
     lock = FileLock(path)
     try:
+        if not path.parent.is_dir():
+            raise OutputNotWritable(f"{path.parent}: no such folder. Create it, or write elsewhere")
         lock.acquire(timeout=0)
     except Timeout:
+        if not path.exists():  # a folder such as /proc, where no file can be made
+            raise OutputNotWritable(f"{path.parent}: no file can be made there. Write elsewhere") from None
         raise busy() from None
     except OSError as error:
         raise OutputNotWritable(f"{path.parent}: can't be written ({error.strerror}). Write elsewhere") from error

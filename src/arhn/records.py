@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-import orjson
-
 from arhn import prompts
 from arhn._version import __version__
 from arhn.config import CleanConfig
 from arhn.extract import calibration_for
 from arhn.pipeline import StageStats, Stats
-from arhn.types import CleanedGroup, Label
+from arhn.types import CleanedGroup, Label, Reason
 
 SCHEMA = 1
 
@@ -54,20 +52,16 @@ def _labels(cleaned: CleanedGroup) -> Iterator[Label]:
         yield "negative"
 
 
-def encode_rows(rows: Iterator[dict[str, Any]]) -> bytes:
-    """JSON lines."""
-    return b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
-
-
 @dataclass(slots=True)
 class Tally:
-    """Counts over cleaned groups; `labels` counts (label, what, value)."""
+    """Counts over cleaned groups; `labels` counts (label, what, value) of the passages that were used."""
 
     groups: int = 0
     dropped: int = 0
     below_floor: int = 0
     doubtful: int = 0
     cut: int = 0
+    unused: int = 0
     ranking: Counter[str] = field(default_factory=Counter)
     labels: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
@@ -80,11 +74,14 @@ class Tally:
         positives = len(cleaned.group.positives)
         statuses = {e.doc_id: e.status for e in cleaned.extractions}
         for i, decision in enumerate(cleaned.decisions):
+            if decision.reason is Reason.UNUSED:
+                self.unused += 1
+                continue
             label = "positives" if i < positives else "negatives"
             self.labels[label, "action", decision.action] += 1
             self.labels[label, "reason", decision.reason.value] += 1
-            self.labels[label, "status", statuses.get(decision.doc_id, "not_asked")] += 1
-        self.doubtful += any(d.reason.value == "positive_doubtful" for d in cleaned.decisions[:positives])
+            self.labels[label, "status", statuses[decision.doc_id]] += 1
+        self.doubtful += any(d.reason is Reason.POSITIVE_DOUBTFUL for d in cleaned.decisions[:positives])
 
     def of(self, label: str, what: str) -> dict[str, int]:
         """Counts of one label by action, reason or status, the most frequent first."""
@@ -95,28 +92,39 @@ class Tally:
     def unknown_share(self) -> float:
         """Share of extractions that are `unknown`, in [0, 1]."""
         statuses = Counter(self.of("positives", "status")) + Counter(self.of("negatives", "status"))
-        asked = sum(statuses.values()) - statuses["not_asked"]
+        asked = sum(statuses.values())
         return statuses["unknown"] / asked if asked else 0.0
 
 
+@dataclass(slots=True)
+class Progress:
+    """The state of a run. `rejected` counts bad rows that were set aside, `seconds` is since the first group."""
+
+    stats: Stats = field(default_factory=Stats)
+    tally: Tally = field(default_factory=Tally)
+    rejected: int = 0
+    seconds: float = 0.0
+
+
 def summary(
-    *,
-    tally: Tally,
-    stats: Stats,
+    progress: Progress,
     config: CleanConfig,
     model: str,
-    seconds: float,
-    rejected: int,
+    *,
+    written: int,
+    settings: dict[str, Any],
     losses: dict[str, int],
     files: dict[str, Any],
 ) -> dict[str, Any]:
     """The content of summary.json.
 
     Args:
-        rejected: bad rows that were set aside.
+        written: groups in the output.
+        settings: what changes results and isn't in `config`.
         losses: what the output's format couldn't hold, counted.
         files: what was read and written.
     """
+    tally, stats = progress.tally, progress.stats
     extract, rank = prompts.load(config.extract_prompt), prompts.load(config.rank_prompt)
     calibration = calibration_for(model, extract)
     return {
@@ -126,24 +134,25 @@ def summary(
         "model": model,
         "prompts": {"extract": extract.hash, "rank": rank.hash},
         "calibration": {name: getattr(calibration, name) for name in calibration.__slots__},
-        "settings": config.model_dump(mode="json"),
+        "settings": {**config.model_dump(mode="json"), **settings},
         "groups": {
             "read": tally.groups,
-            "written": tally.groups - tally.dropped,
+            "written": written,
             "dropped": tally.dropped,
             "below_floor": tally.below_floor,
             "doubtful_positive": tally.doubtful,
-            "rejected_rows": rejected,
+            "rejected_rows": progress.rejected,
         },
         **{
             label: {what: tally.of(label, what) for what in ("action", "reason", "status")}
             for label in ("positives", "negatives")
         },
         "ranking": dict(sorted(tally.ranking.items())),
+        "unused_negatives": tally.unused,
         "cut_passages": tally.cut,
         "losses": losses,
         "llm": {"extract": stage(stats.extract), "rank": stage(stats.rank)},
-        "seconds": round(seconds, 3),
+        "seconds": round(progress.seconds, 3),
     }
 
 
@@ -154,6 +163,7 @@ def stage(stats: StageStats) -> dict[str, Any]:
         "asked": stats.asked,
         "reused": stats.reused,
         "failed": stats.failed,
+        "too_long": stats.too_long,
         "prompt_tokens": stats.prompt_tokens,
         "cached_tokens": stats.cached_tokens,
         "completion_tokens": stats.completion_tokens,
@@ -165,4 +175,4 @@ def _versions() -> dict[str, str]:
     return {"arhn": __version__, "python": platform.python_version(), "xllamacpp": version("xllamacpp")}
 
 
-__all__ = ["SCHEMA", "Tally", "decision_rows", "encode_rows", "stage", "summary"]
+__all__ = ["SCHEMA", "Progress", "Tally", "decision_rows", "stage", "summary"]

@@ -35,7 +35,7 @@ CREATE TABLE answers (
 CREATE TABLE models (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, started REAL NOT NULL, version TEXT NOT NULL,
-    hits INTEGER NOT NULL DEFAULT 0, answers INTEGER NOT NULL DEFAULT 0
+    hits INTEGER NOT NULL DEFAULT 0, answers INTEGER NOT NULL DEFAULT 0, finished INTEGER NOT NULL DEFAULT 0
 );
 """
 _TOUCH_BATCH = 2048
@@ -109,6 +109,12 @@ class SqliteStore:
             self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", row)
         self._puts += 1
 
+    def finish(self) -> None:
+        """Say that this run used every answer it needs: from now on, `prune` may go by it."""
+        with _typed_errors(self.path):
+            self._flush()
+            self._db.execute("UPDATE runs SET finished = 1 WHERE id = ?", (self._run,))
+
     def close(self) -> None:
         with self._open, _typed_errors(self.path):
             self._flush()
@@ -120,6 +126,7 @@ class SqliteStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
+            self.finish()
             self.close()
             return
         # What went wrong before is what the user must read, not what it did to closing.
@@ -136,9 +143,14 @@ class SqliteStore:
 
     def _flush(self) -> None:
         self._db.execute("BEGIN")
-        self._db.executemany("UPDATE answers SET last_run = ? WHERE key = ?", self._touched)
-        self._db.execute("UPDATE runs SET hits = ?, answers = ? WHERE id = ?", (self._hits, self._puts, self._run))
-        self._db.execute("COMMIT")
+        try:
+            self._db.executemany("UPDATE answers SET last_run = ? WHERE key = ?", self._touched)
+            self._db.execute("UPDATE runs SET hits = ?, answers = ? WHERE id = ?", (self._hits, self._puts, self._run))
+            self._db.execute("COMMIT")
+        except BaseException:
+            # Answers put into an open transaction would be lost with it.
+            self._db.execute("ROLLBACK")
+            raise
         self._touched.clear()
 
 
@@ -163,7 +175,7 @@ class RunCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreInfo:
-    """What a store holds: `bytes` on disk, answers in all, and those of them that the last run didn't use."""
+    """What a store holds: `bytes` on disk, answers in all, and those not used since the last finished run began."""
 
     bytes: int
     answers: int
@@ -183,7 +195,7 @@ def info(path: Path) -> StoreInfo:
             "SELECT name, COUNT(*), SUM(LENGTH(answer)) FROM answers JOIN models ON models.id = model GROUP BY name"
         ).fetchall()
         runs = db.execute("SELECT started, version, hits, answers FROM runs ORDER BY id").fetchall()
-        unused = db.execute("SELECT COUNT(*) FROM answers WHERE last_run < (SELECT MAX(id) FROM runs)").fetchone()[0]
+        unused = db.execute(f"SELECT COUNT(*) FROM answers WHERE {_UNUSED}").fetchone()[0]  # noqa: S608 - our own words
     return StoreInfo(
         bytes=sum(p.stat().st_size for p in _files(path)),
         answers=sum(count for _, count, _ in models),
@@ -194,13 +206,15 @@ def info(path: Path) -> StoreInfo:
 
 
 Prune = Literal["unused", "all"]
+# A run that was killed used answers that it didn't come to note: it says nothing about the others.
+_UNUSED = "last_run < (SELECT IFNULL(MAX(id), 0) FROM runs WHERE finished)"
 
 
 def prune(path: Path, what: Prune, *, model: str | None = None) -> int:
     """Delete answers and give their room back to the disk.
 
     Args:
-        what: `unused` by the last run, or `all`.
+        what: `unused` since the last run that finished began, or `all`.
         model: only this model's.
 
     Returns:
@@ -212,7 +226,7 @@ def prune(path: Path, what: Prune, *, model: str | None = None) -> int:
     conditions, values = [], []
     with _existing(path) as db:
         if what == "unused":
-            conditions.append("last_run < (SELECT MAX(id) FROM runs)")
+            conditions.append(_UNUSED)
         if model is not None:
             conditions.append("model = ?")
             values.append(_known_model(db, path, model))
@@ -230,11 +244,25 @@ def _known_model(db: sqlite3.Connection, path: Path, model: str) -> int:
     return int(names[model])
 
 
+def check(path: Path) -> None:
+    """Find out whether a run could use `path` as its store; nothing is made or changed.
+
+    Raises:
+        StoreError, OutputNotWritable: as `SqliteStore` does.
+    """
+    with _locked(path), _typed_errors(path):
+        if path.exists() and path.stat().st_size:  # a process killed early leaves an empty file
+            _open(path, create=False).close()
+
+
 @contextlib.contextmanager
 def _existing(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.is_file():
         raise StoreError(f"{path}: there is no response store. 'arhn clean' makes one beside its output")
-    with _locked(path), _typed_errors(path), contextlib.closing(_open(path)) as db:
+    with _locked(path), _typed_errors(path), contextlib.closing(_open(path, create=False)) as db:
+        damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise sqlite3.DatabaseError(damage.splitlines()[-1])
         yield db
 
 
@@ -252,24 +280,25 @@ def _locked(path: Path) -> contextlib.AbstractContextManager[None]:
     return locked(path.with_name(f".{path.name}.lock"), busy)
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, *, create: bool = True) -> sqlite3.Connection:
     # The event loop's thread differs from the one that opens the store; never do two use it at once.
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
+        # First, for the journal mode is written into the file, which may be another program's.
+        _check_version(db, path, create)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
-        _check_version(db, path)
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _check_version(db: sqlite3.Connection, path: Path) -> None:
+def _check_version(db: sqlite3.Connection, path: Path, create: bool) -> None:
     application = db.execute("PRAGMA application_id").fetchone()[0]
     schema = db.execute("PRAGMA user_version").fetchone()[0]
     empty = not db.execute("SELECT 1 FROM sqlite_master").fetchone()
-    if empty and application == 0:
+    if create and empty and application == 0:
         db.executescript(
             f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};PRAGMA user_version = {SCHEMA}; COMMIT;"
         )
@@ -289,9 +318,13 @@ def _typed_errors(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise _operational(path, error) from error
     except sqlite3.DatabaseError as error:
-        raise StoreCorrupt(
-            f"{path}: not a response store, or damaged ({error}). Move it away to begin anew, or choose another --store"
-        ) from error
+        raise _corrupt(path, error) from error
+
+
+def _corrupt(path: Path, error: sqlite3.DatabaseError) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"{path}: not a response store, or damaged ({error}). Move it away to begin anew, or choose another --store"
+    )
 
 
 def _operational(path: Path, error: sqlite3.OperationalError) -> Exception:
@@ -303,20 +336,21 @@ def _operational(path: Path, error: sqlite3.OperationalError) -> Exception:
         )
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
         return OutputNotWritable(f"{path}: can't be written ({error}). Choose another --store")
-    return StoreError(f"{path}: {error}")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StoreLocked(f"{path}: another program has it open and locked ({error}). Close it there and try again")
+    # SQLITE_ERROR is a table that isn't there.
+    return _corrupt(path, error) if name == "SQLITE_ERROR" else StoreError(f"{path}: {error}")
 
 
 def _encode(c: Completion) -> bytes:
     # A list, not an object: ten million answers would repeat the field names.
-    return orjson.dumps(
-        [c.text, c.finish, dict(c.first), c.logprobs, c.prompt_tokens, c.cached_tokens, c.completion_tokens]
-    )
+    return orjson.dumps([c.text, c.finish, dict(c.first), c.prompt_tokens, c.cached_tokens, c.completion_tokens])
 
 
 def _decode(answer: bytes, path: Path) -> Completion:
     try:
-        text, finish, first, logprobs, prompt, cached, completion = orjson.loads(answer)
-    except (orjson.JSONDecodeError, ValueError) as error:
+        text, finish, first, prompt, cached, completion = orjson.loads(answer)
+    except (ValueError, TypeError) as error:  # no JSON, or not a list of seven
         raise StoreCorrupt(
             f"{path}: a stored answer can't be read ({error}). Move the store away to begin anew"
         ) from error
@@ -324,7 +358,6 @@ def _decode(answer: bytes, path: Path) -> Completion:
         text=text,
         finish=finish,
         first=first,
-        logprobs=tuple(logprobs),
         prompt_tokens=prompt,
         cached_tokens=cached,
         completion_tokens=completion,

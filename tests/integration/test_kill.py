@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from arhn import formats
 from arhn.engines.fake import FakeEngine
 from arhn.job import Files, Job, run
@@ -43,6 +45,45 @@ def runs(folder: Path, kill_after: int, delay: float) -> int:
     done = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True)
     assert done.returncode in (0, -9), done.stderr.decode()
     return done.returncode
+
+
+PUBLISH = """
+import os, sys
+from arhn.engines.fake import FakeEngine
+from arhn.formats import AtomicFile
+from arhn.job import Files, Job, run
+from tests.conftest import answer_by_marks
+
+rename = AtomicFile._publish
+
+def killed_before(file):
+    if file.path.name == sys.argv[1]:
+        os._exit(9)
+    rename(file)
+
+AtomicFile._publish = killed_before
+run(Job(input="train.jsonl", files=Files.beside("cleaned.jsonl")), lambda: FakeEngine(answer_by_marks))
+"""
+
+
+@pytest.mark.parametrize("name", ["cleaned.decisions.jsonl", "cleaned.summary.json", "cleaned.jsonl"])
+def test_a_kill_between_the_renames(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with formats.GroupWriter(tmp_path / "train.jsonl", "tevatron") as writer:
+        for group in many(12):
+            writer.write(group)
+    whole = Job(input=str(tmp_path / "train.jsonl"), files=Files.beside(str(tmp_path / "whole.jsonl")))
+    run(whole, lambda: FakeEngine(answer_by_marks))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", PUBLISH, name]
+    assert subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode == 9
+    assert not (tmp_path / "cleaned.jsonl").exists()
+    engine = FakeEngine(answer_by_marks)
+    again = Job(input=str(tmp_path / "train.jsonl"), files=Files.beside("cleaned.jsonl"))
+    monkeypatch.chdir(tmp_path)
+    run(again, lambda: engine)
+    assert engine.asked == []
+    for part in ("", ".decisions"):
+        assert (tmp_path / f"cleaned{part}.jsonl").read_bytes() == (tmp_path / f"whole{part}.jsonl").read_bytes()
 
 
 def stored(folder: Path) -> set[str]:

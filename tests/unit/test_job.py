@@ -1,3 +1,4 @@
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,47 @@ def test_a_run_killed_while_publishing_is_finished_by_the_next(folder: Path) -> 
     assert not (folder / ".cleaned.jsonl.publishing").exists()
     with pytest.raises(OutputExists):
         do(job(folder))
+
+
+def test_two_runs_that_share_a_record_do_not_run_at_once(folder: Path) -> None:
+    """cleaned.jsonl and cleaned.parquet would both write cleaned.decisions.jsonl."""
+
+    def engine() -> FakeEngine:
+        with pytest.raises(OutputLocked):
+            do(job(folder, output="cleaned.parquet"))
+        return FakeEngine(answer_by_marks)
+
+    run(job(folder), engine)
+    assert len(rows(folder / "cleaned.decisions.jsonl")) == 12 * 8
+
+
+def test_a_publish_that_fails_gives_no_leave_to_overwrite(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise OutputNotWritable("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(formats.GroupWriter, "_publish", fail)
+        with pytest.raises(OutputNotWritable):
+            do(job(folder))
+    assert ".cleaned.jsonl.publishing" not in names(folder)
+    with pytest.raises(OutputExists):
+        do(job(folder))
+
+
+def test_works_where_an_event_loop_runs(folder: Path) -> None:
+    async def notebook() -> dict[str, Any]:
+        return do(job(folder))
+
+    assert asyncio.run(notebook())["groups"]["written"] == 12
+
+
+def test_written_counts_what_is_in_the_file(folder: Path) -> None:
+    config = CleanConfig(negatives=1)
+    content = do(job(folder, output="cleaned.jsonl", to=formats.Format.TRIPLET, config=config))
+    anchors = {row["anchor"] for row in rows(folder / "cleaned.jsonl")}
+    assert content["groups"]["written"] == len(anchors) < content["groups"]["read"]
+    assert content["unused_negatives"] == 12 * 6
+    assert sum(content["negatives"]["action"].values()) == 12
 
 
 def test_two_runs_at_once(folder: Path) -> None:

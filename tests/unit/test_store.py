@@ -25,7 +25,6 @@ completions = st.builds(
     text=st.text(),
     finish=st.sampled_from(["stop", "length", "context", "refused"]),
     first=st.dictionaries(st.text(), st.floats(-50, 0)),
-    logprobs=st.lists(st.floats(-50, 0)).map(tuple),
     prompt_tokens=st.integers(0, 10**6),
     cached_tokens=st.integers(0, 10**6),
     completion_tokens=st.integers(0, 10**6),
@@ -149,6 +148,18 @@ def test_prune_unused_and_by_model(tmp_path: Path) -> None:
         store.prune(path, "all", model="m3")
     assert store.prune(path, "all", model="m2") == 1
     assert store.info(path).answers == 1
+
+
+def test_a_run_that_did_not_finish_makes_no_answer_unused(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    opened(path).close()  # killed before it noted anything
+    assert store.prune(path, "unused") == 0
+    with opened(path) as s:
+        s.put(KEY, Completion(text="a"))
+    with pytest.raises(ZeroDivisionError), opened(path) as s:
+        raise ZeroDivisionError
+    assert store.info(path).unused == 0
+    assert store.prune(path, "unused") == 0
 
 
 def test_no_store_says_so(tmp_path: Path) -> None:

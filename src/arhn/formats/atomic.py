@@ -100,7 +100,7 @@ class AtomicFile(Output):
     def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
         self.path, self.partial = _place(path)
         self._overwrite = overwrite
-        _check_place(self.path, overwrite, Path.is_file, "isn't a regular file")
+        self._check()
         with output_errors(self.path):
             self.raw: BinaryIO = self.partial.open("wb")
 
@@ -109,12 +109,13 @@ class AtomicFile(Output):
             self.raw.write(data)
 
     def _prepare(self) -> None:
+        self._check()  # while nothing of what is published together has its name yet
         with output_errors(self.path), self.raw:
             self.raw.flush()
             os.fsync(self.raw.fileno())
 
     def _publish(self) -> None:
-        _check_place(self.path, self._overwrite, Path.is_file, "isn't a regular file")
+        self._check()
         with output_errors(self.path):
             self.partial.replace(self.path)
             _sync_folder(self.path.parent)
@@ -124,6 +125,9 @@ class AtomicFile(Output):
             self.raw.close()
         with suppress(OSError):
             self.partial.unlink()
+
+    def _check(self) -> None:
+        _check_place(self.path, self._overwrite, Path.is_file, "isn't a regular file")
 
 
 class AtomicFolder(Output):
@@ -149,6 +153,7 @@ class AtomicFolder(Output):
             self.partial.mkdir()
 
     def _prepare(self) -> None:
+        self._check()
         with output_errors(self.path):
             for file in self.partial.iterdir():
                 with file.open("rb") as handle:
@@ -200,7 +205,7 @@ def _check_place(path: Path, overwrite: bool, replaceable: Callable[[Path], bool
         if not replaceable(path):
             raise OutputNotWritable(f"{path}: {why_not} and is left alone; choose another name")
     if not overwrite:
-        raise OutputExists(f"{path}: is there already; choose another name or allow overwriting")
+        raise OutputExists(f"{path}: is there already; choose another name, or replace it with --overwrite")
 
 
 def _remove_folder(folder: Path) -> None:

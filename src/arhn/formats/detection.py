@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from arhn.errors import BadRow, DataError, FileMissing, MixedFormats, UnknownFormat
+from arhn.errors import BadJson, BadRow, DataError, FileMissing, MixedFormats, NotUtf8, UnknownFormat, UsageError
 from arhn.formats import flagembedding, hub, jsonl, labeled_list, ntuple, parquet, tevatron, triplet
 from arhn.formats.draft import Choice, Codec, Format
+from arhn.formats.rows import SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Set
@@ -25,6 +27,10 @@ _MODULES: tuple[ModuleType, ...] = (tevatron, flagembedding, ntuple, triplet, la
 CODECS: dict[Format, Codec] = {module.NAME: cast("Codec", module) for module in _MODULES}
 
 _TRIES = 1000  # rows that may be bad before detection gives up
+
+#: What to do about a bad row, and about a file that starts with too many.
+CORRECT_OR_SKIP = "Correct the row, or set bad rows aside with --on-bad-row skip"
+_ALL_BAD = f"None of the first rows is good (up to {_TRIES} were tried)"
 
 
 class Container(Choice):
@@ -68,10 +74,13 @@ def detect(
     Raises:
         FileMissing: there is no such file, or it can't be read.
         UnknownFormat: the file is empty or its rows fit no format.
+        UsageError: a split of a plain file, an unknown one, or none of several.
         NotUtf8, BadJson, BadRow: the first row is no JSON object in UTF-8.
     """
     name = os.fspath(path)
     container = _container(name)
+    if split is not None and container is not Container.DATASETS:
+        raise UsageError(f"{name}: is one file and has no split {split!r}. Leave --split out")
     with closing(_records(name, container, split)) as records:
         row, line = _first_row(records, name, _TRIES if skip_bad_rows else 1)
     known = Format(format) if format is not None else format_of(row.keys())
@@ -90,9 +99,9 @@ def row_of(record: Record) -> Row:
     return record.raw if isinstance(record.raw, dict) else jsonl.parse(record.raw)
 
 
-def located(error: DataError, path: str, line: int) -> DataError:
-    """`error` with the place it occurred in."""
-    error.path, error.line = path, line
+def located(error: DataError, path: str, line: int, advice: str = "") -> DataError:
+    """`error` with the place it occurred in, and what to do about it."""
+    error.path, error.line, error.advice = path, line, advice
     return error
 
 
@@ -106,15 +115,22 @@ def _container(path: str) -> Container:
     if path.startswith(hub.SCHEME):
         return Container.DATASETS
     place = Path(path)
-    if place.is_dir():
-        if hub.is_saved(place):
-            return Container.DATASETS
-        raise UnknownFormat("is a folder, but not one that datasets.save_to_disk made; name a file", path=path)
     try:
+        mode = place.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return _saved(place, path)
+        if not stat.S_ISREG(mode):  # a pipe would be used up here
+            raise FileMissing("isn't a regular file; save the groups to one, for they are read twice", path=path)
         with place.open("rb") as file:
             return Container.PARQUET if file.read(len(parquet.MAGIC)) == parquet.MAGIC else Container.JSONL
     except OSError as error:
-        raise FileMissing(f"can't be read: {error.strerror}", path=path) from error
+        raise FileMissing(f"can't be read: {error.strerror}; check the path", path=path) from error
+
+
+def _saved(folder: Path, path: str) -> Container:
+    if hub.is_saved(folder):
+        return Container.DATASETS
+    raise UnknownFormat("is a folder, but not one that datasets.save_to_disk made; name a file", path=path)
 
 
 def _first_row(records: Iterator[Record], path: str, tries: int) -> tuple[Row, int]:
@@ -125,6 +141,8 @@ def _first_row(records: Iterator[Record], path: str, tries: int) -> tuple[Row, i
             row = row_of(record)
         except DataError as error:
             failure = located(_hinted(error, record), path, record.line)
+            if not isinstance(failure, UnknownFormat):
+                failure.advice = CORRECT_OR_SKIP if tries == 1 else _ALL_BAD
         else:
             if tries == 1 or format_of(row.keys()) is not None:
                 return row, record.line
@@ -133,15 +151,27 @@ def _first_row(records: Iterator[Record], path: str, tries: int) -> tuple[Row, i
 
 
 def _hinted(error: DataError, record: Record) -> DataError:
-    """A whole file as one JSON array is a common mistake, whether on one line or on many."""
-    if isinstance(record.raw, bytes) and record.raw.lstrip().startswith(b"["):
+    """What a bad first row says about the whole file."""
+    line = record.raw
+    if not isinstance(line, bytes):
+        return error
+    if line.lstrip().startswith(b"["):  # a common mistake, on one line or on many
         return UnknownFormat("is a JSON array; expected one object a line (jq -c '.[]' makes it so)")
+    if _is_no_json(error, line):
+        return UnknownFormat(f"expected one JSON object a line, or Parquet, found {line[:SHOWN]!r}")
     return error
+
+
+def _is_no_json(error: DataError, line: bytes) -> bool:
+    """Whether a line isn't even broken JSON: a table, prose, an archive."""
+    if isinstance(error, NotUtf8):
+        return b"\0" in line and not line.startswith(jsonl.UTF16_BOMS)
+    return isinstance(error, BadJson) and not line.lstrip().startswith(b"{")
 
 
 def _unknown(row: Row) -> str:
     allowed = "; ".join(f"{codec.COLUMNS} ({codec.NAME})" for codec in CODECS.values())
-    return f"the fields {', '.join(row) or '(none)'} fit no format; known are {allowed}"
+    return f"the fields {', '.join(row) or '(none)'} fit no format; known are {allowed}. Rename them"
 
 
 def misfit(row: Row, expected: Format, error: BadRow) -> DataError:

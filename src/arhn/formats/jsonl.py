@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from arhn.formats.rows import Row
 
 _BOM = b"\xef\xbb\xbf"
-_UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 # orjson reads integers beyond 64 bits as floats; no shorter one can be beyond.
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
@@ -120,7 +120,7 @@ def _not_utf8(line: bytes) -> ArhnError | None:
     try:
         line.decode()
     except UnicodeDecodeError as error:
-        what = "the file seems to be UTF-16" if line.startswith(_UTF16_BOMS) else "save the file as UTF-8"
+        what = "the file seems to be UTF-16" if line.startswith(UTF16_BOMS) else "save the file as UTF-8"
         return NotUtf8(f"byte 0x{line[error.start]:02x}, number {error.start + 1} of the line, isn't UTF-8; {what}")
     return None
 

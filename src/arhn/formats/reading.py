@@ -10,7 +10,7 @@ import orjson
 
 from arhn.errors import BadRow, DataError, DuplicateId, InvalidGroup, UsageError
 from arhn.formats import ids
-from arhn.formats.detection import CODECS, Source, detect, located, misfit, row_of
+from arhn.formats.detection import CODECS, CORRECT_OR_SKIP, Source, detect, located, misfit, row_of
 from arhn.formats.rejects import OnReject, Reject
 from arhn.types import Group
 
@@ -82,7 +82,7 @@ class _Reading:
             return self._draft(record, seen)
         except DataError as error:
             if not self.skip:
-                raise located(error, self.source.path, record.line) from None
+                raise located(error, self.source.path, record.line, CORRECT_OR_SKIP) from None
             if self.rejects is not None:
                 self.rejects(Reject(self.source.path, record.line, error.message, _shown(record)))
             return None

@@ -85,7 +85,9 @@ def identity(path: str | os.PathLike[str], *, cache_dir: CacheDir = None) -> str
     ModelCorrupt (not GGUF).
     """
     file = require_gguf(Path(path))
-    return f"{file.name}@sha256:{sha256_of(file, cache_root(cache_dir))[:16]}"
+    # The store's keys are hashes of UTF-8.
+    name = os.fsencode(file.name).decode(errors="backslashreplace")
+    return f"{name}@sha256:{sha256_of(file, cache_root(cache_dir))[:16]}"
 
 
 def listing(cache_dir: CacheDir = None) -> list[Listed]:
@@ -107,9 +109,12 @@ def _locate(model: str, root: Path, progress: Progress | None) -> Path:
         return ensure(MODELS[model], root, progress)
     if model.lower().startswith("hf:"):
         return ensure(_from_hub(model, root), root, progress)
-    path = Path(model).expanduser()
-    if not path.is_file():
-        raise _missing(model, "it is a folder" if path.is_dir() else "no such file or name")
+    try:
+        path = Path(model).expanduser()
+        if not path.is_file():
+            raise _missing(model, "it is a folder" if path.is_dir() else "no such file or name")
+    except (OSError, RuntimeError) as error:  # a name too long, or ~nobody
+        raise _missing(model, str(error)) from error
     return path
 
 

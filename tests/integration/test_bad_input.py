@@ -1,0 +1,1032 @@
+"""Every kind of wrong input through the command line: one clear message, an exit code of its own, nothing changed,
+and the same command works once the cause is gone."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from arhn import cli, errors, formats, weights
+from arhn.engines import Completion, Request
+from arhn.engines.fake import FakeEngine
+from arhn.errors import (
+    ArhnError,
+    BadJson,
+    BadRow,
+    CannotHold,
+    DataError,
+    DiskFull,
+    DuplicateId,
+    EngineError,
+    FileMissing,
+    MissingDependency,
+    MixedFormats,
+    ModelCorrupt,
+    ModelMissing,
+    ModelUnavailable,
+    NotUtf8,
+    OutputExists,
+    OutputLocked,
+    OutputNotWritable,
+    StoreCorrupt,
+    StoreError,
+    StoreLocked,
+    StoreVersion,
+    UnknownFormat,
+    UsageError,
+)
+from arhn.locks import locked
+from arhn.store import SqliteStore
+from tests.conftest import answer_by_marks, many
+
+ROOT = Path(__file__).parents[2]
+GROUPS, NEGATIVES = 3, 4
+CLEAN = ("clean", "train.jsonl", "-o", "out.jsonl")
+CONVERT = ("convert", "train.jsonl", "-o", "out.jsonl")
+INSPECT = ("inspect", "out.jsonl", "--query-id", "q1")
+OUTPUTS = {"--output": "out.jsonl"} | {
+    f"--{what}": f"out.{what}.{ending}"
+    for what, ending in (("decisions", "jsonl"), ("summary", "json"), ("rejects", "jsonl"))
+}
+STORE = "out.responses.sqlite"
+OUTPUT_FLAGS = (*OUTPUTS, "--store")
+
+Says = tuple[str, ...]
+
+
+# --- The command line in a folder -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Arhn:
+    """Runs commands in `folder`, with a scripted engine that the test may change; `asked` counts its answers."""
+
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+    script: Callable[[Request], Completion | str] = answer_by_marks
+    model: str = "fake"
+    engines: list[FakeEngine] = field(default_factory=list)
+
+    def engine(self, _: Any) -> FakeEngine:
+        self.engines.append(FakeEngine(self.script, model=self.model))
+        return self.engines[-1]
+
+    @property
+    def asked(self) -> int:
+        """Questions that the last engine answered."""
+        return len(self.engines[-1].asked)
+
+    def __call__(self, *argv: str) -> Done:
+        self.capsys.readouterr()
+        try:
+            code = cli.main(argv)
+        except SystemExit as stop:  # argparse's way
+            code = int(stop.code or 0)
+        said = self.capsys.readouterr()
+        return Done(code, said.out, said.err)
+
+    def works(self, *argv: str) -> Done:
+        done = self(*argv)
+        assert (done.code, done.err) == (0, "")
+        return done
+
+    def asks(self) -> int:
+        """Questions of a whole run on a new store."""
+        self.works(*CLEAN[:3], "whole.jsonl", "--overwrite", "--store", "whole.responses.sqlite")
+        Path("whole.responses.sqlite").unlink()
+        return self.asked
+
+    def fails(self, error: type[ArhnError], *argv: str, says: Says = ()) -> None:
+        """One message that holds `says`, the exit code of `error`, and no file made, changed or removed."""
+        before = content(self.folder)
+        done = self(*argv)
+        assert done.code == error.exit_code, done.err
+        assert done.out == ""
+        assert done.err.startswith("arhn: ")
+        assert done.err.count("arhn: ") == 1
+        assert "Traceback" not in done.err
+        for words in says:
+            assert words in done.err
+        assert content(self.folder) == before
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All files but locks and the response store that a run may leave."""
+    left = re.compile(r"\.(.+\.)?lock|.+\.responses\.sqlite(-wal|-shm)?")
+    files = (p for p in folder.rglob("*") if p.is_file() and not left.fullmatch(p.name))
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+@pytest.fixture
+def arhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Arhn:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # no power cut is played here
+    write_train()
+    arhn = Arhn(tmp_path, capsys)
+    monkeypatch.setattr(cli, "_llamacpp", arhn.engine)
+    return arhn
+
+
+def write_train(path: str = "train.jsonl") -> None:
+    with formats.GroupWriter(path, "tevatron", container="jsonl", overwrite=True) as writer:
+        for group in many(GROUPS, NEGATIVES):
+            writer.write(group)
+
+
+def lines(path: str = "train.jsonl") -> list[bytes]:
+    return Path(path).read_bytes().splitlines()
+
+
+def row(number: int) -> dict[str, Any]:
+    """The row in line `number` of the training file."""
+    found: dict[str, Any] = json.loads(lines()[number - 1])
+    return found
+
+
+def read_json(path: str) -> Any:
+    return json.loads(Path(path).read_bytes())
+
+
+def test_exit_codes_are_distinct() -> None:
+    kinds = [error for error in vars(errors).values() if isinstance(error, type) and issubclass(error, ArhnError)]
+    codes = [error.exit_code for error in kinds if error is not errors.InvalidGroup]  # a BadRow by another way
+    assert len(set(codes)) == len(codes)
+    assert 0 not in codes
+    assert cli.INTERRUPTED not in codes
+
+
+# --- Bad rows -------------------------------------------------------------------------------------
+
+
+def but(**fields: Any) -> Callable[[], bytes]:
+    """Line 2 with other fields; ... removes one."""
+    return lambda: json.dumps({k: v for k, v in (row(2) | fields).items() if v is not ...}).encode()
+
+
+def passage(**fields: Any) -> Callable[[], bytes]:
+    """Line 2 with another second negative."""
+
+    def spoilt() -> bytes:
+        negatives = row(2)["negative_passages"]
+        negatives[1] = {k: v for k, v in (negatives[1] | fields).items() if v is not ...}
+        return but(negative_passages=negatives)()
+
+    return spoilt
+
+
+BAD_ROWS: dict[str, tuple[type[DataError], str, Callable[[], bytes]]] = {
+    "truncated": (BadJson, "column 61: unexpected end of data", lambda: lines()[1][:60]),
+    "malformed": (BadJson, "column 2: ", lambda: b"{'query': 1}"),
+    "not a number": (BadJson, "column ", lambda: b'{"query": NaN}'),
+    "a list": (BadRow, "row: expected a JSON object, found a list [1]", lambda: b"[1]"),
+    "wrong type": (BadRow, "query: expected a non-empty string, found an integer 7", but(query=7)),
+    "a string for a list": (BadRow, "negative_passages: expected a list, found a string", but(negative_passages="n")),
+    "a string for a passage": (
+        BadRow,
+        "positive_passages[0]: expected an object with docid and text, found a string",
+        but(positive_passages=["p"]),
+    ),
+    "a number for a title": (BadRow, "negative_passages[1].title: expected a string", passage(title=1)),
+    "no query_id": (BadRow, "query_id: expected a non-empty string or an integer, found no such", but(query_id=...)),
+    "empty query_id": (BadRow, "query_id: expected a non-empty string or an integer", but(query_id="")),
+    "no docid": (BadRow, "negative_passages[1].docid: expected", passage(docid=...)),
+    "duplicate query_id": (DuplicateId, "query_id 'q0' occurs again; it was first in line 1", but(query_id="q0")),
+    "duplicate docid": (
+        BadRow,
+        "negative_passages[1].docid: expected each docid once in a group, found 'q1-p0', which is also",
+        passage(docid="q1-p0"),
+    ),
+    "no query": (BadRow, "query: expected a non-empty string, found no such field", but(query=...)),
+    "empty query": (BadRow, "query: expected a non-empty string, found a string ''", but(query="")),
+    "blank query": (BadRow, "query: expected a non-empty string, found a string ' '", but(query=" ")),
+    "empty text": (BadRow, "negative_passages[1].text: expected a non-empty string", passage(text="")),
+    "no positives": (
+        BadRow,
+        "positive_passages: expected at least one positive, found none",
+        but(positive_passages=[]),
+    ),
+    "no list of negatives": (BadRow, "negative_passages: expected a list, found no such", but(negative_passages=...)),
+    "not UTF-8": (NotUtf8, "byte 0xe9, number 12 of the line, isn't UTF-8", lambda: b'{"query": "\xe9"}'),
+    "half a character": (BadRow, "query: expected Unicode text", but(query="\ud800")),
+    "another format": (
+        MixedFormats,
+        "this row is flagembedding, but the file is tevatron; split it into one file a format",
+        lambda: b'{"query": "q", "pos": ["p"], "neg": ["n"]}',
+    ),
+}
+bad_rows = pytest.mark.parametrize(("error", "says", "spoilt"), BAD_ROWS.values(), ids=BAD_ROWS)
+
+
+def spoil(spoilt: Callable[[], bytes]) -> None:
+    """Replace line 2."""
+    first, *others = lines()
+    Path("train.jsonl").write_bytes(b"\n".join([first, spoilt(), *others[1:], b""]))
+
+
+@bad_rows
+@pytest.mark.parametrize("command", [CLEAN, CONVERT], ids=["clean", "convert"])
+def test_bad_row(arhn: Arhn, command: Says, error: type[DataError], says: str, spoilt: Callable[[], bytes]) -> None:
+    spoil(spoilt)
+    arhn.fails(error, *command, says=("train.jsonl, line 2: ", says, "Correct the row", "--on-bad-row skip"))
+    write_train()
+    arhn.works(*command)
+
+
+@bad_rows
+def test_skipped_row(arhn: Arhn, error: type[DataError], says: str, spoilt: Callable[[], bytes]) -> None:
+    spoil(spoilt)
+    bad = lines()[1]
+    done = arhn.works(*CLEAN, "--on-bad-row", "skip")
+    assert "1 rows rejected" in done.out
+    assert "out.rejects.jsonl" in done.out
+    require_rejected("out.rejects.jsonl", says, bad)
+    assert read_json("out.summary.json")["groups"]["rejected_rows"] == 1
+    assert len(lines("out.jsonl")) == GROUPS - 1
+    done = arhn.works("convert", "train.jsonl", "-o", "c.jsonl", "--on-bad-row", "skip", "--rejects", "bad.jsonl")
+    assert "1 rows rejected: bad.jsonl" in done.out
+    require_rejected("bad.jsonl", says, bad)
+
+
+def require_rejected(path: str, says: str, bad: bytes) -> None:
+    [reject] = map(json.loads, lines(path))
+    assert (reject["path"], reject["line"]) == ("train.jsonl", 2)
+    assert says in reject["error"]
+    assert reject["row"] == bad.decode(errors="backslashreplace")
+
+
+def test_no_negatives_can_be_converted_but_not_cleaned(arhn: Arhn) -> None:
+    spoil(but(negative_passages=[]))
+    arhn.fails(BadRow, *CLEAN, says=("line 2: negative_passages: expected at least one negative, found none",))
+    arhn.works(*CONVERT)
+
+
+def test_first_row(arhn: Arhn) -> None:
+    Path("train.jsonl").write_bytes(b"\n".join([lines()[0][:-20], *lines()[1:]]))
+    arhn.fails(BadJson, *CLEAN, says=("train.jsonl, line 1: column", "--on-bad-row skip"))
+    arhn.works(*CLEAN, "--on-bad-row", "skip")
+    assert read_json("out.rejects.jsonl")["line"] == 1
+
+
+def test_no_good_row_at_all(arhn: Arhn) -> None:
+    Path("train.jsonl").write_bytes(b'{"query": \n' * 5)
+    arhn.fails(BadJson, *CLEAN, "--on-bad-row", "skip", says=("None of the first rows is good",))
+
+
+def test_bad_row_of_parquet(arhn: Arhn) -> None:
+    table = pa.table({"query": ["a", "", "c"], "pos": [["p"]] * 3, "neg": [["n"]] * 3})
+    pq.write_table(table, "train.jsonl")
+    arhn.fails(BadRow, *CLEAN, says=("train.jsonl, line 2: query: expected a non-empty string, found a string ''",))
+    arhn.works(*CLEAN, "--on-bad-row", "skip", "--to", "flagembedding")
+    assert read_json("out.summary.json")["groups"]["rejected_rows"] == 1
+
+
+# --- Bad files ------------------------------------------------------------------------------------
+
+LONG = "\n".join(hashlib.sha256(bytes([i])).hexdigest() for i in range(99)).encode()
+
+
+def put(data: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(data)
+
+
+def whole(path: Path) -> bytes:
+    write_train(str(path))
+    return path.read_bytes()
+
+
+def cut_parquet(path: Path) -> None:
+    pq.write_table(pa.table({"query": ["a"], "pos": [["p"]], "neg": [["n"]]}), path)
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+BAD_FILES: dict[str, tuple[type[DataError], Says, Callable[[Path], object]]] = {
+    "missing": (FileMissing, ("can't be read: No such file", "check the path"), lambda _: None),
+    "a pipe": (FileMissing, ("isn't a regular file; save the groups to one",), os.mkfifo),
+    "a folder": (UnknownFormat, ("is a folder, but not one that datasets.save_to_disk made",), Path.mkdir),
+    "empty": (UnknownFormat, ("is empty; expected one training group a row",), put(b"\n")),
+    "a table": (UnknownFormat, ("line 1: expected one JSON object a line, or Parquet, found b'",), put(b"q,pos,neg\n")),
+    "prose": (UnknownFormat, ("expected one JSON object a line",), put(b"Dear reader\n")),
+    "an archive": (UnknownFormat, ("expected one JSON object a line",), put(b"PK\3\4\0\0\xff")),
+    "an array": (UnknownFormat, ("is a JSON array; expected one object a line (jq",), put(b"[\n{}\n]")),
+    "unknown fields": (
+        UnknownFormat,
+        ("line 1: the fields q, docs fit no format; known are query_id, query, positive_passages", "Rename them"),
+        put(b'{"q": 1, "docs": []}\n'),
+    ),
+    "UTF-16": (NotUtf8, ("line 1", "the file seems to be UTF-16"), put('{"query": "q"}'.encode("utf-16"))),
+    "Latin-1": (NotUtf8, ("line 1", "save the file as UTF-8"), put(b'{"query": "caf\xe9"}')),
+    "cut gzip": (BadJson, ("the compressed file ends early",), lambda p: put(gzip.compress(whole(p))[:-9])(p)),
+    "cut Zstandard": (BadJson, ("ends early",), lambda p: put(zstandard.compress(whole(p))[:-9])(p)),
+    "damaged gzip": (BadJson, ("is damaged",), lambda p: put(gzip.compress(LONG).replace(b"\0", b"\1"))(p)),
+    "cut Parquet": (BadJson, ("the Parquet file is damaged or ends early",), cut_parquet),
+    "Parquet of something else": (
+        UnknownFormat,
+        ("the fields x fit no format",),
+        lambda p: pq.write_table(pa.table({"x": [1]}), p),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "says", "make"), BAD_FILES.values(), ids=BAD_FILES)
+@pytest.mark.parametrize("task", ["clean", "convert"])
+def test_bad_file(arhn: Arhn, task: str, error: type[DataError], says: Says, make: Callable[[Path], object]) -> None:
+    place = Path("in.jsonl")
+    make(place)
+    command = (task, "in.jsonl", "-o", "out.jsonl")
+    arhn.fails(error, *command, says=("in.jsonl", *says))
+    if task == "convert":  # whole files can't be skipped
+        arhn.fails(error, *command, "--on-bad-row", "skip")
+    if place.is_dir():
+        place.rmdir()
+    else:
+        place.unlink(missing_ok=True)
+    write_train("in.jsonl")
+    arhn.works(*command)
+    assert len(arhn.engines) == (task == "clean")
+
+
+def test_name_that_is_too_long(arhn: Arhn) -> None:
+    arhn.fails(FileMissing, "clean", "x" * 300, "-o", "out.jsonl", says=("File name too long",))
+
+
+def test_saved_data_set(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("set").mkdir()
+    Path("set/state.json").write_text("{}")
+    command = ("clean", "set", "-o", "out.jsonl")
+    with monkeypatch.context() as patch:
+        patch.setattr("arhn.formats.hub.import_module", missing_module)
+        arhn.fails(MissingDependency, *command, says=("datasets is needed", "pip install 'arhn[hub]'"))
+        arhn.fails(MissingDependency, *CONVERT[:-1], "saved/", says=("pip install 'arhn[hub]'",))
+    pytest.importorskip("datasets")
+    arhn.fails(FileMissing, *command, says=("set: isn't a data set that can be loaded",))
+    Path("set/state.json").unlink()
+    Path("set").rmdir()
+    arhn.works(*CONVERT[:-1], "set/")
+    arhn.works(*command)
+
+
+def missing_module(name: str) -> Any:
+    raise ModuleNotFoundError(name)
+
+
+# --- Flags that don't fit -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--limit", "0"), "argument --limit: expected a whole number from 1 to 2147483647, found '0'"),
+        (("--limit", "-1"), "argument --limit"),
+        (("--limit", "9" * 30), "argument --limit: expected a whole number from 1 to 2147483647"),
+        (("--limit", "many"), "argument --limit: expected a whole number from 1 to 2147483647, found 'many'"),
+        (("--negatives", "0"), "argument --negatives: expected a whole number from 1"),
+        (("--slots", "0"), "argument --slots"),
+        (("--context", "1.5"), "argument --context"),
+        (("--threads", "0"), "argument --threads"),
+        (("--gpu-layers", "all"), "argument --gpu-layers: invalid int value: 'all'"),
+        (("--floor", "few"), "argument --floor: invalid int value: 'few'"),
+        (("--floor", "-1"), "--floor: Input should be greater than or equal to 0, found -1"),
+        (("--floor-policy", "x"), "argument --floor-policy: invalid choice: 'x'"),
+        (("--mode", "X"), "argument --mode: invalid choice: 'X' (choose from "),
+        (("--from", "csv"), "argument --from: invalid choice: 'csv'"),
+        (("--to", "csv"), "argument --to: invalid choice: 'csv'"),
+        (("--on-bad-row", "ignore"), "argument --on-bad-row: invalid choice: 'ignore'"),
+        (("--split", "test"), "train.jsonl: is one file and has no split 'test'. Leave --split out"),
+        (("--nonsense",), "unrecognized arguments: --nonsense"),
+    ],
+)
+def test_flag_that_does_not_fit(arhn: Arhn, flags: Says, says: str) -> None:
+    before = content(arhn.folder)
+    done = arhn(*CLEAN, *flags)
+    assert done.code == UsageError.exit_code == 2
+    assert says in done.err
+    assert "Traceback" not in done.err
+    assert content(arhn.folder) == before
+
+
+@pytest.mark.parametrize(
+    "argv", [(), ("clean",), ("clean", "train.jsonl"), ("inspect", "out.jsonl"), ("store",), ("nonsense",)]
+)
+def test_incomplete_command(arhn: Arhn, argv: Says) -> None:
+    done = arhn(*argv)
+    assert done.code == 2
+    assert "error: " in done.err
+
+
+# --- Outputs in each other's place ----------------------------------------------------------------
+
+CLASHES: dict[str, tuple[Says, str]] = {
+    "output is the input": (("-o", "train.jsonl"), "--output train.jsonl: would replace the input"),
+    "the same, spelt otherwise": (("-o", "../{folder}/train.jsonl"), "would replace the input"),
+    "output is a link to the input": (("-o", "link.jsonl"), "would replace the input"),
+    "output is the input's folder": (("-o", "{path}"), "would replace the input"),
+    "decisions are the input": (("-o", "o", "--decisions", "train.jsonl"), "--decisions train.jsonl: would replace"),
+    "summary is the input": (("-o", "o", "--summary", "train.jsonl"), "would replace the input"),
+    "rejects are the input": (("-o", "o", "--rejects", "train.jsonl"), "would replace the input"),
+    "store is the input": (("-o", "o", "--store", "train.jsonl"), "--store train.jsonl: would replace the input"),
+    "decisions are the output": (("-o", "o", "--decisions", "./o"), "--output o: would replace --decisions, o"),
+    "summary is the output": (("-o", "o", "--summary", "o"), "--output o: would replace --summary, o"),
+    "rejects are the output": (("-o", "o", "--rejects", "o"), "--output o: would replace --rejects, o"),
+    "store is the output": (("-o", "o", "--store", "o"), "--output o: would replace --store, o"),
+    "summary is the decisions": (("-o", "o", "--decisions", "x", "--summary", "x"), "--decisions x: would replace"),
+    "decisions in the output": (("-o", "o/", "--decisions", "o/d"), "--output o/: would replace --decisions, o/d"),
+}
+
+
+@pytest.mark.parametrize(("flags", "says"), CLASHES.values(), ids=CLASHES)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_outputs_in_each_others_place(arhn: Arhn, flags: Says, says: str, overwrite: bool) -> None:
+    Path("link.jsonl").symlink_to("train.jsonl")
+    given = [flag.format(folder=arhn.folder.name, path=arhn.folder) for flag in flags]
+    arhn.fails(UsageError, "clean", "train.jsonl", *given, *["--overwrite"] * overwrite, says=(says, "Name another"))
+    assert arhn.engines == []
+
+
+@pytest.mark.parametrize("flags", [("-o", "train.jsonl"), ("-o", "o", "--rejects", "train.jsonl")])
+def test_convert_never_replaces_its_input(arhn: Arhn, flags: Says) -> None:
+    arhn.fails(UsageError, "convert", "train.jsonl", *flags, "--overwrite", says=("would replace the input",))
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/"])
+@pytest.mark.parametrize("flag", OUTPUT_FLAGS)
+def test_output_without_a_name(arhn: Arhn, flag: str, name: str) -> None:
+    arhn.fails(UsageError, *CLEAN, flag, name, says=("has no file name to write to",))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have names in Unicode")
+def test_name_that_is_not_utf8(arhn: Arhn) -> None:
+    Path("train.jsonl").rename("\udcff.jsonl")
+    arhn.fails(UsageError, "clean", "\udcff.jsonl", "-o", "out.jsonl", says=("the name isn't UTF-8. Rename it",))
+    Path("\udcff.jsonl").rename("train.jsonl")
+    arhn.fails(UsageError, *CLEAN, "--summary", "\udcff", says=("--summary", "the name isn't UTF-8"))
+
+
+# --- Outputs that can't be written ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flag", OUTPUTS)
+def test_nothing_existing_is_overwritten(arhn: Arhn, flag: str) -> None:
+    place = Path(OUTPUTS[flag])
+    place.write_text("mine")
+    arhn.fails(OutputExists, *CLEAN, says=(place.name, "is there already", "--overwrite"))
+    if flag in ("--output", "--rejects"):
+        arhn.fails(OutputExists, *CONVERT, says=(place.name, "is there already"))
+    assert arhn.engines == []
+    arhn.works(*CLEAN, "--overwrite")
+    assert not place.exists() or place.read_text() != "mine"
+    place.write_text("mine again")
+    arhn.fails(OutputExists, *CLEAN)
+    for name in OUTPUTS.values():
+        Path(name).unlink(missing_ok=True)
+    arhn.works(*CLEAN)
+
+
+@pytest.mark.parametrize("flag", OUTPUTS)
+def test_output_that_appears_meanwhile(arhn: Arhn, flag: str) -> None:
+    place = Path(OUTPUTS[flag])
+    arhn.script = partial(answer_after, lambda: place.write_text("mine"))
+    done = arhn(*CLEAN)
+    assert place.read_text() == "mine"
+    if flag == "--rejects":  # which this run doesn't need
+        assert done.code == 0
+        return
+    assert done.code == OutputExists.exit_code
+    assert set(content(arhn.folder)) == {"train.jsonl", place.name}
+    arhn.fails(OutputExists, *CLEAN)
+    place.unlink()
+    arhn.script = answer_by_marks
+    arhn.works(*CLEAN)
+    assert arhn.asked == 0
+
+
+def answer_after(do: Callable[[], object], request: Request) -> Completion | str:
+    do()
+    return answer_by_marks(request)
+
+
+def remove(path: Path) -> None:
+    path.rmdir() if path.is_dir() else path.unlink()
+
+
+def make_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+# What stands in the way of "there/x", how to put it there, how to fix it.
+PLACES: dict[str, tuple[str, Callable[[Path], object], Callable[[Path], object]]] = {
+    "no folder": ("there", lambda _: None, make_folder),
+    "a file for a folder": ("there", put(b"mine"), make_folder),
+    "a folder for a file": ("there/x", partial(Path.mkdir, parents=True), remove),
+}
+
+
+@pytest.mark.parametrize(("place", "block", "fix"), PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("flag", OUTPUT_FLAGS)
+def test_place_that_cannot_be_written(
+    arhn: Arhn,
+    flag: str,
+    overwrite: bool,
+    place: str,
+    block: Callable[[Path], object],
+    fix: Callable[[Path], object],
+) -> None:
+    block(Path(place))
+    command = (*CLEAN, flag, "there/x", *["--overwrite"] * overwrite)
+    arhn.fails(OutputNotWritable, *command, says=(place,))
+    assert arhn.engines == []
+    fix(Path(place))
+    arhn.works(*command)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+@pytest.mark.parametrize("flag", OUTPUT_FLAGS)
+def test_proc(arhn: Arhn, flag: str) -> None:
+    arhn.fails(
+        OutputNotWritable,
+        *CLEAN,
+        flag,
+        "/proc/x",
+        says=("/proc: ", "Write elsewhere") if flag in ("--output", "--store") else ("/proc/x: can't be written",),
+    )
+
+
+def test_hub_as_output(arhn: Arhn) -> None:
+    for task in ("clean", "convert"):
+        arhn.fails(OutputNotWritable, task, "train.jsonl", "-o", "hf://a/b", says=("are only read; write a file",))
+
+
+def test_name_too_long_for_an_output(arhn: Arhn) -> None:
+    for length in (250, 300):  # with and without room for the names of lock and partial file
+        arhn.fails(OutputNotWritable, "clean", "train.jsonl", "-o", "x" * length, says=("File name too long",))
+
+
+def mount(folder: Path, options: str) -> None:
+    folder.mkdir(exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount")
+    if done.returncode:
+        pytest.skip("no file system can be mounted here")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    folder = tmp_path.with_name(f"{tmp_path.name}-disk")
+    mount(folder, "size=1m")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("flag", OUTPUT_FLAGS)
+def test_read_only_disk(arhn: Arhn, disk: Path, flag: str) -> None:
+    command = (*CLEAN, flag, f"{disk}/x")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    arhn.fails(OutputNotWritable, *command, says=(str(disk), "Read-only file system"))
+    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    arhn.works(*command)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_read_only_folder(arhn: Arhn) -> None:
+    arhn.folder.chmod(0o500)
+    arhn.fails(OutputNotWritable, *CLEAN, says=("Permission denied",))
+    arhn.folder.chmod(0o700)
+    arhn.works(*CLEAN)
+
+
+def fill(disk: Path) -> Path:
+    """Take what room there is on a disk."""
+    filler = disk / "filler"
+    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
+    return filler
+
+
+@pytest.mark.parametrize("flag", ["--output", "--decisions", "--summary", "--store"])
+def test_full_disk(arhn: Arhn, disk: Path, flag: str) -> None:
+    command = (*CLEAN, "--store", STORE, flag, f"{disk}/x")
+    filler = fill(disk)
+    arhn.fails(DiskFull, *command, says=(f"{disk}/x", "make room" if flag == "--store" else "free some"))
+    assert {p.name for p in disk.iterdir()} <= {"filler", ".x.lock", "x"}
+    asked = len(arhn.engines)
+    filler.unlink()
+    arhn.works(*command)
+    assert len(arhn.engines) == asked + 1
+
+
+def test_disk_that_is_full_at_the_end(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        arhn.fails(DiskFull, *CLEAN, says=("no room left on the disk; free some or write elsewhere",))
+        arhn.fails(DiskFull, *CONVERT, says=("out.jsonl: no room left",))
+    arhn.works(*CLEAN)
+    assert arhn.asked == 0
+
+
+def test_rows_that_parquet_cannot_hold(arhn: Arhn) -> None:
+    spoil(but(x="text"))
+    Path("train.jsonl").write_bytes(Path("train.jsonl").read_bytes().replace(b'"q0",', b'"q0", "x": 1,'))
+    for task in ("clean", "convert"):
+        arhn.fails(CannotHold, task, "train.jsonl", "-o", "o.parquet", says=("Parquet", "x", "write JSONL instead"))
+    arhn.works(*CLEAN)
+
+
+# --- Models ---------------------------------------------------------------------------------------
+
+GGUF = b"GGUF" + bytes(200)
+TINY = weights.ModelFile(
+    name="tiny",
+    repo="org/tiny",
+    revision="0" * 40,
+    file="tiny.gguf",
+    size=len(GGUF),
+    sha256=hashlib.sha256(GGUF).hexdigest(),
+    licence="CC0-1.0",
+    mirror=None,
+    description="",
+)
+CACHED = Path("cache", "models", TINY.sha256[:12], TINY.file)
+
+
+@pytest.fixture
+def models(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> Arhn:
+    """Models are looked for as ever, but the engine that gets the file is the scripted one."""
+    monkeypatch.undo()
+    monkeypatch.chdir(arhn.folder)
+    monkeypatch.setenv("ARHN_CACHE", "cache")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.setattr(weights, "MODELS", {"tiny": TINY})
+    monkeypatch.setattr("arhn.engines.llamacpp.LlamaCppEngine", lambda _, model, **__: FakeEngine(answer_by_marks))
+    return arhn
+
+
+@pytest.mark.parametrize(
+    ("error", "model", "bad", "good", "says"),
+    [
+        (ModelMissing, "m.gguf", None, "m.gguf", ("'m.gguf': no such file or name", "Known names: tiny")),
+        (ModelMissing, "tinny", None, "tinny", ("Did you mean tiny?",)),
+        (ModelCorrupt, "m.gguf", "m.gguf", "m.gguf", ("m.gguf: not a GGUF file", "Give a model in")),
+        (ModelUnavailable, "tiny", None, str(CACHED), ("tiny can't be fetched", "hub:", TINY.sha256, "by hand")),
+        (ModelCorrupt, "tiny", str(CACHED), str(CACHED), ("damaged", TINY.sha256, "Try again")),
+    ],
+    ids=["missing file", "mistyped name", "not GGUF", "not to be had", "wrong SHA-256"],
+)
+def test_model(models: Arhn, error: type[ArhnError], model: str, bad: str | None, good: str, says: Says) -> None:
+    CACHED.parent.mkdir(parents=True)
+    if bad is not None:
+        Path(bad).write_bytes(GGUF[::-1])
+    before = set(content(models.folder))
+    done = models(*CLEAN, "--model", model)
+    assert done.code == error.exit_code
+    assert all(words in done.err for words in says), done.err
+    assert "Traceback" not in done.err
+    # A damaged file is removed from arhn's own cache, never from anywhere else.
+    assert {name for name in content(models.folder) if not name.startswith("cache")} == {
+        name for name in before if not name.startswith("cache")
+    }
+    Path(good).write_bytes(GGUF)
+    models.works(*CLEAN, "--model", model)
+
+
+@pytest.mark.parametrize("model", ["x" * 300, "~nobody-of-this-name/m.gguf", ".", "hf://org/model"])
+def test_impossible_model(models: Arhn, model: str) -> None:
+    models.fails(ModelMissing, *CLEAN, "--model", model, says=(f"Model {model!r}: ", "Known names: tiny"))
+
+
+def test_gguf_that_is_damaged_inside(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(arhn.folder)
+    monkeypatch.setenv("ARHN_CACHE", str(arhn.folder.with_name(f"{arhn.folder.name}-cache")))
+    Path("m.gguf").write_bytes(GGUF)
+    arhn.fails(EngineError, *CLEAN, "--model", "m.gguf", says=("m.gguf",))
+
+
+def test_engine_that_dies(arhn: Arhn) -> None:
+    arhn.script = dying(EngineError("the engine is gone"), after=7)
+    arhn.fails(EngineError, *CLEAN, says=("the engine is gone",))
+    arhn.script = answer_by_marks
+    arhn.works(*CLEAN)
+    assert arhn.asked + 7 == arhn.asks()
+
+
+def dying(error: BaseException, *, after: int) -> Callable[[Request], Completion | str]:
+    calls = iter(range(after))
+
+    def script(request: Request) -> Completion | str:
+        if next(calls, None) is None:
+            raise error
+        return answer_by_marks(request)
+
+    return script
+
+
+# --- The response store ---------------------------------------------------------------------------
+
+
+def sql(*statements: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        db = sqlite3.connect(path)
+        db.executescript(";".join(statements))
+        db.close()
+
+    return change
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def with_old_answers(change: Callable[[Path], object]) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        SqliteStore(path, model="old").close()
+        change(path)
+
+    return make
+
+
+BAD_STORES: dict[str, tuple[type[ArhnError], Says, Callable[[Path], object]]] = {
+    "another version": (
+        StoreVersion,
+        ("made by another version of arhn (store schema 99", "Use that version, or choose a new --store"),
+        with_old_answers(sql("PRAGMA user_version = 99")),
+    ),
+    "another program's": (StoreCorrupt, ("not a response store", "--store"), sql("CREATE TABLE t (x)")),
+    "text": (StoreCorrupt, ("not a response store, or damaged", "Move it away"), put(b"some notes\n" * 99)),
+    "cut": (StoreCorrupt, ("or damaged", "Move it away to begin anew"), with_old_answers(cut)),
+    "without tables": (
+        StoreCorrupt,
+        ("no such table", "Move it away"),
+        with_old_answers(sql("DROP TABLE answers", "DROP TABLE models")),
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "says", "make"), BAD_STORES.values(), ids=BAD_STORES)
+def test_bad_store(arhn: Arhn, error: type[ArhnError], says: Says, make: Callable[[Path], object]) -> None:
+    make(Path("s.db"))
+    arhn.fails(error, *CLEAN, "--store", "s.db", says=("s.db: ", *says))
+    arhn.fails(error, "store", "s.db", says=("s.db: ", *says))
+    arhn.fails(error, "store", "s.db", "--prune", "all")
+    Path("s.db").rename("away.db")
+    arhn.works(*CLEAN, "--store", "s.db")
+    arhn.works("store", "s.db")
+
+
+def test_answer_that_is_damaged(arhn: Arhn) -> None:
+    arhn.works(*CLEAN)
+    for answer in (b"{", b"5", b"[5]"):
+        sql(f"UPDATE answers SET answer = x'{answer.hex()}'")(Path(STORE))
+        arhn.fails(StoreCorrupt, *CLEAN, "--overwrite", says=(f"{STORE}: a stored answer", "Move the store away"))
+    Path(STORE).unlink()
+    arhn.works(*CLEAN, "--overwrite")
+
+
+def test_two_runs_at_once(arhn: Arhn) -> None:
+    with SqliteStore(Path("s.db"), model="other"):
+        shared = (*CLEAN, "--store", "s.db")
+        arhn.fails(StoreLocked, *shared, says=("s.db: another arhn process", "a store of its own with --store"))
+        arhn.fails(StoreLocked, "store", "s.db", says=("s.db: another arhn process",))
+        arhn.fails(StoreLocked, "store", "s.db", "--prune", "all")
+    with locked(Path(".out.jsonl.lock"), ArhnError):
+        arhn.fails(OutputLocked, *shared, says=("out.jsonl: another arhn process is writing it. Wait",))
+    assert arhn.engines == []
+    arhn.works(*shared)
+
+
+def test_store_that_another_program_has_locked(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> None:
+    SqliteStore(Path("s.db"), model="old").close()
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0.05))
+    with ExitStack() as stack:
+        db = sqlite3.connect("s.db", isolation_level=None)
+        stack.callback(db.close)
+        db.execute("BEGIN EXCLUSIVE")
+        arhn.fails(StoreLocked, *CLEAN, "--store", "s.db", says=("s.db: another program has it open",))
+        arhn.fails(StoreLocked, "store", "s.db", "--prune", "all", says=("Close it there",))
+    arhn.works(*CLEAN, "--store", "s.db")
+
+
+def test_store_commands(arhn: Arhn) -> None:
+    arhn.works(*CLEAN)
+    arhn.fails(StoreError, "store", "nowhere.sqlite", says=("nowhere.sqlite: there is no response store.",))
+    arhn.fails(StoreError, "store", ".", says=("there is no response store",))
+    Path("empty").touch()
+    arhn.fails(StoreCorrupt, "store", "empty", says=("empty: a database, but not a response store",))
+    arhn.fails(
+        StoreError, "store", STORE, "--prune", "all", "--model", "nope", says=("no answers of model 'nope'", "fake")
+    )
+    arhn.fails(UsageError, "store", STORE, "--model", "fake", says=("Give --prune too",))
+    assert "0 answers deleted" in arhn.works("store", STORE, "--prune", "unused").out
+
+
+# --- Inspecting -----------------------------------------------------------------------------------
+
+
+def test_inspect_before_cleaning(arhn: Arhn) -> None:
+    arhn.fails(FileMissing, *INSPECT, says=("out.summary.json: no such file", "takes the output of 'arhn clean'"))
+    arhn.works(*CLEAN)
+    assert "q1: question 1?" in arhn.works(*INSPECT).out
+
+
+@pytest.mark.parametrize("query_id", ["q99", "", "\udcff", '"q1"'])
+def test_inspect_unknown_query_id(arhn: Arhn, query_id: str) -> None:
+    arhn.works(*CLEAN)
+    says = (f"out.decisions.jsonl: no group with query_id {query_id!r}. Check the id",)
+    arhn.fails(DataError, "inspect", "out.jsonl", "--query-id", query_id, says=says)
+
+
+@pytest.mark.parametrize("query_id", ["é1", 'a"b\\c', "x\u2028\x7f\t"])
+def test_inspect_finds_ids_of_any_kind(arhn: Arhn, query_id: str) -> None:
+    spoil(but(query_id=query_id))
+    arhn.works(*CLEAN)
+    assert "question 1?" in arhn.works("inspect", "out.jsonl", "--query-id", query_id).out
+
+
+def replace(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    return lambda data: data.replace(old, new)
+
+
+DAMAGE: dict[str, tuple[str, str, Callable[[bytes], bytes]]] = {
+    "empty summary": ("out.summary.json", "not what 'arhn clean' wrote", lambda _: b""),
+    "cut summary": ("out.summary.json", "not what 'arhn clean' wrote", lambda data: data[:99]),
+    "summary as a list": ("out.summary.json", "content: ", lambda _: b"[]"),
+    "summary not UTF-8": ("out.summary.json", "UTF-8", lambda _: b"\xff"),
+    "summary without files": ("out.summary.json", "files: Field required", replace(b'"files"', b'"file"')),
+    "summary without input": ("out.summary.json", "files.input: Field required", replace(b'"input"', b'"in"')),
+    "unknown format": ("out.summary.json", "files.input_format: ", replace(b'"tevatron"', b'"tevtron"')),
+    "cut decisions": ("out.decisions.jsonl", "line 8: not what 'arhn clean' wrote", lambda data: b"\n".join(
+        [*data.splitlines()[:7], data.splitlines()[7][:90]])),
+    "decision without rank": ("out.decisions.jsonl", "line 6", replace(b'"rank"', b'"rnk"')),
+    "decision without doc_id": ("out.decisions.jsonl", "line 6", replace(b'"doc_id"', b'"did"')),
+    "unknown action": ("out.decisions.jsonl", "action: ", replace(b'"action": "keep"', b'"action": "eat"')),
+    "rank as text": ("out.decisions.jsonl", "rank: ", replace(b'"rank": 1', b'"rank": "1"')),
+    "position as text": ("out.decisions.jsonl", "start: ", lambda d: re.sub(rb'"start": (\d+)', rb'"start": "\1"', d)),
+    "decisions gone": ("out.decisions.jsonl", "no group with query_id 'q1'", lambda _: b""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "says", "damage"), DAMAGE.values(), ids=DAMAGE)
+def test_inspect_damaged_records(arhn: Arhn, name: str, says: str, damage: Callable[[bytes], bytes]) -> None:
+    arhn.works(*CLEAN)
+    record = Path(name)
+    data = record.read_bytes()
+    record.write_bytes(damage(data))
+    assert record.read_bytes() != data
+    arhn.fails(DataError, *INSPECT, says=(name, says))
+    arhn.works(*CLEAN, "--overwrite")
+    arhn.works(*INSPECT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [replace(b"q1-n0", b"q1-x0"), replace(b"holds ANSWER", b"has ANSWER"), replace(b'"q1"', b'"q7"')],
+    ids=["other ids", "other texts", "no such group"],
+)
+def test_inspect_changed_input(arhn: Arhn, change: Callable[[bytes], bytes]) -> None:
+    arhn.works(*CLEAN)
+    Path("train.jsonl").write_bytes(change(Path("train.jsonl").read_bytes()))
+    arhn.fails(DataError, *INSPECT, says=("train.jsonl: ", "'q1'", "Has the file changed since"))
+    write_train()
+    arhn.works(*INSPECT)
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "out.decisions.jsonl"])
+def test_inspect_missing_file(arhn: Arhn, name: str) -> None:
+    arhn.works(*CLEAN)
+    Path(name).rename("away")
+    arhn.fails(FileMissing, *INSPECT, says=(name,))
+    Path("away").rename(name)
+    arhn.works(*INSPECT)
+
+
+# --- Converting -----------------------------------------------------------------------------------
+
+
+def test_convert_prints_what_is_lost(arhn: Arhn) -> None:
+    spoil(but(negative_passages=[], note="[/b] :smile:", **{"[/b]": 1}))
+    out = arhn.works(*CONVERT, "--to", "triplet").out
+    assert f"{GROUPS - 1} groups: tevatron to triplet" in out
+    assert "triplet can't hold: doc_id (10)" in out
+    assert "triplet can't hold: groups without negatives (1)" in out
+    out = arhn.works("convert", "train.jsonl", "-o", "flag.jsonl", "--to", "flagembedding").out
+    assert "flagembedding can't hold: query_id (3)" in out
+    assert "flagembedding can't hold: field" not in out
+
+
+def test_text_that_looks_like_markup_is_shown_as_it_is(arhn: Arhn) -> None:
+    spoil(but(**{"[/b] :smile:": 1}))
+    arhn.model = "[/b].gguf"
+    for command in ((*CLEAN, "--to", "triplet"), ("convert", "train.jsonl", "-o", "[o].jsonl", "--to", "triplet")):
+        assert "field [/b] :smile:" in arhn.works(*command).out
+    assert "[/b].gguf" in arhn.works("store", STORE).out
+
+
+def test_terminal_that_cannot_show_a_character(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(but(query="où?"))
+    arhn.works(*CLEAN)
+    written = io.BytesIO()
+    terminal = io.TextIOWrapper(written, encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert cli.main(INSPECT) == 0
+    terminal.flush()
+    assert b"q1: o\\xf9?" in written.getvalue()
+
+
+# --- Ctrl-C ---------------------------------------------------------------------------------------
+
+
+def test_interrupt(arhn: Arhn) -> None:
+    interrupts = iter([lambda: os.kill(os.getpid(), signal.SIGINT)])
+    arhn.script = partial(answer_after, lambda: next(interrupts, lambda: None)())
+    before = content(arhn.folder)
+    done = arhn(*CLEAN)
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "arhn: interrupted. Every answer so far is kept; the same command goes on from there\n"
+    assert content(arhn.folder) == before
+    answered = arhn.asked
+    assert answered > 0
+    arhn.script = answer_by_marks
+    arhn.works(*CLEAN)
+    assert answered + arhn.asked == arhn.asks()
+
+
+def test_interrupt_while_converting(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(formats.GroupWriter, "write", lambda *_: signal.raise_signal(signal.SIGINT))
+        before = content(arhn.folder)
+        done = arhn(*CONVERT)
+    assert (done.code, done.err) == (130, "arhn: interrupted. Run the same command again\n")
+    assert content(arhn.folder) == before
+    arhn.works(*CONVERT)
+
+
+SLOW = """
+import sys
+from pathlib import Path
+from arhn import cli
+from arhn.engines.fake import FakeEngine
+from tests.conftest import answer_by_marks
+
+def script(request):
+    Path("started").touch()
+    return answer_by_marks(request)
+
+cli._llamacpp = lambda _: FakeEngine(script, delay=0.3)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_sigint(arhn: Arhn) -> None:
+    with formats.GroupWriter("train.jsonl", "tevatron", overwrite=True) as writer:
+        for group in many(500, 2):
+            writer.write(group)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    command = [sys.executable, "-c", SLOW, *CLEAN]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        until = time.monotonic() + 30
+        while not Path("started").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, b"")
+    assert err == b"arhn: interrupted. Every answer so far is kept; the same command goes on from there\n"
+    assert set(content(arhn.folder)) == {"train.jsonl", "started"}
+    arhn.works(*CLEAN)
+    assert 0 < arhn.asked < arhn.asks()
