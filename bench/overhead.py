@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -31,7 +31,7 @@ FILLER = "Words that stand for the sixty or so that a passage of a training set 
 
 
 def make(path: Path, count: int) -> None:
-    """`count` groups of one positive and seven negatives; every fifth negative holds an answer."""
+    """`count` groups of one positive and seven negatives; the positive and one negative hold an answer."""
     with formats.GroupWriter(path, "tevatron") as writer:
         for i in range(count):
             passages = tuple(
@@ -47,8 +47,8 @@ def answer(request: Request) -> Completion:
     if isinstance(constraint, Permutation):
         return Completion(text=" > ".join(str(n + 1) for n in range(constraint.n)))
     holds = constraint is not None and "ANSWER" in request.messages[-1].content
-    first = {f"t{i}": -3.0 - i for i in range(38)} | {"Yes": -0.2, "No": -1.9}
-    return Completion(text="Yes: ANSWER" if holds else "No", first=first, logprobs=(-0.1,), prompt_tokens=150)
+    first = {f"t{i}": -3.0 - i for i in range(38)} | ({"Yes": -0.2, "No": -1.9} if holds else {"Yes": -1.9, "No": -0.2})
+    return Completion(text='Yes, the answer is "ANSWER"' if holds else "No", first=first, prompt_tokens=150)
 
 
 def job(folder: Path) -> None:
@@ -77,8 +77,13 @@ def child(what: str, folder: Path) -> None:
     started = time.monotonic()
     (copy if what == "copy" else job)(folder)
     seconds = time.monotonic() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps({"seconds": seconds, "peak_mib": peak}))
+    print(json.dumps({"seconds": seconds, "peak_mib": peak_mib()}))
+
+
+def peak_mib() -> float:
+    """Peak resident memory of this process; getrusage would count what the parent had before the fork."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
 
 def main() -> None:
