@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 
 # Sets up the environment and the starter model, cleans the demo data and compares with its gold labels.
 demo: $(VENV)/run.ready
+	mkdir -p demo/out
 	$(BIN)/arhn clean demo/groups.jsonl -o demo/out/cleaned.jsonl --overwrite
 	$(BIN)/python -m demo.compare demo/out/cleaned.decisions.jsonl demo/gold.jsonl
 
@@ -17,7 +18,6 @@ test: $(VENV)/dev.ready
 	$(BIN)/pytest
 
 $(VENV)/run.ready: pyproject.toml constraints.txt
-	mkdir -p demo/out
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .

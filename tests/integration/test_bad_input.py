@@ -571,13 +571,7 @@ def test_place_that_cannot_be_written(
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
 @pytest.mark.parametrize("flag", OUTPUT_FLAGS)
 def test_proc(arhn: Arhn, flag: str) -> None:
-    arhn.fails(
-        OutputNotWritable,
-        *CLEAN,
-        flag,
-        "/proc/x",
-        says=("/proc: ", "Write elsewhere") if flag in ("--output", "--store") else ("/proc/x: can't be written",),
-    )
+    arhn.fails(OutputNotWritable, *CLEAN, flag, "/proc/x", says=("/proc: ", "Write elsewhere"))
 
 
 def test_hub_as_output(arhn: Arhn) -> None:
@@ -641,7 +635,7 @@ def test_full_disk(arhn: Arhn, disk: Path, flag: str) -> None:
     command = (*CLEAN, "--store", STORE, flag, f"{disk}/x")
     filler = fill(disk)
     arhn.fails(DiskFull, *command, says=(f"{disk}/x", "make room" if flag == "--store" else "free some"))
-    assert {p.name for p in disk.iterdir()} <= {"filler", ".x.lock", "x"}
+    assert {p.name for p in disk.iterdir() if p.suffix != ".lock"} <= {"filler", "x"}
     asked = len(arhn.engines)
     filler.unlink()
     arhn.works(*command)
