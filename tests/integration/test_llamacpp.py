@@ -13,7 +13,7 @@ from arhn.cli import main
 from arhn.engines import Completion, Message, OneOf, Permutation, Request, SpanOf
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.errors import EngineError, ModelError
-from arhn.extract import BY_TEXT, extraction_request, read_answer
+from arhn.extract import BY_TEXT, Calibration, extraction_request, read_answer
 from arhn.pipeline import clean
 from arhn.types import Group, Passage
 from tests.conftest import passage
@@ -63,16 +63,23 @@ def test_ctrl_c_still_reaches_python(llama: LlamaCppEngine) -> None:
         "He said “No—never” in  1999.\nIt cost €5 (five). Naïve café; rock'n'roll 日本語のテキスト。",
         'A "quoted" {brace} \\ backslash /slash/ %regex <|im_end|> [1] > [2] \t tab',
         "No. Yes: No NO_ANSWER",
-        "x" * 300,
+        "antidisestablishmentarianism " * 4,
     ],
 )
 def test_spans_are_verbatim_whatever_the_text(llama: LlamaCppEngine, text: str) -> None:
-    request = plain(f"Copy some words of: {text}", SpanOf(text, "No", "Yes: "))
-    [completion] = ask(llama, request)
-    answer = read_answer(completion, passage("d", text), prompts.load("extract"))
-    if completion.finish == "stop" and completion.text not in ("No", "Yes: "):
-        assert answer.span is not None
-        assert completion.text.removeprefix("Yes: ").strip() in text
+    prompt = prompts.load("extract")
+    said = passage("d", text)
+    spans = []
+    for query in ("What is written here?", "Which word stands in the middle?", "How much is it?"):
+        # The bias makes it copy something, whether it answers or not.
+        request = extraction_request(query, said, prompt, Calibration(by="text", bias=-100.0))
+        [completion] = ask(llama, request)
+        assert completion.text.startswith(prompt.lead)
+        answer = read_answer(completion, said, prompt)
+        if completion.finish == "stop" and answer.span is not None:
+            spans.append(text[slice(*answer.span)])
+            assert completion.text.removeprefix(prompt.lead).removesuffix(prompt.close).strip() == spans[-1]
+    assert spans
 
 
 def test_choices_and_permutations(llama: LlamaCppEngine) -> None:

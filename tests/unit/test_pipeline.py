@@ -273,16 +273,13 @@ def test_hostile_text_is_only_ever_a_passage() -> None:
         assert e.snippet is None or e.snippet in p.text
 
 
-def test_memory_does_not_grow_with_the_number_of_groups() -> None:
-    class Forgetful(MemoryStore):
-        def put(self, key: bytes, completion: Completion) -> None:
-            return None
-
+def test_memory_does_not_grow_with_the_number_of_groups(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         engine = FakeEngine(answer_by_marks, keep=False)
         tracemalloc.start()
-        for _ in clean(many(count), engine=engine, store=Forgetful()):
-            pass
+        with SqliteStore(tmp_path / f"{count}", model="fake") as store:
+            for _ in clean(many(count), engine=engine, store=store):
+                pass
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
