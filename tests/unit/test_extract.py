@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arhn import prompts
+from arhn import prompts, weights
 from arhn.engines import Completion, SpanOf, log_odds
 from arhn.extract import (
     BY_TEXT,
@@ -148,6 +148,13 @@ def test_bias_is_part_of_the_request_and_its_key() -> None:
 
 def test_unknown_models_are_taken_at_their_word() -> None:
     assert calibration_for("never-seen.gguf@sha256:00", PROMPT) is BY_TEXT
+
+
+def test_the_starter_is_calibrated_for_the_prompt_in_use() -> None:
+    """Whoever edits the prompt must fit again: a calibration for another prompt is silently none."""
+    starter = weights.MODELS[weights.STARTER]
+    calibration = calibration_for(f"{starter.file}@sha256:{starter.sha256[:16]} llamacpp-1", PROMPT)
+    assert calibration.by == "confidence"
 
 
 def test_shorter_ends_at_a_sentence_and_gives_up_at_last() -> None:
