@@ -358,10 +358,12 @@ class _Outputs:
         try:
             for output in outputs:
                 output.publish()
-        finally:
-            # The journal is for a killed process only: what fails in a living one is told, and nothing is
+        except Exception:
+            # The journal is for a process that was stopped: what fails in a living one is told, and nothing is
             # replaced without being asked for.
             files.journal.unlink(missing_ok=True)
+            raise
+        files.journal.unlink(missing_ok=True)
 
     def _may_replace(self, path: str | Path) -> bool:
         return self._replaceable is None or _real(path) in self._replaceable
