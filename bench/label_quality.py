@@ -7,9 +7,9 @@ FOLDER holds SPLIT.jsonl (or groups.jsonl) in any format that arhn reads, and go
 negatives count neither way. "Acted on" means relabelled or filtered (mode R+F).
 
 The baseline `naive` asks the same model in free text, unconstrained and without examples, to copy the answer
-or reply NO_ANSWER, and acts on every negative for which it says anything else. It is run twice: with the
-question before the passage, as prompts usually have it, and with the passage first, which helps small models.
-Each method gets an engine of its own.
+or reply NO_ANSWER, and acts on every negative for which it says anything else. It is run twice: with question,
+passage and instruction in one message, as prompts usually have them, and in the order that helps small models
+most, the instruction as system message and the passage before the question. Each method gets an engine of its own.
 """
 
 from __future__ import annotations
@@ -37,11 +37,17 @@ from arhn.types import Group, Passage
 from bench import output
 
 Gold = dict[str, dict[str, str]]
+Template = tuple[str | None, str]
 
 _ASK = "If the passage answers the question, copy the answer from the passage word for word. Otherwise reply NO_ANSWER."
+_BEST = (
+    "Copy the shortest span of the passage that answers the question, word for word. "
+    "If the passage does not answer the question, write NO_ANSWER."
+)
+#: System message, if any, and user's message.
 NAIVE = {
-    "naive": "Question: {query}\n\nPassage: {passage}\n\n" + _ASK,
-    "naive, passage first": "Passage: {passage}\n\nQuestion: {query}\n\n" + _ASK,
+    "naive": (None, "Question: {query}\n\nPassage: {passage}\n\n" + _ASK),
+    "naive, best order": (_BEST, "Passage: {passage}\nQuestion: {query}"),
 }
 _RESAMPLES = 1000
 
@@ -168,7 +174,7 @@ def judge_arhn(groups: Sequence[Group], gold: Gold, engine: LlamaCppEngine, stor
 
 
 async def judge_naive(
-    groups: Sequence[Group], gold: Gold, engine: LlamaCppEngine, store: ResponseStore, template: str
+    groups: Sequence[Group], gold: Gold, engine: LlamaCppEngine, store: ResponseStore, template: Template
 ) -> Judged:
     judged = Judged()
     started = time.monotonic()
@@ -188,9 +194,10 @@ async def judge_naive(
     return judged
 
 
-def _naive(group: Group, passage: Passage, template: str) -> Request:
-    text = template.format(query=group.query, passage=_shown(passage))
-    return Request(messages=(Message("user", text),), max_tokens=96)
+def _naive(group: Group, passage: Passage, template: Template) -> Request:
+    system, user = template
+    message = Message("user", user.format(query=group.query, passage=_shown(passage)))
+    return Request(messages=(Message("system", system), message) if system else (message,), max_tokens=96)
 
 
 def _shown(passage: Passage) -> str:
