@@ -16,7 +16,7 @@ from rich.table import Table
 
 GOLD = ("false_negative", "ambiguous", "true_negative")
 ACTIONS = ("relabel", "filter", "keep")
-SHOWN = 60
+SHOWN = 80
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -31,17 +31,16 @@ def joined(decisions: Path, gold: Path) -> list[tuple[str, dict[str, Any]]]:
 
 
 def acted_on(judged: list[tuple[str, dict[str, Any]]]) -> Table:
-    table = Table(title="What cleaning did, and where it was wrong", title_justify="left")
-    for column in ("gold label", "passage", "action", "reason", "confidence", "snippet"):
-        table.add_column(column, no_wrap=column != "snippet", overflow="ellipsis")
+    table = Table(title="Negatives that were relabelled or filtered", title_justify="left")
+    for column in ("passage", "gold label", "action", "confidence", "snippet"):
+        table.add_column(column, no_wrap=column != "snippet")
     for label, row in judged:
-        if row["action"] == "keep" and label != "false_negative":
+        if row["action"] == "keep":
             continue
-        right = (row["action"] != "keep") == (label == "false_negative")
-        style = "" if label == "ambiguous" else "green" if right else "red"
+        style = {"false_negative": "green", "ambiguous": "", "true_negative": "red"}[label]
         confidence = "–" if row["confidence"] is None else f"{row['confidence']:.2f}"
         snippet = (row["snippet"] or "–").replace("\n", " ")[:SHOWN]
-        table.add_row(label, row["doc_id"], row["action"], row["reason"], confidence, snippet, style=style)
+        table.add_row(row["doc_id"], label, row["action"], confidence, snippet, style=style)
     return table
 
 
