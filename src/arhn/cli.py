@@ -232,7 +232,9 @@ def _add_clean(parser: argparse.ArgumentParser) -> None:
         "--model",
         help="a name from 'arhn models', a GGUF file, or hf://org/repo/file.gguf; the starter unless given",
     )
-    add("--slots", type=_positive, default=4, help="requests decoded together; default: %(default)s")
+    add(
+        "--slots", type=_positive, default=1, help="requests decoded together: more is faster, but repeats less exactly"
+    )
     add("--context", type=_positive, default=4096, help="tokens per request; default: %(default)s")
     add("--threads", type=_positive, help="CPU threads; all cores unless given")
     add("--gpu-layers", type=int, help="layers on the GPU; all that fit unless given")

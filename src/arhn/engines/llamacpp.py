@@ -52,7 +52,8 @@ class LlamaCppEngine:
     Args:
         path: the GGUF file.
         model: its identity (`weights.identity`), part of every store key.
-        slots: requests decoded together.
+        slots: requests decoded together. More than one is faster, but what is batched together changes
+            log-probabilities in the second digit, so that runs no longer repeat to the byte (LOG.md, 2026-11-23).
         context: tokens a request may take, prompt and answer.
         threads: CPU threads; the cores this process may use, unless given.
         gpu_layers: layers to put on a GPU; all that fit, unless given.
@@ -66,7 +67,7 @@ class LlamaCppEngine:
         path: Path,
         *,
         model: str,
-        slots: int = 4,
+        slots: int = 1,
         context: int = 4096,
         threads: int | None = None,
         gpu_layers: int | None = None,
