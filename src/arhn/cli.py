@@ -233,7 +233,10 @@ def _add_clean(parser: argparse.ArgumentParser) -> None:
         help="a name from 'arhn models', a GGUF file, or hf://org/repo/file.gguf; the starter unless given",
     )
     add(
-        "--slots", type=_positive, default=1, help="requests decoded together: more is faster, but repeats less exactly"
+        "--slots",
+        type=_positive,
+        default=1,
+        help="requests decoded together; more than one repeats less exactly; default: %(default)s",
     )
     add("--context", type=_positive, default=4096, help="tokens per request; default: %(default)s")
     add("--threads", type=_positive, help="CPU threads; all cores unless given")

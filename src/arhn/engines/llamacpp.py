@@ -52,7 +52,7 @@ class LlamaCppEngine:
     Args:
         path: the GGUF file.
         model: its identity (`weights.identity`), part of every store key.
-        slots: requests decoded together. More than one is faster, but what is batched together changes
+        slots: requests decoded together. More than one may help on a GPU, but what is batched together changes
             log-probabilities in the second digit, so that runs no longer repeat to the byte (LOG.md, 2026-11-23).
         context: tokens a request may take, prompt and answer.
         threads: CPU threads; the cores this process may use, unless given.
