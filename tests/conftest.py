@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterable, Sequence
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from arhn.engines import Completion, Permutation, Request, SpanOf
 from arhn.engines.fake import FakeEngine
 from arhn.types import Group, Passage
+
+# A run started in the background inherits an ignored SIGINT, and the tests of Ctrl-C would see nothing.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 YES = {"Yes": -0.1, "No": -2.4}
 NO = {"No": -0.1, "Yes": -2.4}
