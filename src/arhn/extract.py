@@ -153,7 +153,11 @@ def settle(
     """
     if mean is None:
         mean = mean_log_odds(answers)
-    return tuple(_settled(a, p, calibration, mean) for a, p in zip(answers, passages, strict=True))
+    settled = (_settled(a, p, calibration, mean) for a, p in zip(answers, passages, strict=True))
+    if calibration.by == "confidence" and 0 < sum(a.log_odds is None for a in answers) < len(answers):
+        # A mean that lacks a broken answer would move its neighbours' labels: the whole group abstains.
+        return tuple(replace(e, status="unknown", snippet=None, start=None, end=None) for e in settled)
+    return tuple(settled)
 
 
 def mean_log_odds(answers: Sequence[Answer]) -> float:

@@ -116,6 +116,13 @@ def test_confidence_never_makes_an_answer_without_a_snippet() -> None:
         assert e.status == kind
 
 
+def test_a_broken_answer_moves_no_neighbours_label() -> None:
+    """Its log-odds are missing from the group's mean, so nothing in the group can be told."""
+    calibration = Calibration(by="confidence", centre=1.0)
+    answers = [Answer(doc_id="a", kind="span", span=(0, 3), log_odds=9.0), Answer(doc_id="b", kind="unknown")]
+    assert {e.status for e in settle(answers, [PASSAGE, PASSAGE], calibration)} == {"unknown"}
+
+
 def test_by_text_takes_the_word_of_the_llm() -> None:
     answers = [read(yes("a ferry"), first=NO), read("No", first=YES)]
     assert [e.status for e in settle(answers, [PASSAGE, PASSAGE], BY_TEXT)] == ["answer", "no_answer"]
