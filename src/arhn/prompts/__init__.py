@@ -1,12 +1,19 @@
-"""Prompt templates: one TOML file each, identified by the hash of its content."""
+"""Prompt templates: one TOML file per family of queries, and one for the RLHN cascade.
+
+Every section of a file is a template of its own, identified by the hash of its content.
+"""
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from typing import Any
+
+import orjson
 
 from arhn.engines import Message
 
@@ -15,40 +22,93 @@ from arhn.engines import Message
 class Prompt:
     """A template. `prefix` (system message and examples) is the same for every request made from it.
 
-    `user` is filled with str.format; a field's value is never read as a template again. `no_answer` is
-    what the LLM writes where there is no answer; `lead` and `close` stand around a snippet.
+    `user` is filled with str.format; a field's value is never read as a template again.
     """
 
-    name: str
     hash: str
     prefix: tuple[Message, ...]
     user: str
-    no_answer: str
-    lead: str
-    close: str
 
     def messages(self, **fields: str) -> tuple[Message, ...]:
         """The prefix and the user's message with `fields` filled in."""
         return (*self.prefix, Message("user", self.user.format(**fields)))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractPrompt(Prompt):
+    """`no_answer` is what the LLM writes where there is no answer; `lead` and `close` stand around a snippet."""
+
+    no_answer: str
+    lead: str
+    close: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyPrompts:
+    """What is asked about one kind of query; `answers` says what "answers" means for it.
+
+    `check` is `extract` with the answer that is known from the labelled positives.
+    """
+
+    description: str
+    answers: str
+    extract: ExtractPrompt
+    check: ExtractPrompt
+    rank: Prompt
+    pivot: Prompt
+    fullness: Prompt
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Each section's hash."""
+        return {name: getattr(self, name).hash for name in ("extract", "check", "rank", "pivot", "fullness")}
+
+
 @cache
-def load(name: str) -> Prompt:
-    """The template in `name`.toml of this folder."""
-    content = files(__name__).joinpath(f"{name}.toml").read_bytes()
-    data = tomllib.loads(content.decode("utf-8"))
-    turns = [Message("system", data["system"])] if "system" in data else []
-    for example in data.get("examples", []):
+def load(family: str) -> FamilyPrompts:
+    """The prompts of a family of queries (tasks.py)."""
+    data = sections(family)
+    extract = data["extract"]
+    return FamilyPrompts(
+        description=data["description"],
+        answers=data["answers"],
+        extract=_extract(extract),
+        check=_extract(_with_known(extract)),
+        rank=Prompt(**_template(data["rank"])),
+        pivot=Prompt(**_template(data["pivot"])),
+        fullness=Prompt(**_template(data["fullness"])),
+    )
+
+
+def load_section(name: str, section: str) -> Prompt:
+    """One template of a file."""
+    return Prompt(**_template(sections(name)[section]))
+
+
+@cache
+def sections(name: str) -> Mapping[str, Any]:
+    """The content of `name`.toml of this folder."""
+    return tomllib.loads(files(__name__).joinpath(f"{name}.toml").read_text("utf-8"))
+
+
+def _extract(section: Mapping[str, Any]) -> ExtractPrompt:
+    return ExtractPrompt(
+        **_template(section), no_answer=section["no_answer"], lead=section["lead"], close=section["close"]
+    )
+
+
+def _with_known(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = section["known"]
+    # The instructions without it are hashed too: they decide what is known.
+    return {**section, "alone": section["system"], "system": known["system"], "user": section["user"] + known["user"]}
+
+
+def _template(section: Mapping[str, Any]) -> dict[str, Any]:
+    turns = [Message("system", section["system"])] if "system" in section else []
+    for example in section.get("examples", []):
         turns += [
-            Message("user", data["user"].format(**example["fields"])),
+            Message("user", section["user"].format(**example["fields"])),
             Message("assistant", example["answer"]),
         ]
-    return Prompt(
-        name=name,
-        hash=sha256(content).hexdigest()[:16],
-        prefix=tuple(turns),
-        user=data["user"],
-        no_answer=data.get("no_answer", ""),
-        lead=data.get("lead", ""),
-        close=data.get("close", ""),
-    )
+    content = orjson.dumps(section, option=orjson.OPT_SORT_KEYS)
+    return {"hash": sha256(content).hexdigest()[:16], "prefix": tuple(turns), "user": section["user"]}
