@@ -11,9 +11,10 @@ for cleaned in arhn.clean(arhn.formats.read("train.jsonl"), engine=engine):
 
 from arhn import formats, weights
 from arhn._version import __version__
-from arhn.config import CleanConfig
+from arhn.asking import Stats
+from arhn.config import CleanConfig, Method
 from arhn.errors import ArhnError
-from arhn.pipeline import Stats, aclean, clean
+from arhn.pipeline import aclean, clean
 from arhn.store import MemoryStore, SqliteStore
 from arhn.types import CleanedGroup, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
 
@@ -25,6 +26,7 @@ __all__ = [
     "Extraction",
     "Group",
     "MemoryStore",
+    "Method",
     "Mode",
     "Passage",
     "Ranking",

@@ -82,25 +82,33 @@ class _Lines:
 
 def state(progress: Progress, seconds: float) -> str:
     """Calls, tokens a second, cache hits and unknown share, in one line."""
-    stages = (progress.stats.extract, progress.stats.rank)
-    requests = sum(s.requests for s in stages)
-    tokens = sum(s.prompt_tokens - s.cached_tokens + s.completion_tokens for s in stages)
-    reused = sum(s.reused for s in stages)
+    total = progress.stats.total
+    tokens = total.prompt_tokens - total.cached_tokens + total.completion_tokens
     rate = tokens / seconds if seconds > 0 else 0.0
     parts = [
-        f"{sum(s.asked for s in stages)} calls",
+        f"{total.asked} calls",
         f"{rate:.0f} tokens/s",
-        f"{_percent(reused, requests)} cache hits",
+        f"{_percent(total.reused, total.requests)} cache hits",
         f"{progress.tally.unknown_share:.1%} unknown",
     ]
-    failed = sum(s.failed for s in stages)
-    return ", ".join([*parts, f"{failed} failed"] if failed else parts)
+    return ", ".join([*parts, f"{total.failed} failed"] if total.failed else parts)
 
 
 def closing_tables(console: Console, content: Mapping[str, Any]) -> None:
     """The tables at the end of a run, from the content of summary.json."""
     console.print(_decisions(content))
-    console.print(_calls(content))
+    if content["llm"]:
+        console.print(_calls(content))
+    if content["families"]:
+        families = ", ".join(f"{n} {name}" for name, n in content["families"].items())
+        console.print(f"Kinds of query: {families}", soft_wrap=True)
+    uncalibrated = [name for name, c in content["calibrations"].items() if not c["calibrated"]]
+    if uncalibrated:
+        console.print(
+            f"No calibration for this model{_precision(content)}: {', '.join(uncalibrated)}; {_instead(content)} "
+            "(see 'arhn calibrate')",
+            soft_wrap=True,
+        )
     groups = content["groups"]
     notes = {
         "dropped (below the floor)": groups["dropped"],
@@ -111,10 +119,25 @@ def closing_tables(console: Console, content: Mapping[str, Any]) -> None:
         "passages cut to the model's context": content["cut_passages"],
         "rankings failed": content["ranking"].get("failed", 0),
         "rankings repaired": content["ranking"].get("repaired", 0),
+        **_disagreement(content),
         **{f"left out, the format can't hold it: {what}": n for what, n in content["losses"].items()},
     }
     said = [f"{n} {what}" for what, n in notes.items() if n]
     console.print(f"{groups['read']} groups read, {groups['written']} written" + "".join(f"; {s}" for s in said))
+
+
+def _precision(content: Mapping[str, Any]) -> str:
+    precision = content["settings"]["precision"]
+    return "" if precision is None else f" that reaches precision {precision:g}"
+
+
+def _instead(content: Mapping[str, Any]) -> str:
+    return "the LLM's own word decides" if content["settings"]["precision"] is None else "their labels stay"
+
+
+def _disagreement(content: Mapping[str, Any]) -> dict[str, str]:
+    agreement = content["ranking_agreement"]
+    return {} if agreement is None else {"agreement of rankings over the orders shown": f"{agreement:.0%}"}
 
 
 def _decisions(content: Mapping[str, Any]) -> Table:
@@ -131,7 +154,8 @@ def _decisions(content: Mapping[str, Any]) -> Table:
 
 
 def _calls(content: Mapping[str, Any]) -> Table:
-    table = Table(title=f"LLM calls: {content['model']}", title_justify="left")
+    asked = ", ".join(content[what] for what in ("model", "flagger") if what in content)
+    table = Table(title=f"LLM calls: {asked}", title_justify="left")
     columns = (
         "stage",
         "asked",

@@ -26,7 +26,8 @@
     │   ├── StoreVersion           41
     │   ├── StoreLocked            42
     │   └── StoreCorrupt           43
-    └── MissingDependency          50    an extra isn't installed
+    ├── MissingDependency          50    an extra isn't installed
+    └── CalibrationError           60    labels that nothing can be fitted on, or a precision that can't be had
 
 A message says what arrived, what is allowed and what to do.
 """
@@ -173,3 +174,9 @@ class MissingDependency(ArhnError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is needed for this and isn't installed. Run: pip install 'arhn[{extra}]'")
+
+
+class CalibrationError(ArhnError):
+    """Labelled groups that nothing can be fitted on, a calibration file that doesn't fit, or too high a precision."""
+
+    exit_code = 60

@@ -37,7 +37,9 @@ from arhn.formats import (
 )
 from arhn.formats.atomic import output_errors
 from arhn.locks import locked
-from arhn.pipeline import LoopThread, clean
+from arhn.loops import LoopThread
+from arhn.methods.choose import Models
+from arhn.pipeline import clean
 from arhn.records import Progress, decision_rows, summary
 from arhn.store import SqliteStore
 from arhn.types import CleanedGroup, Group
@@ -123,15 +125,15 @@ OnGroup = Callable[[Progress], None]
 
 def run(
     job: Job,
-    open_engine: Callable[[], Engine],
+    open_models: Callable[[ExitStack], Models],
     *,
     progress: Progress | None = None,
     on_group: OnGroup | None = None,
 ) -> dict[str, Any]:
-    """Clean a file. Everything that can be wrong with the files is found before the engine is opened.
+    """Clean a file. Everything that can be wrong with the files is found before a model is loaded.
 
     Args:
-        open_engine: called once the outputs are known to be possible; the engine is closed at the end.
+        open_models: called once the outputs are known to be possible; what it opens it hands to the stack.
         on_group: called after each group.
 
     Returns:
@@ -140,20 +142,21 @@ def run(
     Raises:
         ArhnError: see errors.py; no output has appeared then, and no answer is lost.
     """
-    _require_apart(job.input, job.files.flags)
+    require_apart(job.input, job.files.flags)
     source = detect(job.input, split=job.split, format=job.format, skip_bad_rows=job.on_bad_row == "skip")
     with ExitStack() as stack:
         for lock in job.files.locks:
             stack.enter_context(locked(lock, lambda: _busy(job)))
         store.check(job.files.store)
         outputs = _Outputs(job, source, stack)
-        engine = open_engine()
-        stack.callback(_close, engine)
-        answers = stack.enter_context(SqliteStore(job.files.store, model=engine.model))
-        return _run(job, source, outputs, engine, answers, progress or Progress(), on_group)
+        models = open_models(stack)
+        names = [engine.model for engine in models.engines] or [job.config.method.value]
+        answers = stack.enter_context(SqliteStore(job.files.store, model=names[0]))
+        return _run(job, source, outputs, models, answers, progress or Progress(), on_group)
 
 
-def _close(engine: Engine) -> None:
+def close(engine: Engine) -> None:
+    """Close an engine from code that isn't asynchronous."""
     with LoopThread() as loop:
         loop.run(engine.aclose)
 
@@ -183,7 +186,7 @@ def convert(
         DataError, OutputError, UsageError: see errors.py.
     """
     place = Files.beside(output, rejects=rejects).rejects
-    _require_apart(source.path, {"--output": output, "--rejects": place})
+    require_apart(source.path, {"--output": output, "--rejects": place})
     with (
         GroupWriter(output, to, like=source, overwrite=overwrite) as writer,
         Rejects(place, overwrite) as rejected,
@@ -201,7 +204,7 @@ def count(job: Job) -> int | None:
     return sum(1 for _ in islice(source.records(), job.limit))
 
 
-def _require_apart(source: str, outputs: Mapping[str, str | Path]) -> None:
+def require_apart(source: str, outputs: Mapping[str, str | Path]) -> None:
     """Refuse what would replace the input or another output, whatever may be overwritten; and names that the
     records of a run, which are JSON, can't hold.
 
@@ -236,14 +239,22 @@ def _run(
     job: Job,
     source: Source,
     outputs: _Outputs,
-    engine: Engine,
+    models: Models,
     answers: SqliteStore,
     progress: Progress,
     on_group: OnGroup | None,
 ) -> dict[str, Any]:
     started = time.monotonic()
     groups = _groups(job, source, outputs, progress)
-    stream = clean(groups, engine=engine, config=job.config, store=answers, stats=progress.stats)
+    stream = clean(
+        groups,
+        engine=models.engine,
+        flagger=models.flagger,
+        similarity=models.similarity,
+        config=job.config,
+        store=answers,
+        stats=progress.stats,
+    )
     with closing(stream):
         for cleaned in stream:
             outputs.write(cleaned)
@@ -254,9 +265,9 @@ def _run(
     content = summary(
         progress,
         job.config,
-        engine.model,
+        models,
         written=outputs.groups.written,
-        settings={"limit": job.limit, "context": engine.capabilities.context},
+        settings={"limit": job.limit, "context": max((e.capabilities.context for e in models.engines), default=None)},
         losses=dict(sorted(outputs.groups.losses.items())),
         files=_named(job, source, outputs, progress),
     )

@@ -14,9 +14,11 @@ from typing import Any
 
 from arhn import prompts
 from arhn._version import __version__
-from arhn.config import CleanConfig
-from arhn.extract import calibration_for
-from arhn.pipeline import StageStats, Stats
+from arhn.asking import StageStats, Stats
+from arhn.config import CleanConfig, Method
+from arhn.methods.choose import Models
+from arhn.methods.task import samples_of, tasks_for
+from arhn.tasks import Family
 from arhn.types import CleanedGroup, Label, Reason
 
 SCHEMA = 1
@@ -42,6 +44,9 @@ def decision_rows(cleaned: CleanedGroup) -> Iterator[dict[str, Any]]:
             "log_odds": extraction.log_odds if extraction else None,
             "rank": rank.get(passage.doc_id),
             "cut": extraction.cut if extraction else False,
+            "similarity": cleaned.similarities.get(passage.doc_id),
+            "fullness": extraction.fullness if extraction else None,
+            "family": cleaned.family or None,
         }
 
 
@@ -54,7 +59,10 @@ def _labels(cleaned: CleanedGroup) -> Iterator[Label]:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts over cleaned groups; `labels` counts (label, what, value) of the passages that were used."""
+    """Counts over cleaned groups; `labels` counts (label, what, value) of the passages that were used.
+
+    `families` counts groups by family and how it was found; `agreement` sums over the `agreed` rankings.
+    """
 
     groups: int = 0
     dropped: int = 0
@@ -64,12 +72,20 @@ class Tally:
     unused: int = 0
     ranking: Counter[str] = field(default_factory=Counter)
     labels: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    families: Counter[tuple[str, str]] = field(default_factory=Counter)
+    agreed: int = 0
+    agreement: float = 0.0
 
     def add(self, cleaned: CleanedGroup) -> None:
         self.groups += 1
         self.dropped += cleaned.dropped
         self.below_floor += cleaned.below_floor
         self.ranking[cleaned.ranking.status if cleaned.ranking else "none"] += 1
+        if cleaned.ranking and cleaned.ranking.agreement is not None:
+            self.agreed += 1
+            self.agreement += cleaned.ranking.agreement
+        if cleaned.family:
+            self.families[cleaned.family, cleaned.family_from] += 1
         self.cut += sum(e.cut for e in cleaned.extractions)
         positives = len(cleaned.group.positives)
         statuses = {e.doc_id: e.status for e in cleaned.extractions}
@@ -80,7 +96,8 @@ class Tally:
             label = "positives" if i < positives else "negatives"
             self.labels[label, "action", decision.action] += 1
             self.labels[label, "reason", decision.reason.value] += 1
-            self.labels[label, "status", statuses[decision.doc_id]] += 1
+            if decision.doc_id in statuses:
+                self.labels[label, "status", statuses[decision.doc_id]] += 1
         self.doubtful += any(d.reason is Reason.POSITIVE_DOUBTFUL for d in cleaned.decisions[:positives])
 
     def of(self, label: str, what: str) -> dict[str, int]:
@@ -109,7 +126,7 @@ class Progress:
 def summary(
     progress: Progress,
     config: CleanConfig,
-    model: str,
+    models: Models,
     *,
     written: int,
     settings: dict[str, Any],
@@ -125,16 +142,14 @@ def summary(
         files: what was read and written.
     """
     tally, stats = progress.tally, progress.stats
-    extract, rank = prompts.load(config.extract_prompt), prompts.load(config.rank_prompt)
-    calibration = calibration_for(model, extract)
     return {
         "schema": SCHEMA,
         "versions": _versions(),
         "files": files,
-        "model": model,
-        "prompts": {"extract": extract.hash, "rank": rank.hash},
-        "calibration": {name: getattr(calibration, name) for name in calibration.__slots__},
-        "settings": {**config.model_dump(mode="json"), **settings},
+        **models.names,
+        "prompts": _prompts(config, tally),
+        "calibrations": _calibrations(config, tally, models),
+        "settings": {**config.model_dump(mode="json", exclude={"calibrations"}), **settings},
         "groups": {
             "read": tally.groups,
             "written": written,
@@ -148,11 +163,33 @@ def summary(
             for label in ("positives", "negatives")
         },
         "ranking": dict(sorted(tally.ranking.items())),
+        "ranking_agreement": round(tally.agreement / tally.agreed, 4) if tally.agreed else None,
+        "families": {f"{family} ({source})": n for (family, source), n in tally.families.most_common()},
         "unused_negatives": tally.unused,
         "cut_passages": tally.cut,
         "losses": losses,
-        "llm": {"extract": stage(stats.extract), "rank": stage(stats.rank)},
+        "llm": {name: stage(counts) for name, counts in stats.stages.items()},
         "seconds": round(progress.seconds, 3),
+    }
+
+
+def _prompts(config: CleanConfig, tally: Tally) -> dict[str, Any]:
+    if config.method is Method.RLHN:
+        return {"rlhn": {"judge": prompts.load_section("rlhn", "judge").hash}}
+    return {family: prompts.load(family).hashes for family in sorted({family for family, _ in tally.families})}
+
+
+def _calibrations(config: CleanConfig, tally: Tally, models: Models) -> dict[str, Any]:
+    """The calibration of each family that occurred; `calibrated` is false where the LLM's own word decided."""
+    if models.engine is None or config.method is not Method.ARHN:
+        return {}
+    samples = samples_of(config, models.engine.capabilities)
+    scorer = models.similarity.identity if models.similarity else ""
+    tasks = tasks_for(config, models.engine.model, samples, scorer)
+    return {
+        name: (task := tasks[Family(name)]).calibration.model_dump(mode="json", exclude={"curve"})
+        | {"calibrated": task.fitted}
+        for name in sorted({family for family, _ in tally.families})
     }
 
 

@@ -1,13 +1,15 @@
 """Decisions: from extractions and a ranking to an action per passage. Pure and total.
 
 Source: ARHN (arXiv 2604.11092), section 3. Negatives ranked above the best labelled positive are
-relabelled; those below it that hold a snippet are filtered; the rest stay. Whatever is broken changes
-no label.
+relabelled; those below it that hold a snippet are filtered; the rest stay. Beyond the paper, a negative that
+answers only in part where the positive answers fully, or that is ranked above it in some orders only, is filtered
+rather than relabelled. Whatever is broken or uncertain changes no label.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from arhn.types import Action, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
 
@@ -37,71 +39,109 @@ def candidates(group: Group, extractions: Mapping[str, Extraction], copies: Mapp
     return (*positives, *answering)[:MOST_RANKED] if positives else ()
 
 
-def decide(
+def reasons(
     group: Group,
     extractions: Mapping[str, Extraction],
     ranking: Ranking | None,
     *,
-    mode: Mode,
-    copies: Mapping[str, str],
-    unused: frozenset[str] = frozenset(),
-) -> tuple[Decision, ...]:
-    """One decision per passage, in the order of `group.passages`.
+    held_back: Mapping[str, Reason] = MappingProxyType({}),
+) -> dict[str, Reason]:
+    """What speaks for and against the label of each passage that was asked about.
 
     Args:
-        extractions, copies: as in `candidates`.
+        extractions: as in `candidates`.
         ranking: None where there was nothing to rank.
-        unused: negatives that were mined but not asked about.
+        held_back: why negatives above the best positive don't become positives themselves.
     """
     positives = frozenset(p.doc_id for p in group.positives)
     rank = {doc_id: i for i, doc_id in enumerate(ranking.order)} if ranking else {}
     best = min((rank[p] for p in positives if p in rank), default=None)
+    return {
+        doc_id: _POSITIVE[extraction.status]
+        if doc_id in positives
+        else _negative(extraction, rank.get(doc_id), best, ranking, held_back)
+        for doc_id, extraction in extractions.items()
+    }
+
+
+_POSITIVE = {
+    "answer": Reason.POSITIVE,
+    "uncertain": Reason.POSITIVE_DOUBTFUL,
+    "no_answer": Reason.POSITIVE_DOUBTFUL,
+    "unknown": Reason.EXTRACTION_UNKNOWN,
+}
+_NEGATIVE = {
+    "unknown": Reason.EXTRACTION_UNKNOWN,
+    "uncertain": Reason.UNCERTAIN,
+    "no_answer": Reason.NO_ANSWER,
+}
+
+
+def _negative(
+    extraction: Extraction,
+    rank: int | None,
+    best: int | None,
+    ranking: Ranking | None,
+    held_back: Mapping[str, Reason],
+) -> Reason:
+    if extraction.status != "answer":
+        return _NEGATIVE[extraction.status]
+    if ranking is None or rank is None or best is None:
+        return Reason.RANKING_FAILED
+    if rank > best:
+        return Reason.RANKED_BELOW
+    if extraction.doc_id in ranking.unstable:
+        return Reason.UNSTABLE
+    return held_back.get(extraction.doc_id, Reason.RANKED_ABOVE)
+
+
+_RELABELLED = frozenset({Reason.RANKED_ABOVE, Reason.JUDGED_BETTER})
+#: Mode F alone leaves what ranks above the positive, as in the paper; RLHN's removal takes all that it found.
+_FILTERED = frozenset(
+    {Reason.RANKED_BELOW, Reason.UNSTABLE, Reason.PARTIAL, Reason.JUDGED_BETTER, Reason.JUDGED_WORSE, Reason.MARGIN}
+)
+
+
+def decide(
+    group: Group,
+    reasons: Mapping[str, Reason],
+    *,
+    mode: Mode,
+    copies: Mapping[str, str],
+    unused: Collection[str] = (),
+) -> tuple[Decision, ...]:
+    """One decision per passage, in the order of `group.passages`: the same for every method.
+
+    Args:
+        reasons: of every passage but copies and unused ones.
+        copies: `doc_id` of a passage to that of the earlier one with the same text.
+        unused: negatives that were mined but not asked about.
+    """
+    positives = frozenset(p.doc_id for p in group.positives)
     made: dict[str, Decision] = {}
     for passage in group.passages:
         doc_id = passage.doc_id
-        if doc_id in positives:
-            decision = _positive(doc_id, extractions, copies)
-        elif doc_id in unused:
+        if doc_id in unused:
             decision = Decision(doc_id=doc_id, action="filter", reason=Reason.UNUSED)
         elif doc_id in copies:
-            decision = _copy(doc_id, made[copies[doc_id]], copies[doc_id] in positives, mode)
+            decision = _copy(doc_id, made[copies[doc_id]], positives, mode)
         else:
-            decision = _negative(extractions[doc_id], rank.get(doc_id), best, mode)
+            action = "keep" if doc_id in positives else action_of(reasons[doc_id], mode)
+            decision = Decision(doc_id=doc_id, action=action, reason=reasons[doc_id])
         made[doc_id] = decision
     return tuple(made.values())
 
 
-def _positive(doc_id: str, extractions: Mapping[str, Extraction], copies: Mapping[str, str]) -> Decision:
-    if doc_id in copies:
-        return Decision(doc_id=doc_id, action="keep", reason=Reason.DUPLICATE)
-    reason = {
-        "answer": Reason.POSITIVE,
-        "no_answer": Reason.POSITIVE_DOUBTFUL,
-        "unknown": Reason.EXTRACTION_UNKNOWN,
-    }[extractions[doc_id].status]
-    return Decision(doc_id=doc_id, action="keep", reason=reason)
+def action_of(reason: Reason, mode: Mode) -> Action:
+    """What a mode does for a reason."""
+    if reason in _RELABELLED and mode.relabels:
+        return "relabel"
+    return "filter" if reason in _FILTERED and mode.filters else "keep"
 
 
-def _copy(doc_id: str, original: Decision, of_positive: bool, mode: Mode) -> Decision:
-    if not of_positive:
+def _copy(doc_id: str, original: Decision, positives: Collection[str], mode: Mode) -> Decision:
+    if doc_id in positives or original.doc_id not in positives:
         return Decision(doc_id=doc_id, action=original.action, reason=Reason.DUPLICATE)
     # The positive already holds this text: a second copy of it among the positives teaches nothing new.
     action: Action = "filter" if mode.filters else "relabel"
     return Decision(doc_id=doc_id, action=action, reason=Reason.EQUALS_POSITIVE)
-
-
-def _negative(extraction: Extraction, rank: int | None, best: int | None, mode: Mode) -> Decision:
-    action: Action = "keep"
-    if extraction.status == "unknown":
-        reason = Reason.EXTRACTION_UNKNOWN
-    elif extraction.status == "no_answer":
-        reason = Reason.NO_ANSWER
-    elif rank is None or best is None:
-        reason = Reason.RANKING_FAILED
-    elif rank < best:
-        reason = Reason.RANKED_ABOVE
-        action = "relabel" if mode.relabels else "keep"
-    else:
-        reason = Reason.RANKED_BELOW
-        action = "filter" if mode.filters else "keep"
-    return Decision(doc_id=extraction.doc_id, action=action, reason=reason)

@@ -39,6 +39,8 @@ CREATE TABLE runs (
 );
 """
 _TOUCH_BATCH = 2048
+#: Of one statement; SQLite allows 32,766.
+_VARIABLES = 8192
 
 
 class ResponseStore(Protocol):
@@ -86,12 +88,14 @@ class SqliteStore:
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
         """The stored answers among `keys`, by key."""
-        marks = ",".join("?" * len(keys))
+        rows: list[tuple[bytes, bytes, int]] = []
         with _typed_errors(self.path):
-            rows = self._db.execute(
-                f"SELECT key, answer, last_run FROM answers WHERE key IN ({marks})",  # noqa: S608 - question marks only
-                keys,
-            ).fetchall()
+            for some in (keys[i : i + _VARIABLES] for i in range(0, len(keys), _VARIABLES)):
+                marks = ",".join("?" * len(some))
+                rows += self._db.execute(
+                    f"SELECT key, answer, last_run FROM answers WHERE key IN ({marks})",  # noqa: S608 - question marks
+                    some,
+                ).fetchall()
             self._touched += [(self._run, key) for key, _, last_run in rows if last_run != self._run]
             self._hits += len(rows)
             if len(self._touched) >= _TOUCH_BATCH:

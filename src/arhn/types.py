@@ -15,7 +15,9 @@ from arhn.errors import InvalidGroup
 Extra = Mapping[str, Any]
 Label = Literal["positive", "negative"]
 Action = Literal["keep", "relabel", "filter"]
-ExtractionStatus = Literal["answer", "no_answer", "unknown"]
+#: What a confidence says of a passage; between the thresholds arhn can't tell.
+Band = Literal["answer", "uncertain", "no_answer"]
+ExtractionStatus = Literal["answer", "uncertain", "no_answer", "unknown"]
 RankingStatus = Literal["ok", "repaired", "failed"]
 
 
@@ -44,14 +46,33 @@ class Reason(StrEnum):
     POSITIVE_DOUBTFUL = "positive_doubtful"
     #: A negative in which no answer was found: stays.
     NO_ANSWER = "no_answer"
+    #: A passage whose confidence lies between the thresholds: arhn can't tell, the label stays.
+    UNCERTAIN = "uncertain"
     #: A negative that answers more directly than the best labelled positive.
     RANKED_ABOVE = "ranked_above"
+    #: A negative that ranks above the best positive, but answers a part of the query where that answers all of it.
+    PARTIAL = "partial"
+    #: A negative that ranks above the best positive, and nobody knows whether it answers all of the query: the LLM's
+    #: word on that was broken, and the label stays.
+    FULLNESS_UNKNOWN = "fullness_unknown"
+    #: A negative that holds a snippet and ranks above or below the best positive depending on the order shown.
+    UNSTABLE = "unstable"
     #: A negative that holds a snippet and ranks below the best labelled positive.
     RANKED_BELOW = "ranked_below"
     #: A negative with the text of a labelled positive: decided without the LLM.
     EQUALS_POSITIVE = "equals_positive"
     #: The text of an earlier passage with the same label, whose action it shares.
     DUPLICATE = "duplicate"
+    #: Method `margin`: a negative too similar to the query, beside the labelled positive.
+    MARGIN = "margin"
+    #: Method `rlhn`: the judge finds a negative as good as the positives, or better.
+    JUDGED_BETTER = "judged_better"
+    #: Method `rlhn`: the judge finds a negative relevant, but worse than the positives.
+    JUDGED_WORSE = "judged_worse"
+    #: Methods `rlhn`, `margin` and `none`: nothing speaks against the label.
+    UNDISPUTED = "undisputed"
+    #: Method `rlhn`: an answer was broken, cut off or refused: the labels stay.
+    JUDGE_UNKNOWN = "judge_unknown"
     #: The LLM's extraction was broken, cut off, empty or refused: the label stays.
     EXTRACTION_UNKNOWN = "extraction_unknown"
     #: The LLM's ranking was broken, cut off or refused, or left this passage out: the label stays.
@@ -120,10 +141,12 @@ class Extraction:
     """What stage 1 found in one passage.
 
     `snippet` is `text[start:end]` of the passage it was made from (character offsets), or all three are
-    None. `confidence`, in [0, 1], is how sure we are that the passage answers the query; None where the
-    engine gives no log-probabilities or the answer was broken. `log_odds` is the raw first-token
-    log-odds (natural log) of an answer against NO_ANSWER, before the group's own offset is taken off.
-    `cut` says that the passage was shortened to fit the model's context.
+    None; exactly those with status `answer` have one. `confidence`, in [0, 1], is how sure we are that the passage
+    answers the query; None where the answer was broken or a single one was asked for without log-probabilities.
+    `log_odds` is the raw log-odds (natural log) of an answer against none, before the group's own offset is taken
+    off. `fullness`, in [0, 1], is how sure we are that the
+    passage answers all of the query and not a part; None where nothing hung on it. `cut` says that the passage was
+    shortened to fit the model's context.
     """
 
     doc_id: str
@@ -133,6 +156,7 @@ class Extraction:
     end: int | None = None
     confidence: float | None = None
     log_odds: float | None = None
+    fullness: float | None = None
     cut: bool = False
 
 
@@ -141,13 +165,15 @@ class Ranking:
     """Candidates' `doc_id`s from the most to the least direct answer (stage 2).
 
     `status`: `ok`, as the LLM gave it; `repaired`, a part of the order was missing and those candidates
-    are left out of `order`; `failed`, no usable order, `order` is empty. `agreement`, in [0, 1], is the
-    share of repeated rankings that agree; None for a single one.
+    are left out of `order`; `failed`, no usable order, `order` is empty. Where more than one order was shown,
+    `agreement`, in [0, 1], is the mean share of them that put a negative on the same side of the best positive,
+    and `unstable` names the negatives for which that share is too small; else None and empty.
     """
 
     order: tuple[str, ...]
     status: RankingStatus
     agreement: float | None = None
+    unstable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +192,9 @@ class CleanedGroup:
     `group` is the input, unchanged. `decisions` are one per passage, in the order of `group.passages`;
     `extractions` are in the same order, without the passages that weren't asked about. `ranking` is None
     where no negative answers. `below_floor`: fewer negatives are left than the floor asks for. `dropped`:
-    for that reason the whole group is left out of the cleaned data.
+    for that reason the whole group is left out of the cleaned data. `family` is the kind of query that it was
+    taken for, `family_from` how that was found: `map` (the user's task map), `known` (a known subset) or `guessed`;
+    empty for methods that don't ask. `similarities` are a retriever's by `doc_id`, where one was asked.
     """
 
     group: Group
@@ -175,6 +203,9 @@ class CleanedGroup:
     ranking: Ranking | None = None
     below_floor: bool = False
     dropped: bool = False
+    family: str = ""
+    family_from: str = ""
+    similarities: Mapping[str, float] = field(default_factory=dict)
     _actions: Mapping[str, Action] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

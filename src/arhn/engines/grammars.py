@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from arhn.engines.protocol import Constraint, OneOf, Permutation, SpanOf
+from arhn.engines.protocol import Constraint, Matching, OneOf, Permutation, SpanOf
 
 
 def lark(constraint: Constraint) -> str:
@@ -21,6 +21,9 @@ def lark(constraint: Constraint) -> str:
             return "start: " + " | ".join(json.dumps(choice) for choice in choices) + "\n"
         case Permutation(n):
             return _permutation(n)
+        case Matching(pattern):
+            slashed = pattern.replace("/", "\\/")
+            return f"start: /{slashed}/\n"
 
 
 def _literal(text: str) -> list[str]:

@@ -33,14 +33,13 @@ from arhn.engines.protocol import (
     Request,
     RequestFailed,
     SpanOf,
-    log_odds,
 )
 from arhn.errors import EngineError
 
 #: Stands for the user's message while the model's chat template is applied.
 _CONTENT = "ARHN-CONTENT-5d0c9b7e"
 #: Changes with the way answers are made of the same weights, so that a store doesn't mix them.
-_METHOD = "llamacpp-1"
+_METHOD = "llamacpp-2"
 _FAILURES_IN_A_ROW = 32
 Tokens = tuple[int, ...]
 Prefix = tuple[Message, ...]
@@ -87,7 +86,6 @@ class LlamaCppEngine:
         self._failures = 0
         self._tokenize_lock = threading.Lock()
         self._frame = lru_cache(maxsize=16)(self._frame_of)
-        self._first_token = lru_cache(maxsize=64)(self._first_token_of)
 
     async def complete(self, request: Request) -> Completion:
         slot = await self._slots.acquire(request.prefix)
@@ -116,43 +114,24 @@ class LlamaCppEngine:
     def _complete(self, request: Request, slot: int) -> Completion:
         before, after = self._frame(request.prefix)
         prompt = before + self._tokenize(request.messages[-1].content, special=False) + after
+        constraint = request.constraint
+        lead = constraint.lead if isinstance(constraint, SpanOf) and not constraint.otherwise else ""
+        if isinstance(constraint, SpanOf) and lead:
+            # Every answer begins with these words: reading them is cheaper than writing them.
+            prompt += self._tokenize(lead, special=False)
+            constraint = replace(constraint, lead="")
         if len(prompt) + request.max_tokens > self.capabilities.context:
             return Completion(text="", finish="context", prompt_tokens=len(prompt))
-        if isinstance(request.constraint, SpanOf) and request.constraint.lead and request.alternatives:
-            return self._verdict_then_span(request, request.constraint, prompt, slot)
-        bias = [[self._first_token(text), bias] for text, bias in request.bias]
-        return self._generate(
+        completion = self._generate(
             prompt,
             slot,
-            request.constraint,
+            constraint,
             request.max_tokens,
             n_probs=request.alternatives,
-            logit_bias=bias,
+            temperature=request.temperature,
+            seed=request.seed,
         )
-
-    def _verdict_then_span(self, request: Request, constraint: SpanOf, prompt: Tokens, slot: int) -> Completion:
-        """One token decides between `otherwise` and a snippet, which is then decoded from the same cached prompt.
-
-        Log-probabilities cost llama.cpp a sort of the whole vocabulary for every token, and most passages need no
-        second one. A first token that is neither gives an empty answer: nobody knows what was meant.
-        """
-        verdict = self._generate(prompt, slot, None, 1, n_probs=request.alternatives)
-        odds = log_odds(verdict.first, constraint.lead, constraint.otherwise) if verdict.first else None
-        if odds is None:
-            return replace(verdict, text="", finish="stop")
-        bias = dict(request.bias)
-        if odds + bias.get(constraint.lead, 0.0) <= bias.get(constraint.otherwise, 0.0):
-            return replace(verdict, text=constraint.otherwise, finish="stop")
-        whole = prompt + self._tokenize(constraint.lead, special=False)
-        span = self._generate(whole, slot, replace(constraint, otherwise="", lead=""), request.max_tokens)
-        return replace(
-            verdict,
-            text=constraint.lead + span.text,
-            finish=span.finish,
-            prompt_tokens=verdict.prompt_tokens + span.prompt_tokens,
-            cached_tokens=verdict.cached_tokens + span.cached_tokens,
-            completion_tokens=verdict.completion_tokens + span.completion_tokens,
-        )
+        return replace(completion, text=lead + completion.text)
 
     def _generate(
         self, prompt: Tokens, slot: int, constraint: Constraint | None, max_tokens: int, **settings: Any
@@ -162,7 +141,6 @@ class LlamaCppEngine:
             "id_slot": slot,
             "cache_prompt": True,
             "n_predict": max_tokens,
-            "temperature": 0.0,
             **settings,
         }
         if constraint is not None:
@@ -176,9 +154,6 @@ class LlamaCppEngine:
         body = {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
         before, _, after = self._post("/apply-template", body)["prompt"].partition(_CONTENT)
         return self._tokenize(before, special=True, begin=True), self._tokenize(after, special=True)
-
-    def _first_token_of(self, text: str) -> int:
-        return self._tokenize(text, special=False)[0]
 
     def _tokenize(self, text: str, *, special: bool, begin: bool = False) -> Tokens:
         body = {"content": text, "parse_special": special, "add_special": begin}

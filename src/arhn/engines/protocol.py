@@ -24,10 +24,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class SpanOf:
-    """The answer is `otherwise`, or a run of whole words of `text`, verbatim, between `lead` and `close`."""
+    """The answer is a run of whole words of `text`, verbatim, between `lead` and `close`, or `otherwise` if given."""
 
     text: str
-    otherwise: str
+    otherwise: str = ""
     lead: str = ""
     close: str = ""
 
@@ -46,23 +46,31 @@ class Permutation:
     n: int
 
 
-Constraint = SpanOf | OneOf | Permutation
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """The answer as a whole matches the regular expression `pattern` (no look-around, no back references)."""
+
+    pattern: str
+
+
+Constraint = SpanOf | OneOf | Permutation | Matching
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One question to the LLM, decoded greedily.
+    """One question to the LLM.
 
     `messages` ends with the user's message; everything before it is shared between requests of a kind,
-    so engines keep it cached. `alternatives` asks for that many log-probabilities of the first token.
-    `bias` adds to the logits of the tokens that begin the given strings (natural-log units).
+    so engines keep it cached. `alternatives` asks for that many log-probabilities of the first token. Decoding
+    is greedy unless `temperature` is above 0; `seed` then tells repeated questions apart.
     """
 
     messages: tuple[Message, ...]
     max_tokens: int
     constraint: Constraint | None = None
     alternatives: int = 0
-    bias: tuple[tuple[str, float], ...] = ()
+    temperature: float = 0.0
+    seed: int = 0
 
     @cached_property
     def prefix(self) -> tuple[Message, ...]:
@@ -77,7 +85,8 @@ class Request:
             [(m.role, m.content) for m in self.messages],
             self.max_tokens,
             self.alternatives,
-            self.bias,
+            self.temperature,
+            self.seed,
             None if constraint is None else (type(constraint).__name__, constraint),
         )
         return blake2b(orjson.dumps(content), digest_size=16).digest()
@@ -85,7 +94,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """One answer. Log-probabilities are natural logs of the model's own, before constraint and bias.
+    """One answer. Log-probabilities are natural logs of the model's own, before constraint and temperature.
 
     `first` maps the first position's most probable tokens (text) to their log-probabilities.
     `prompt_tokens` counts the prompts that were sent, `cached_tokens` the part of them that wasn't computed.

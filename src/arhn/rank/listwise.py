@@ -1,57 +1,38 @@
-"""Stage 2, ranking: the LLM orders the candidates by how directly they answer the query.
+"""The paper's ranking: all candidates in one prompt, the answer is their order.
 
-A pure module: it makes the request and reads the answer; the pipeline asks.
+`consistent` is permutation self-consistency (Tang et al., arXiv 2310.07712): the same question over several shuffled
+orders, so that the place in which a candidate is shown cancels out.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
-from hashlib import blake2b
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 
-from arhn.engines import Completion, Message, Permutation, Request
+from arhn.engines import Completion, Permutation, Request
 from arhn.prompts import Prompt
-from arhn.spans import cut
-from arhn.types import Extraction, Passage, Ranking
+from arhn.types import Ranking
 
-#: Characters of a candidate that is shown.
-SHOWN = 400
 _NUMBER = re.compile(r"[0-9]+")
 _CHAIN = r"\[?[0-9]{1,4}\]?(?:\s*>\s*\[?[0-9]{1,4}\]?)+"
 _WHOLE = re.compile(rf"({_CHAIN})\.?")
 _INTRODUCED = re.compile(rf"[A-Za-z ]{{1,40}}:?\s+({_CHAIN})\.?")
 
-
-def shown_order(query: str, candidates: Sequence[Passage]) -> tuple[Passage, ...]:
-    """The candidates in the order in which the LLM sees them.
-
-    By a hash of query and text: no label or retrieval rank shines through, and every run shows the same.
-    """
-
-    def place(passage: Passage) -> bytes:
-        return blake2b(f"{query}\0{passage.text}\0{passage.doc_id}".encode(), digest_size=8).digest()
-
-    return tuple(sorted(candidates, key=place))
+FAILED = Ranking(order=(), status="failed")
 
 
-def ranking_request(
-    query: str, candidates: Sequence[Passage], extractions: Mapping[str, Extraction], prompt: Prompt
-) -> Request:
-    """Ask for the order of `candidates`, numbered from 1 in the order given; each shows its snippet."""
-    lines = [f"[{i}] {_shown(p, extractions[p.doc_id])}" for i, p in enumerate(candidates, 1)]
-    messages: tuple[Message, ...] = prompt.messages(query=" ".join(query.split()), candidates="\n".join(lines))
-    n = len(candidates)
+def request(query: str, texts: Sequence[str], prompt: Prompt) -> Request:
+    """Ask for the order of `texts`, numbered from 1 in the order given; each is one line."""
+    lines = "\n".join(f"[{i}] {text}" for i, text in enumerate(texts, 1))
+    messages = prompt.messages(query=" ".join(query.split()), candidates=lines)
     # A number takes one to three tokens, its separator one or two.
-    return Request(messages=messages, max_tokens=6 * n, constraint=Permutation(n))
+    return Request(messages=messages, max_tokens=6 * len(texts), constraint=Permutation(len(texts)))
 
 
-def _shown(passage: Passage, extraction: Extraction) -> str:
-    # One line each: a passage can't pretend to be another candidate.
-    return cut(" ".join((extraction.snippet or passage.text).split()), SHOWN)
-
-
-def read_ranking(completion: Completion | None, candidates: Sequence[Passage]) -> Ranking:
-    """Turn the answer into an order of `doc_id`s.
+def read(completion: Completion | None, shown: Sequence[str]) -> Ranking:
+    """Turn the answer into an order of `doc_id`s, `shown` in the order shown.
 
     The answer must be one chain like "2 > 1 > 3" (brackets around the numbers are fine). A chain that leaves
     candidates out is `repaired`: those it names count, the others are in no order. A few words may introduce
@@ -66,12 +47,49 @@ def read_ranking(completion: Completion | None, candidates: Sequence[Passage]) -
     if match is None:
         return FAILED
     numbers = [int(n) for n in _NUMBER.findall(match[1])]
-    if len(set(numbers)) < len(numbers) or not all(1 <= n <= len(candidates) for n in numbers):
+    if len(set(numbers)) < len(numbers) or not all(1 <= n <= len(shown) for n in numbers):
         return FAILED
-    complete = len(numbers) == len(candidates)
+    complete = len(numbers) == len(shown)
     if not (whole or complete):
         return FAILED
-    return Ranking(order=tuple(candidates[n - 1].doc_id for n in numbers), status="ok" if complete else "repaired")
+    return Ranking(order=tuple(shown[n - 1] for n in numbers), status="ok" if complete else "repaired")
 
 
-FAILED = Ranking(order=(), status="failed")
+def consistent(rankings: Sequence[Ranking], positives: Collection[str], least: float) -> Ranking:
+    """One ranking of several over the same candidates, each shown in another order.
+
+    Candidates are ordered by their mean place (from 0 to 1; Borda). On which side of the best positive a negative
+    belongs is put to the vote, ranking by ranking, and the order follows the vote. Broken rankings have no say; where
+    they are half of all or more, so is the result.
+
+    Args:
+        positives: `doc_id`s of the labelled positives.
+        least: share of the votes, in [0, 1], below which a negative counts as unstable.
+    """
+    orders = [r.order for r in rankings if any(d in positives for d in r.order)]
+    if 2 * len(orders) <= len(rankings):
+        return FAILED
+    votes: dict[str, list[bool]] = defaultdict(list)
+    places: dict[str, list[float]] = defaultdict(list)
+    for order in orders:
+        best = next(i for i, doc_id in enumerate(order) if doc_id in positives)
+        for i, doc_id in enumerate(order):
+            places[doc_id].append(i / len(order))
+            if doc_id not in positives:
+                votes[doc_id].append(i < best)
+    place = {doc_id: math.fsum(seen) / len(seen) for doc_id, seen in places.items()}
+    above = {doc_id: sum(cast) / len(cast) for doc_id, cast in votes.items()}
+    # A side that few orders spoke of isn't settled by them.
+    agreed = {d: max(share, 1 - share) * len(votes[d]) / len(orders) for d, share in above.items()}
+    first = min((doc_id for doc_id in place if doc_id in positives), key=lambda d: (place[d], d))
+
+    def side(doc_id: str) -> int:
+        return 1 if doc_id == first else 0 if above.get(doc_id, 0.0) > 0.5 else 2
+
+    order = tuple(sorted(place, key=lambda d: (side(d), place[d], d)))
+    return Ranking(
+        order=order,
+        status="ok" if all(r.status == "ok" for r in rankings) else "repaired",
+        agreement=round(sum(agreed.values()) / len(agreed), 4) if agreed else None,
+        unstable=tuple(d for d in order if agreed.get(d, 1.0) < least),
+    )

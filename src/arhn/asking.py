@@ -1,0 +1,146 @@
+"""Asking an engine: from the store where the answer is kept, once where two ask the same, counted always."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from arhn.engines import Completion, Engine, Request, RequestFailed
+from arhn.store import ResponseStore
+
+#: What an LLM is asked for; `flag` and `judge` are the two stages of the RLHN cascade.
+Stage = Literal["extract", "rank", "fullness", "flag", "judge"]
+
+
+@dataclass(slots=True)
+class StageStats:
+    """One stage's requests: `requests` = `asked` + `reused` + `failed` + `too_long`; tokens are those of `asked`.
+
+    `reused` were answered by the store, or are equal to one that was asked at that moment; `too_long` don't
+    fit the engine's context. `seconds` is wall time during which at least one of its requests was with the engine.
+    """
+
+    requests: int = 0
+    asked: int = 0
+    reused: int = 0
+    failed: int = 0
+    too_long: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    in_flight: int = 0
+    _since: float = 0.0
+
+    def begin(self) -> None:
+        if self.in_flight == 0:
+            self._since = time.monotonic()
+        self.in_flight += 1
+
+    def end(self) -> None:
+        self.in_flight -= 1
+        if self.in_flight == 0:
+            self.seconds += time.monotonic() - self._since
+
+    def count(self, completion: Completion | None, *, asked: bool) -> None:
+        """Count one request and its outcome; `asked`: it was this request that went to the engine."""
+        self.requests += 1
+        if completion is None:
+            self.failed += 1
+        elif completion.finish == "context":
+            self.too_long += 1
+        elif not asked:
+            self.reused += 1
+        else:
+            self.asked += 1
+            self.prompt_tokens += completion.prompt_tokens
+            self.cached_tokens += completion.cached_tokens
+            self.completion_tokens += completion.completion_tokens
+
+
+@dataclass(slots=True)
+class Stats:
+    """What a run has asked so far, by stage; safe to read while it runs."""
+
+    stages: dict[Stage, StageStats] = field(default_factory=dict)
+
+    def of(self, stage: Stage) -> StageStats:
+        return self.stages.setdefault(stage, StageStats())
+
+    @property
+    def total(self) -> StageStats:
+        """All stages together."""
+        total = StageStats()
+        for stage in self.stages.values():
+            for count in fields(StageStats):
+                if not count.name.startswith("_"):
+                    setattr(total, count.name, getattr(total, count.name) + getattr(stage, count.name))
+        return total
+
+
+class Asker:
+    """Answers requests from the store, else from the engine; equal requests in flight are asked once."""
+
+    def __init__(self, engine: Engine, store: ResponseStore, stats: Stats) -> None:
+        self._engine = engine
+        self._store = store
+        self._stats = stats
+        self._flying: dict[bytes, asyncio.Task[Completion | None]] = {}
+
+    @property
+    def model(self) -> str:
+        """Who is asked."""
+        return self._engine.model
+
+    async def ask(self, stage: Stage, requests: Sequence[Request]) -> list[Completion | None]:
+        """One completion per request, in order; None for a request that failed."""
+        keys = [request.key(self._engine.model) for request in requests]
+        answers: dict[bytes, Completion | None] = dict(self._store.get_many(keys))
+        mine = {key for key in keys if key not in answers and key not in self._flying}
+        missing = {k: self._fly(stage, k, r) for k, r in zip(keys, requests, strict=True) if k not in answers}
+        for key, task in missing.items():
+            # Shielded: a task may be shared, and another group must not lose it with this one.
+            answers[key] = await asyncio.shield(task)
+        stats = self._stats.of(stage)
+        for key in keys:
+            stats.count(answers[key], asked=key in mine)
+            mine.discard(key)
+        return [answers[key] for key in keys]
+
+    def _fly(self, stage: Stage, key: bytes, request: Request) -> asyncio.Task[Completion | None]:
+        task = self._flying.get(key)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._asked(stage, key, request))
+            self._flying[key] = task
+            task.add_done_callback(lambda done: self._landed(key, done))
+        return task
+
+    def _landed(self, key: bytes, task: asyncio.Task[Completion | None]) -> None:
+        self._flying.pop(key, None)
+        # Looked at here, for whoever waited for it may be gone: the first error ends the run.
+        if not task.cancelled():
+            task.exception()
+
+    async def _asked(self, stage: Stage, key: bytes, request: Request) -> Completion | None:
+        stats = self._stats.of(stage)
+        stats.begin()
+        try:
+            completion = await self._engine.complete(request)
+        except RequestFailed:
+            return None
+        finally:
+            stats.end()
+        # That a prompt doesn't fit says something of this engine's settings, not of the question.
+        if completion.finish != "context":
+            self._store.put(key, completion)
+        return completion
+
+    async def abandon(self) -> None:
+        """Give up what is in flight."""
+        flying = list(self._flying.values())
+        for task in flying:
+            task.cancel()
+        await asyncio.gather(*flying, return_exceptions=True)

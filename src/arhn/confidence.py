@@ -1,0 +1,202 @@
+"""How sure we are that a passage answers: log-odds to calibrated confidences, within their group. Pure.
+
+Log-odds carry an offset per query (LOG.md, 2026-11-23), so a confidence is made against the group's mean; a
+retriever's similarity, if there is one, is a second piece of evidence, centred likewise. Which weights turn
+these into a probability is fitted on labelled groups, for one model and one prompt each (calibrate.py).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from arhn.errors import CalibrationError
+from arhn.types import Band
+
+#: How many passages the prior of a group's mean weighs.
+PRIOR_PASSAGES = 1.0
+
+
+class CurvePoint(BaseModel):
+    """What acting on confidences of at least `threshold` gave on the labelled groups."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threshold: float = Field(ge=0, le=1)
+    precision: float = Field(ge=0, le=1)
+    recall: float = Field(ge=0, le=1)
+
+
+class Calibration(BaseModel):
+    """How log-odds become confidences and bands, for one model, prompt, signal and scorer.
+
+    confidence = sigmoid(slope * (log_odds - centre * group mean of log_odds)
+                         + similarity * (similarity - similarity_centre * group mean of similarities) + intercept).
+    A passage answers where that is at least `threshold`, doesn't where it is below `lower`; between, arhn abstains.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    #: SHA-256 of the weights (or the server's model name), hash of the prompt.
+    model: str = ""
+    prompt: str = ""
+    family: str = ""
+    samples: int = Field(default=0, ge=0)
+    scorer: str = ""
+    slope: float = 1.0
+    centre: float = 0.0
+    intercept: float = 0.0
+    similarity: float = 0.0
+    similarity_centre: float = 0.0
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    lower: float = Field(default=0.5, ge=0, le=1)
+    #: Log-odds (uncentred) under which a labelled positive is doubtful.
+    doubtful: float = 0.0
+    #: Mean of the groups' means: a small group's own mean is drawn towards it, as if it held `PRIOR_PASSAGES` more.
+    prior: float = 0.0
+    similarity_prior: float = 0.0
+    #: By falling threshold; empty where nothing was fitted.
+    curve: tuple[CurvePoint, ...] = ()
+    #: What it was fitted on: groups, labels, date.
+    fitted: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Calibration:
+        if self.lower > self.threshold:
+            raise ValueError(f"lower must not be above threshold, found {self.lower} and {self.threshold}")
+        return self
+
+    def at_precision(self, precision: float) -> Calibration:
+        """This calibration with the lowest threshold whose precision on the labelled groups was that high.
+
+        Raises:
+            CalibrationError: no threshold reaches it.
+        """
+        reached = [point for point in self.curve if point.precision >= precision]
+        if not reached:
+            best = max((point.precision for point in self.curve), default=0.0)
+            raise CalibrationError(
+                f"precision {precision}: no threshold reaches it for {self.family or 'this prompt'} with this model; "
+                f"the labelled groups gave at most {best:.2f}. Ask for less, calibrate on more labelled groups "
+                "(arhn calibrate), or use a larger model"
+            )
+        threshold = min(point.threshold for point in reached)
+        return self.model_copy(update={"threshold": threshold, "lower": min(self.lower, threshold)})
+
+
+#: For prompts without a fitted calibration: the LLM's own word, as in the paper.
+OWN_WORD = Calibration()
+
+
+@cache
+def shipped() -> tuple[Calibration, ...]:
+    """The calibrations that come with arhn."""
+    rows = json.loads(files("arhn").joinpath("calibrations.json").read_text("utf-8"))
+    return tuple(Calibration.model_validate(row) for row in rows)
+
+
+def calibration_for(
+    model: str, prompt: str, *, samples: int = 0, scorer: str = "", given: Sequence[Calibration] = ()
+) -> Calibration | None:
+    """The calibration fitted for this model, prompt hash, signal and scorer: the user's own first, then ours.
+
+    Args:
+        model: the engine's identity, which holds the weights' SHA-256 or the server's model name.
+        samples: sampled answers per passage; 0 for log-probabilities.
+        scorer: identity of the similarity model; empty without.
+    """
+    for calibration in (*given, *shipped()):
+        same = (calibration.prompt, calibration.samples, calibration.scorer) == (prompt, samples, scorer)
+        if same and calibration.model and calibration.model in model:
+            return calibration
+    return None
+
+
+def confidences(
+    log_odds: Sequence[float | None],
+    calibration: Calibration,
+    *,
+    similarities: Sequence[float] | None = None,
+    means: tuple[float, float] | None = None,
+) -> tuple[float | None, ...]:
+    """Confidences of one group's passages, in [0, 1] and in the same order.
+
+    None for a passage without log-odds; and for all of them where a mean that lacks a passage would move its
+    neighbours' labels.
+
+    Args:
+        similarities: a retriever's, one per passage.
+        means: of log-odds and similarities, if known from before (passages taken in later don't move them).
+    """
+    if calibration.centre and means is None and any(odds is None for odds in log_odds):
+        return (None,) * len(log_odds)
+    mean, similarity_mean = means or group_means(log_odds, similarities, calibration)
+    return tuple(
+        None
+        if odds is None
+        else sigmoid(
+            calibration.slope * (odds - calibration.centre * mean)
+            + calibration.similarity * (similarity - calibration.similarity_centre * similarity_mean)
+            + calibration.intercept
+        )
+        for odds, similarity in zip(log_odds, similarities or (0.0,) * len(log_odds), strict=True)
+    )
+
+
+def group_means(
+    log_odds: Sequence[float | None], similarities: Sequence[float] | None, calibration: Calibration
+) -> tuple[float, float]:
+    """Means of the log-odds that are known, and of the similarities, drawn towards the calibration's priors."""
+    return (
+        _mean([odds for odds in log_odds if odds is not None], calibration.prior),
+        _mean(similarities or (), calibration.similarity_prior),
+    )
+
+
+def band(confidence: float, calibration: Calibration) -> Band:
+    """What a confidence says: the passage answers, it doesn't, or this model can't tell."""
+    if confidence >= calibration.threshold:
+        return "answer"
+    return "uncertain" if confidence >= calibration.lower else "no_answer"
+
+
+def _mean(values: Sequence[float], prior: float) -> float:
+    return (math.fsum(values) + PRIOR_PASSAGES * prior) / (len(values) + PRIOR_PASSAGES)
+
+
+def sigmoid(z: float) -> float:
+    """To 4 digits, so that decisions don't hang on the last bits."""
+    return round(1 / (1 + math.exp(-max(-60.0, min(60.0, z)))), 4)
+
+
+def load_calibrations(path: Path) -> tuple[Calibration, ...]:
+    """The calibrations in a file that `arhn calibrate` wrote.
+
+    Raises:
+        CalibrationError: it can't be read, or holds something else.
+    """
+    try:
+        rows = json.loads(path.read_text("utf-8"))
+        if not isinstance(rows, list) or not rows:
+            raise CalibrationError(f"{path}: expected a list of calibrations as 'arhn calibrate' writes it")
+        found = tuple(Calibration.model_validate(row) for row in rows)
+    except OSError as error:
+        raise CalibrationError(f"{path}: can't be read ({error.strerror or error}). Check the path") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = "".join(f"{part}: " for part in problem["loc"])
+        raise CalibrationError(
+            f"{path}: not a calibration: {where}{problem['msg']}. Expected a file that 'arhn calibrate' wrote"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise CalibrationError(f"{path}: not JSON ({error}). Expected a file that 'arhn calibrate' wrote") from error
+    if any(not (c.model and c.prompt) for c in found):
+        raise CalibrationError(f"{path}: a calibration without model and prompt. Make it anew with 'arhn calibrate'")
+    return found

@@ -1,0 +1,83 @@
+"""The method that a configuration asks for, with what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from arhn.asking import Asker
+from arhn.config import CleanConfig, Method
+from arhn.engines import Engine
+from arhn.errors import UsageError
+from arhn.methods.arhn import Arhn
+from arhn.methods.margin import MarginMethod
+from arhn.methods.none import NoMethod
+from arhn.methods.rlhn import Rlhn
+from arhn.similarity import Similarity
+from arhn.types import CleanedGroup, Group
+
+
+class Cleaning(Protocol):
+    """Cleans one group at a time."""
+
+    async def clean(self, group: Group) -> CleanedGroup: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """What decisions are made with; which of them a method needs is up to it.
+
+    `engine`: the LLM. `flagger`: the cheaper one that method `rlhn` asks first; `engine` does it unless given.
+    `similarity`: a retriever's scores, needed by `margin`, a second signal for `arhn` where a calibration fuses it.
+    """
+
+    engine: Engine | None = None
+    flagger: Engine | None = None
+    similarity: Similarity | None = None
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        return tuple(e for e in (self.engine, self.flagger) if e is not None)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What each is called in records."""
+        return {
+            **({"model": self.engine.model} if self.engine else {}),
+            **({"flagger": self.flagger.model} if self.flagger else {}),
+            **({"similarity": self.similarity.identity} if self.similarity else {}),
+        }
+
+
+def choose(config: CleanConfig, models: Models, asker_for: Callable[[Engine], Asker]) -> Cleaning:
+    """The method that `config` names.
+
+    Raises:
+        UsageError: a model that it needs is missing.
+        CalibrationError: see `Arhn`.
+    """
+    if config.method is Method.NONE:
+        return NoMethod(config)
+    if config.method is Method.MARGIN:
+        if models.similarity is None:
+            raise UsageError("--method margin: needs a similarity model. Give one with --similarity")
+        return MarginMethod(models.similarity, config)
+    if config.method is Method.ARHN:
+        return arhn_method(config, models, asker_for)
+    engine = _required(models.engine, config)
+    return Rlhn(asker_for(engine), asker_for(models.flagger or engine), config)
+
+
+def arhn_method(
+    config: CleanConfig, models: Models, asker_for: Callable[[Engine], Asker], *, calibrated: bool = True
+) -> Arhn:
+    """Method `arhn`. Raises as `choose` does."""
+    engine = _required(models.engine, config)
+    return Arhn(asker_for(engine), config, engine.capabilities, models.similarity, calibrated=calibrated)
+
+
+def _required(engine: Engine | None, config: CleanConfig) -> Engine:
+    if engine is None:
+        raise UsageError(f"--method {config.method}: needs an LLM. Give one with --model")
+    return engine

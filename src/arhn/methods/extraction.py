@@ -1,0 +1,247 @@
+"""Asks for stage 1: what each passage of a group says, and how surely.
+
+The labelled positives come first, each on its own. What they answer is then shown with every negative: whether a
+passage gives an answer like a known one is a far easier question for a small LLM than whether it answers at all
+(LOG.md, 2026-11-23). `show_answer: false` asks about every passage alone, as the paper does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from arhn.asking import Asker
+from arhn.confidence import band, confidences, group_means, sigmoid
+from arhn.config import CleanConfig
+from arhn.engines import Capabilities, Completion, Request
+from arhn.extract import (
+    MARKUP_TOKENS,
+    MAX_SNIPPET_TOKENS,
+    Verdict,
+    answer_requests,
+    known_answer,
+    read_answers,
+    read_snippet,
+    read_verdict,
+    shorter,
+    snippet_request,
+    verdict_request,
+)
+from arhn.methods.task import Task, samples_of
+from arhn.prompts import ExtractPrompt
+from arhn.similarity import Similarity
+from arhn.spans import Span
+from arhn.types import Band, Extraction, Passage
+
+Means = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wording:
+    """How one passage is asked about."""
+
+    prompt: ExtractPrompt
+    known: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """Raw signals of one group: log-odds of the positives and of the negatives, and the negatives' similarities."""
+
+    positives: tuple[float | None, ...]
+    negatives: tuple[float | None, ...]
+    similarities: tuple[float, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extracted:
+    """The extractions of one group, and what further negatives of it are asked with and held against.
+
+    `similarities` are the negatives', where a retriever was asked. `means` are None where a broken answer is missing
+    from them, so that nothing can be held against them.
+    """
+
+    extractions: tuple[Extraction, ...]
+    known: str
+    similarities: tuple[float, ...] | None
+    means: Means | None
+
+
+class ExtractionStage:
+    """Stage 1; everything it asks goes through `asker`."""
+
+    def __init__(
+        self, asker: Asker, config: CleanConfig, capabilities: Capabilities, similarity: Similarity | None
+    ) -> None:
+        self._asker = asker
+        self._show_answer = config.show_answer
+        self._similarity = similarity
+        self._samples = samples_of(config, capabilities)
+        self._room = capabilities.context - MAX_SNIPPET_TOKENS - MARKUP_TOKENS
+
+    async def extract(
+        self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], task: Task
+    ) -> Extracted:
+        """Ask about every passage of a group, each once."""
+        found, known = await self._positives(query, positives, task)
+        similarities = await self._similarities(query, negatives)
+        extractions, means = await self._negatives(query, negatives, task, known, similarities)
+        return Extracted(extractions=(*found, *extractions), known=known, similarities=similarities, means=means)
+
+    async def another(self, query: str, passage: Passage, task: Task, extracted: Extracted) -> Extraction:
+        """Ask about a further negative of a group whose means are known."""
+        similarities = await self._similarities(query, [passage])
+        [found], _ = await self._negatives(query, [passage], task, extracted.known, similarities, extracted.means)
+        return found
+
+    async def evidence(
+        self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], task: Task
+    ) -> Evidence:
+        """What the confidences of a group are made from: labels and calibration unseen."""
+        found, known = await self._positives(query, positives, task)
+        verdicts = await self._verdicts(query, negatives, _negatives_wording(task, known))
+        return Evidence(
+            positives=tuple(e.log_odds for e in found),
+            negatives=tuple(v.log_odds for v in verdicts),
+            similarities=await self._similarities(query, negatives),
+        )
+
+    async def _negatives(
+        self,
+        query: str,
+        passages: Sequence[Passage],
+        task: Task,
+        known: str,
+        similarities: tuple[float, ...] | None,
+        means: Means | None = None,
+    ) -> tuple[tuple[Extraction, ...], Means | None]:
+        """Extractions of negatives of one group, and the means that their confidences were made against."""
+        wording = _negatives_wording(task, known)
+        verdicts = await self._verdicts(query, passages, wording)
+        odds = [v.log_odds for v in verdicts]
+        found = confidences(odds, task.calibration, similarities=similarities, means=means)
+        answering = [c is not None and band(c, task.calibration) == "answer" for c in found]
+        spans = await self._spans(query, verdicts, answering, wording)
+        extractions = [
+            _extraction(p, v, c, None if c is None else band(c, task.calibration), span)
+            for p, v, c, span in zip(passages, verdicts, found, spans, strict=True)
+        ]
+        if means is None and not (task.calibration.centre and None in odds):
+            means = group_means(odds, similarities, task.calibration)
+        return self._unsure(extractions), means
+
+    async def _positives(
+        self, query: str, passages: Sequence[Passage], task: Task
+    ) -> tuple[tuple[Extraction, ...], str]:
+        """Extractions of the labelled positives, and what they answer, in one line."""
+        wording = _Wording(prompt=task.prompts.extract)
+        verdicts = await self._verdicts(query, passages, wording)
+        # Also where the LLM doubts it: the label says that the answer is there.
+        spans = await self._spans(query, verdicts, [self._show_answer or _holds(v, task) for v in verdicts], wording)
+        extractions = [
+            _extraction(
+                p,
+                v,
+                None if v.log_odds is None else sigmoid(v.log_odds - task.calibration.doubtful),
+                "answer" if _holds(v, task) else "no_answer",
+                span,
+            )
+            for p, v, span in zip(passages, verdicts, spans, strict=True)
+        ]
+        known = known_answer(passages, spans) if self._show_answer else ""
+        return self._unsure(extractions), known
+
+    def _unsure(self, extractions: Sequence[Extraction]) -> tuple[Extraction, ...]:
+        if self._samples != 1:
+            return tuple(extractions)
+        # A single answer says yes or no, not how surely.
+        return tuple(replace(e, confidence=None, log_odds=None) for e in extractions)
+
+    async def _similarities(self, query: str, passages: Sequence[Passage]) -> tuple[float, ...] | None:
+        if self._similarity is None:
+            return None
+        return await asyncio.to_thread(self._similarity.scores, query, passages)
+
+    async def _verdicts(self, query: str, passages: Sequence[Passage], wording: _Wording) -> list[Verdict]:
+        requests = [r for p in passages for r in self._requests(query, p, wording)]
+        completions = await self._asker.ask("extract", requests)
+        each = max(1, self._samples)
+        return [
+            await self._fitting(query, p, completions[i * each : (i + 1) * each], wording)
+            for i, p in enumerate(passages)
+        ]
+
+    async def _fitting(
+        self, query: str, passage: Passage, answers: Sequence[Completion | None], wording: _Wording
+    ) -> Verdict:
+        """The verdict on a passage; about shorter and shorter ones until the prompt fits, or nothing is left."""
+        shown = passage
+        while (refused := _refused(answers)) is not None:
+            less = shorter(shown, refused.prompt_tokens, self._room)
+            if less is None:
+                return Verdict(shown=passage, log_odds=None, cut=True)
+            shown = less
+            answers = await self._asker.ask("extract", self._requests(query, shown, wording))
+        return replace(self._verdict(shown, answers, wording), cut=shown is not passage)
+
+    def _requests(self, query: str, passage: Passage, wording: _Wording) -> tuple[Request, ...]:
+        if self._samples:
+            return answer_requests(query, passage, wording.prompt, self._samples, known=wording.known)
+        return (verdict_request(query, passage, wording.prompt, known=wording.known),)
+
+    def _verdict(self, shown: Passage, answers: Sequence[Completion | None], wording: _Wording) -> Verdict:
+        if self._samples:
+            odds, span = read_answers(answers, shown, wording.prompt)
+            return Verdict(shown=shown, log_odds=odds, span=span)
+        return Verdict(shown=shown, log_odds=read_verdict(answers[0], wording.prompt))
+
+    async def _spans(
+        self, query: str, verdicts: Sequence[Verdict], wanted: Sequence[bool], wording: _Wording
+    ) -> list[Span | None]:
+        """The wanted snippets, as offsets; a shortened passage is a beginning of the whole."""
+        spans = [v.span if want else None for v, want in zip(verdicts, wanted, strict=True)]
+        missing = [i for i, want in enumerate(wanted) if want and spans[i] is None and verdicts[i].log_odds is not None]
+        shown = {i: verdicts[i].shown for i in missing}
+        while missing:
+            requests = [snippet_request(query, shown[i], wording.prompt, known=wording.known) for i in missing]
+            completions = dict(zip(missing, await self._asker.ask("extract", requests), strict=True))
+            missing = []
+            for i, completion in completions.items():
+                spans[i] = read_snippet(completion, shown[i], wording.prompt)
+                # The snippet takes more room than the verdict did.
+                less = completion and _refused([completion]) and shorter(shown[i], completion.prompt_tokens, self._room)
+                if less:
+                    shown[i] = less
+                    missing.append(i)
+        return spans
+
+
+def _negatives_wording(task: Task, known: str) -> _Wording:
+    return _Wording(prompt=task.prompts.check, known=known) if known else _Wording(prompt=task.prompts.extract)
+
+
+def _holds(verdict: Verdict, task: Task) -> bool:
+    """Whether a labelled positive answers as surely as nearly all of those that the model was calibrated on."""
+    return verdict.log_odds is not None and verdict.log_odds >= task.calibration.doubtful
+
+
+def _extraction(
+    passage: Passage, verdict: Verdict, confidence: float | None, status: Band | None, span: Span | None
+) -> Extraction:
+    common = Extraction(
+        doc_id=passage.doc_id, status="unknown", confidence=confidence, log_odds=verdict.log_odds, cut=verdict.cut
+    )
+    if confidence is None or status is None:
+        return common
+    if status != "answer":
+        return replace(common, status=status)
+    if span is None:
+        return common
+    start, end = span
+    return replace(common, status="answer", snippet=passage.text[start:end], start=start, end=end)
+
+
+def _refused(answers: Sequence[Completion | None]) -> Completion | None:
+    """An answer that says the prompt doesn't fit."""
+    return next((a for a in answers if a is not None and a.finish == "context"), None)

@@ -1,0 +1,105 @@
+"""What one kind of query is asked with: its prompts and the model's calibration for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from arhn import prompts
+from arhn.confidence import OWN_WORD, Calibration, calibration_for
+from arhn.config import CleanConfig
+from arhn.engines import Capabilities
+from arhn.errors import CalibrationError
+from arhn.prompts import ExtractPrompt, FamilyPrompts
+from arhn.tasks import Family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What one kind of query is asked with. `fitted`: its calibration is one, and not just the LLM's own word."""
+
+    family: Family
+    prompts: FamilyPrompts
+    calibration: Calibration
+    fitted: bool
+
+
+def samples_of(config: CleanConfig, capabilities: Capabilities) -> int:
+    """Sampled answers per passage; 0: one token with log-probabilities instead."""
+    return config.samples or (0 if capabilities.logprobs else 1)
+
+
+def negatives_prompt(family: Family, config: CleanConfig) -> ExtractPrompt:
+    """What negatives are asked with, and so what a calibration is for."""
+    found = prompts.load(family)
+    return found.check if config.show_answer else found.extract
+
+
+def tasks_for(config: CleanConfig, model: str, samples: int, scorer: str) -> dict[Family, Task]:
+    """Prompts and calibration of every family.
+
+    Where a precision is asked for, a family that has no calibration, or one that doesn't reach it, abstains.
+
+    Raises:
+        CalibrationError: something is asked for that needs a calibration, and no family has a fitting one.
+    """
+    found = {
+        family: calibration_for(
+            model, negatives_prompt(family, config).hash, samples=samples, scorer=scorer, given=config.calibrations
+        )
+        for family in Family
+    }
+    if not any(found.values()) or (config.calibrations and not any(c in config.calibrations for c in found.values())):
+        _require_uncalibrated(config, model, samples, scorer)
+    if config.precision is not None:
+        found = _at_precision(found, config.precision)
+    instead = OWN_WORD if config.precision is None else ABSTAINING
+    return {
+        family: Task(
+            family=family, prompts=prompts.load(family), calibration=known or instead, fitted=known is not None
+        )
+        for family, known in found.items()
+    }
+
+
+def uncalibrated_tasks() -> dict[Family, Task]:
+    """Prompts of every family, for whoever is about to make calibrations."""
+    return {
+        family: Task(family=family, prompts=prompts.load(family), calibration=OWN_WORD, fitted=False)
+        for family in Family
+    }
+
+
+#: Says nothing about any passage.
+ABSTAINING = Calibration(slope=0.0, threshold=1.0, lower=0.0)
+
+
+def _at_precision(found: Mapping[Family, Calibration | None], precision: float) -> dict[Family, Calibration | None]:
+    reached: dict[Family, Calibration | None] = dict.fromkeys(found)
+    problems = []
+    for family, calibration in found.items():
+        try:
+            reached[family] = calibration and calibration.at_precision(precision)
+        except CalibrationError as error:
+            problems.append(error)
+    if problems and not any(reached.values()):
+        raise problems[0]
+    return reached
+
+
+def _require_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: str) -> None:
+    """Refuse what only a calibration makes possible."""
+    wanted = {
+        "--precision": config.precision is not None,
+        "--similarity": bool(scorer),
+        "--calibration": bool(config.calibrations),
+    }
+    flags = ", ".join(flag for flag, given in wanted.items() if given)
+    if not flags:
+        return
+    signal = f"{samples} sampled answer(s) a passage" if samples else "log-probabilities"
+    fused = f" and the similarity of {scorer}" if scorer else ""
+    raise CalibrationError(
+        f"{flags}: there is no calibration for {model} with {signal}{fused}. Make one from labelled groups with "
+        "'arhn calibrate' and the same flags, and give it with --calibration; or leave these flags out"
+    )
