@@ -28,6 +28,17 @@ def show(title: str, rows: Sequence[Row]) -> None:
     Console(width=max(80, 44 + 24 * len(rows))).print(table)
 
 
+def show_lines(title: str, rows: Sequence[Row]) -> None:
+    """One table: a row of `rows` a line, a metric a column; for many rows."""
+    table = Table(title=title, title_justify="left")
+    metrics = list(dict.fromkeys(metric for row in rows for metric in row))
+    for metric in metrics:
+        table.add_column("" if metric == "name" else metric, justify="left" if metric == "name" else "right")
+    for row in rows:
+        table.add_row(*(_number(row.get(metric)) for metric in metrics))
+    Console(width=max(80, 30 + 11 * len(metrics))).print(table)
+
+
 def _number(value: Any) -> str:
     if value is None:
         return "–"

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from arhn import formats
-from arhn.engines import Completion, Permutation, Request
+from arhn.engines import Completion, Permutation, Request, SpanOf
 from arhn.engines.fake import FakeEngine
 from arhn.job import Files, Job, run
+from arhn.methods.choose import Models
 from arhn.types import Group, Passage
 from bench import output
 
@@ -43,19 +44,22 @@ def make(path: Path, count: int) -> None:
 
 
 def answer(request: Request) -> Completion:
-    constraint = request.constraint
-    if isinstance(constraint, Permutation):
-        return Completion(text=" > ".join(str(n + 1) for n in range(constraint.n)))
-    holds = constraint is not None and "ANSWER" in request.messages[-1].content
+    match request.constraint:
+        case Permutation(n):
+            return Completion(text=" > ".join(str(i + 1) for i in range(n)))
+        case SpanOf(lead=lead, close=close):
+            return Completion(text=f"{lead}ANSWER{close}", prompt_tokens=160)
+    # A verdict, or whether an answer is full: one token with its alternatives.
+    holds = "ANSWER" in request.messages[-1].content
     first = {f"t{i}": -3.0 - i for i in range(38)} | ({"Yes": -0.2, "No": -1.9} if holds else {"Yes": -1.9, "No": -0.2})
-    return Completion(text='Yes, the answer is "ANSWER"' if holds else "No", first=first, prompt_tokens=150)
+    return Completion(text="Yes" if holds else "No", first=first, finish="length", prompt_tokens=150)
 
 
 def job(folder: Path) -> None:
     files = Files.beside(str(folder / "out.jsonl"))
     run(
         Job(input=str(folder / "in.jsonl"), files=files, overwrite=True),
-        lambda: FakeEngine(answer, keep=False),
+        lambda _: Models(engine=FakeEngine(answer, keep=False)),
     )
 
 
