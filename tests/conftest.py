@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import pytest
 
-from arhn.engines import Completion, Permutation, Request, SpanOf
-from arhn.engines.fake import FakeEngine
+from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf
+from arhn.engines.fake import FakeEngine, Script
+from arhn.rank import pivot
 from arhn.types import Group, Passage
 
 # A run started in the background inherits an ignored SIGINT, and the tests of Ctrl-C would see nothing.
@@ -40,22 +43,92 @@ def group(
 
 
 def yes(snippet: str) -> str:
-    """An extraction as the prompt wants it."""
+    """An extraction as the prompt for questions wants it."""
     return f'Yes, the answer is "{snippet}"'
 
 
+Kind = Literal["verdict", "snippet", "whole", "rank", "pivot", "fullness", "judge"]
+
+
+def kind_of(request: Request) -> Kind:
+    """What a request asks for; `whole` is verdict and snippet in one answer."""
+    match request.constraint:
+        case None:
+            assert request.max_tokens == 1
+            return "verdict"
+        case SpanOf(otherwise=""):
+            return "snippet"
+        case SpanOf():
+            return "whole"
+        case Permutation():
+            return "rank"
+        case OneOf(choices):
+            return "pivot" if choices == (pivot.FIRST, pivot.SECOND) else "fullness"
+        case Matching():
+            return "judge"
+
+
+_KNOWN = re.compile(r"\n(?:\w+ e|E)lsewhere: (.*)\Z")
+
+
+def shown(request: Request) -> str:
+    """The user's message, without what the labelled positives answer."""
+    return _KNOWN.sub("", request.messages[-1].content)
+
+
+def known(request: Request) -> str | None:
+    """What the labelled positives answer, where the user's message shows it."""
+    found = _KNOWN.search(request.messages[-1].content)
+    return found[1] if found else None
+
+
+def verdict(first: Mapping[str, float]) -> Completion:
+    """One token with its alternatives."""
+    text = max(first, key=lambda token: first[token])
+    return Completion(text=text, first=first, finish="length", prompt_tokens=100, cached_tokens=40, completion_tokens=1)
+
+
 def answer_by_marks(request: Request) -> Completion | str:
-    """Extraction copies ANSWER<n>; ranking orders by n."""
-    if isinstance(request.constraint, SpanOf):
-        found = re.search(r"ANSWER\d*", request.constraint.text)
-        text = yes(found[0]) if found else "No"
-        return Completion(
-            text=text, first=YES if found else NO, prompt_tokens=100, cached_tokens=40, completion_tokens=3
-        )
-    assert isinstance(request.constraint, Permutation)
-    shown = re.findall(r"^\[(\d+)\] .*?(\d*)$", request.messages[-1].content, re.MULTILINE)
-    order = sorted(shown, key=lambda pair: int(pair[1] or 0))
-    return " > ".join(number for number, _ in order)
+    """Extraction copies ANSWER<n>; ranking and judging go by n; what is said PARTLY is no full answer."""
+    text = shown(request)
+    found = re.search(r"ANSWER\d*", text)
+    match request.constraint:
+        case None:
+            return verdict(YES if found else NO)
+        case SpanOf(_, otherwise, lead, close):
+            answer = f"{lead}{found[0]}{close}" if found else otherwise
+            return Completion(text=answer, prompt_tokens=110, cached_tokens=100, completion_tokens=3)
+        case Permutation():
+            numbers = [number for number, _ in sorted(_marks(text, r"\[(\d+)\]"), key=lambda pair: pair[1])]
+            return " > ".join(numbers)
+        case OneOf((pivot.FIRST, pivot.SECOND)):
+            (_, one), (_, two) = _marks(text, r"\[(\d+)\]")
+            return replace(verdict({"1": -0.1, "2": -2.4} if one <= two else {"1": -2.4, "2": -0.1}), finish="stop")
+        case OneOf():
+            return replace(verdict(NO if "PARTLY" in text else YES), finish="stop")
+        case Matching():
+            best = min(mark for _, mark in _marks(text, "(-)"))
+            named = [(number, mark) for number, mark in _marks(text, r"\[(\d+)\]") if mark < UNMARKED]
+            better = ", ".join(number for number, mark in named if mark <= best)
+            worse = ", ".join(number for number, mark in named if mark > best)
+            return f"better: {better or 'none'}; worse: {worse or 'none'}"
+
+
+UNMARKED = 1000
+
+
+def _marks(text: str, bullet: str) -> list[tuple[str, int]]:
+    """(bullet, n) of the lines that begin with such a bullet; a line without a mark comes last."""
+    lines = re.findall(rf"^{bullet} (.*)$", text, re.MULTILINE)
+    marks = [(label, re.search(r"ANSWER(\d*)", line)) for label, line in lines]
+    return [(label, int(mark[1] or 0) if mark else UNMARKED) for label, mark in marks]
+
+
+def without_logprobs(script: Script) -> FakeEngine:
+    """An engine that gives texts only."""
+    engine = FakeEngine(script)
+    engine.capabilities = replace(engine.capabilities, logprobs=False)
+    return engine
 
 
 @pytest.fixture

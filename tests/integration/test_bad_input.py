@@ -3,6 +3,7 @@ and the same command works once the cause is gone."""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import gzip
 import hashlib
@@ -15,7 +16,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,6 +35,7 @@ from arhn.errors import (
     ArhnError,
     BadJson,
     BadRow,
+    CalibrationError,
     CannotHold,
     DataError,
     DiskFull,
@@ -58,7 +60,8 @@ from arhn.errors import (
 )
 from arhn.locks import locked
 from arhn.store import SqliteStore
-from tests.conftest import answer_by_marks, many
+from arhn.types import Passage
+from tests.conftest import NO, YES, answer_by_marks, many, shown, verdict
 
 ROOT = Path(__file__).parents[2]
 GROUPS, NEGATIVES = 3, 4
@@ -93,11 +96,14 @@ class Arhn:
     capsys: pytest.CaptureFixture[str]
     script: Callable[[Request], Completion | str] = answer_by_marks
     model: str = "fake"
+    logprobs: bool = True
     engines: list[FakeEngine] = field(default_factory=list)
 
-    def engine(self, _: Any) -> FakeEngine:
-        self.engines.append(FakeEngine(self.script, model=self.model))
-        return self.engines[-1]
+    def engine(self, *_: object) -> FakeEngine:
+        engine = FakeEngine(self.script, model=self.model)
+        engine.capabilities = dataclasses.replace(engine.capabilities, logprobs=self.logprobs)
+        self.engines.append(engine)
+        return engine
 
     @property
     def asked(self) -> int:
@@ -419,6 +425,18 @@ def missing_module(name: str) -> Any:
         (("--from", "csv"), "argument --from: invalid choice: 'csv'"),
         (("--to", "csv"), "argument --to: invalid choice: 'csv'"),
         (("--on-bad-row", "ignore"), "argument --on-bad-row: invalid choice: 'ignore'"),
+        (("--samples", "0"), "argument --samples: expected a whole number from 1"),
+        (("--samples", "65"), "--samples: Input should be less than or equal to 64, found 65"),
+        (("--shuffles", "1"), "--shuffles: Input should be greater than or equal to 2, found 1"),
+        (("--stable", "0.4"), "--stable: Input should be greater than or equal to 0.5, found 0.4"),
+        (("--stable", "most"), "argument --stable: invalid float value: 'most'"),
+        (("--precision", "0"), "--precision: Input should be greater than 0, found 0.0"),
+        (("--precision", "1.1"), "--precision: Input should be less than or equal to 1, found 1.1"),
+        (("--precision", "nan"), "--precision: Input should be less than or equal to 1, found nan"),
+        (("--precision", "90%"), "argument --precision: invalid float value: '90%'"),
+        (("--method", "best"), "argument --method: invalid choice: 'best'"),
+        (("--ranker", "best"), "argument --ranker: invalid choice: 'best'"),
+        (("--rank-by", "title"), "argument --rank-by: invalid choice: 'title'"),
         (("--split", "test"), "train.jsonl: is one file and has no split 'test'. Leave --split out"),
         (("--nonsense",), "unrecognized arguments: --nonsense"),
     ],
@@ -433,7 +451,18 @@ def test_flag_that_does_not_fit(arhn: Arhn, flags: Says, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [(), ("clean",), ("clean", "train.jsonl"), ("inspect", "out.jsonl"), ("store",), ("nonsense",)]
+    "argv",
+    [
+        (),
+        ("clean",),
+        ("clean", "train.jsonl"),
+        ("calibrate",),
+        ("calibrate", "gold.jsonl", "train.jsonl"),
+        ("agree", "out.jsonl"),
+        ("inspect", "out.jsonl"),
+        ("store",),
+        ("nonsense",),
+    ],
 )
 def test_incomplete_command(arhn: Arhn, argv: Says) -> None:
     done = arhn(*argv)
@@ -849,6 +878,416 @@ def test_store_commands(arhn: Arhn) -> None:
     assert "0 answers deleted" in arhn.works("store", STORE, "--prune", "unused").out
 
 
+# --- Methods and what they need -------------------------------------------------------------------
+
+
+@dataclass
+class Similar:
+    """In the place of a sentence-transformers model: what holds ANSWER is near."""
+
+    identity: str
+
+    def scores(self, _: str, passages: Sequence[Passage]) -> tuple[float, ...]:
+        return tuple(0.9 if "ANSWER" in p.text else 0.1 for p in passages)
+
+
+@pytest.fixture
+def similar(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> Arhn:
+    monkeypatch.setattr("arhn.similarity.Similarity", Similar)
+    return arhn
+
+
+BELONGS: dict[tuple[str, ...], tuple[Says, Says]] = {
+    ("--similarity", "s"): (("none", "rlhn"), ("margin",)),
+    ("--flag-model", "m"): (("none", "margin", "arhn"), ("rlhn",)),
+    ("--margin", "perc"): (("none", "rlhn", "arhn"), ()),
+    ("--precision", "0.9"): (("none", "margin", "rlhn"), ()),
+    ("--calibration", "c.json"): (("none", "margin", "rlhn"), ()),
+    ("--samples", "3"): (("none", "margin", "rlhn"), ("arhn",)),
+    ("--task-map", "nq=claim"): (("none", "margin", "rlhn"), ("arhn",)),
+    ("--passages-alone",): (("none", "margin", "rlhn"), ("arhn",)),
+    ("--partial-positives",): (("none", "margin", "rlhn"), ("arhn",)),
+    ("--ranker", "pivot"): (("none", "margin", "rlhn"), ("arhn",)),
+    ("--rank-by", "both"): (("none", "margin", "rlhn"), ("arhn",)),
+    ("--shuffles", "3"): (("none", "margin", "rlhn"), ("arhn",)),
+    ("--stable", "0.9"): (("none", "margin", "rlhn"), ("arhn",)),
+    ("--model", "m"): (("none", "margin"), ("arhn", "rlhn")),
+}
+
+
+@pytest.mark.parametrize(("flag", "methods"), BELONGS.items(), ids=[flag for flag, *_ in BELONGS])
+def test_flag_of_another_method(similar: Arhn, flag: Says, methods: tuple[Says, Says]) -> None:
+    others, own = methods
+    for method in others:
+        command = (*CLEAN, "--method", method, *flag)
+        similar.fails(UsageError, *command, says=(f"{flag[0]}: does nothing for --method {method}, only for ",))
+    assert similar.engines == []
+    for method in own:
+        similar.works(*CLEAN, "--overwrite", "--method", method, *flag)
+
+
+def test_method_margin(similar: Arhn) -> None:
+    margin = (*CLEAN, "--method", "margin")
+    similar.fails(UsageError, *margin, says=("--method margin: needs a similarity model. Give one with --similarity",))
+    with_model = (*margin, "--similarity", "s")
+    similar.fails(UsageError, *with_model, "--mode", "R", says=("--method margin only filters", "Use F or R+F"))
+    similar.works(*with_model)
+    assert read_json("out.summary.json")["similarity"] == "s"
+    assert similar.engines == []
+
+
+@pytest.mark.parametrize(
+    ("margin", "says"),
+    [
+        ("close", "--margin: expected RULE or RULE=NUMBER such as absolute=0.7, relative=0.05, perc=0.95, found 'clo"),
+        ("perc=", "found 'perc='"),
+        ("perc=much", "found 'perc=much'"),
+        ("=0.5", "found '=0.5'"),
+        ("perc=0.9=0.8", "found 'perc=0.9=0.8'"),
+        ("perc=nan", "found 'perc=nan'"),
+        ("perc=inf", "found 'perc=inf'"),
+        ("perc=1.5", "Margin rule 'perc': the value 1.5 is not in [0, 1]"),
+        ("relative=-1", "Margin rule 'relative': the value -1 is not in [0, 2]"),
+        ("", "found ''"),
+    ],
+)  # fmt: skip
+def test_margin(similar: Arhn, margin: str, says: str) -> None:
+    command = (*CLEAN, "--method", "margin", "--similarity", "s")
+    similar.fails(UsageError, *command, "--margin", margin, says=(says,))
+    similar.works(*command, "--margin", "relative=0.1")
+
+
+def test_similarity_model(arhn: Arhn) -> None:
+    command = (*CLEAN, "--method", "margin", "--similarity", "no/such/folder")
+    arhn.fails(ModelMissing, *command, says=("Model 'no/such/folder': no such folder, and not a name on the hub",))
+    Path("folder").mkdir()
+    arhn.fails(ModelMissing, *command[:-1], "folder", says=("Model 'folder': the folder holds no modules.json",))
+
+
+TASK_MAPS = {
+    "an unknown family": (
+        "nq=questions",
+        "'questions' isn't a family of prompts (for subset 'nq'). Families: question",
+    ),
+    "no family": ("nq", "--task-map: 'nq' isn't an entry of the form SUBSET=FAMILY"),
+    "nothing": ("", "--task-map: nothing in it"),
+    "twice": ("nq=claim,NQ=title", "subset 'NQ' is named twice, as claim and as title"),
+    "no file": ("map.toml", "--task-map map.toml: can't be read (No such file or directory). Check the path"),
+}
+
+
+@pytest.mark.parametrize(("task_map", "says"), TASK_MAPS.values(), ids=TASK_MAPS)
+def test_task_map(arhn: Arhn, task_map: str, says: str) -> None:
+    arhn.fails(UsageError, *CLEAN, "--task-map", task_map, says=(says,))
+    assert arhn.engines == []
+    Path("map.toml").write_text('nq = "claims"')
+    arhn.fails(UsageError, *CLEAN, "--task-map", "map.toml", says=("'claims' isn't a family", "for subset 'nq'"))
+    Path("map.toml").write_text('"*" = "claim"')
+    arhn.works(*CLEAN, "--task-map", "map.toml")
+    assert read_json("out.summary.json")["families"] == {"claim (map)": GROUPS}
+
+
+# --- Calibrating ----------------------------------------------------------------------------------
+
+CALIBRATE = ("calibrate", "gold.jsonl", "train.jsonl", "-o", "c.json")
+LABELLED = 24
+#: Labelled groups in which what seems to be a false negative is a true one.
+WRONG = 6
+
+
+def write_gold(*, name: str = "q{}", passage: str = "q{}-n{}", count: int = LABELLED) -> None:
+    """Labels of the negatives of `count` groups: every third is a false negative, as `many` has it."""
+    with Path("gold.jsonl").open("w") as file:
+        for i in range(count):
+            labels = {
+                passage.format(i, j): "true_negative" if j % 3 or (j == 0 and i < WRONG) else "false_negative"
+                for j in range(NEGATIVES)
+            }
+            file.write(json.dumps({"query_id": name.format(i), "labels": labels}) + "\n")
+
+
+def relabel(label: str) -> None:
+    text = Path("gold.jsonl").read_text()
+    Path("gold.jsonl").write_text(re.sub("(true|false)_negative", label, text))
+
+
+def gold_line(spoilt: str) -> Callable[[], None]:
+    """Put in the place of line 2."""
+
+    def spoil_it() -> None:
+        first, _, *others = lines("gold.jsonl")
+        Path("gold.jsonl").write_bytes(b"\n".join([first, spoilt.encode(), *others, b""]))
+
+    return spoil_it
+
+
+@pytest.fixture
+def labelled(arhn: Arhn) -> Arhn:
+    pytest.importorskip("sklearn")
+    with formats.GroupWriter("train.jsonl", "tevatron", container="jsonl", overwrite=True) as writer:
+        for group in many(LABELLED, NEGATIVES):
+            writer.write(group)
+    write_gold()
+    return arhn
+
+
+def test_a_calibration_is_made_and_used(labelled: Arhn) -> None:
+    out = labelled.works(*CALIBRATE).out
+    assert f"question: {LABELLED} groups, 42 false and 54 true negatives" in out
+    assert out.splitlines()[-1] == "c.json"
+    labelled.works(*CLEAN, "--calibration", "c.json", "--store", "c.responses.sqlite")
+    assert read_json("out.summary.json")["calibrations"]["question"]["calibrated"]
+    # What was asked to calibrate isn't asked again.
+    assert labelled.asked < labelled.asks() / 2
+
+
+def test_a_kind_of_query_with_too_few_labels_is_told(labelled: Arhn) -> None:
+    spoil(but(subset="fever"))
+    out = labelled.works(*CALIBRATE).out
+    assert "claim: not calibrated, too little to calibrate on: " in out
+    assert [c["family"] for c in read_json("c.json")] == ["question"]
+
+
+BAD_LABELS: dict[str, tuple[type[ArhnError], Says, Callable[[], object]]] = {
+    "of other groups": (
+        CalibrationError,
+        (f"gold.jsonl: none of its {LABELLED} groups (query_id 'x0', ...) has a labelled negative in train.jsonl",
+         "Give the groups that these labels are of, with the same query_id and doc_id"),
+        lambda: write_gold(name="x{}"),
+    ),
+    "of other passages": (
+        CalibrationError,
+        ("none of its 24 groups (query_id 'q0'",),
+        lambda: write_gold(passage="x{}-{}"),
+    ),
+    "true negatives only": (
+        CalibrationError,
+        ("gold.jsonl: question: too little to calibrate on: a single class, no false negatives",),
+        lambda: relabel("true_negative"),
+    ),
+    "false negatives only": (
+        CalibrationError,
+        ("a single class, no true negatives", "At least 20 groups and 10 of each class are needed"),
+        lambda: relabel("false_negative"),
+    ),
+    "ambiguous ones only": (CalibrationError, ("has a labelled negative in",), lambda: relabel("ambiguous")),
+    "few groups": (CalibrationError, ("in 19 groups. At least 20 groups",), lambda: write_gold(count=19)),
+    "missing": (FileMissing, ("gold.jsonl: ", "Check the path"), lambda: Path("gold.jsonl").unlink()),
+    "empty": (UnknownFormat, ("gold.jsonl: is empty",), lambda: Path("gold.jsonl").write_bytes(b"")),
+    "groups": (UnknownFormat, ("of no kind that can be compared",), lambda: write_train("gold.jsonl")),
+    "cut": (BadJson, ("gold.jsonl, line 2: column",), gold_line('{"query_id": "q1", "labels"')),
+    "a list": (BadRow, ("line 2: labels: expected an object",), gold_line('{"query_id": "q1", "labels": []}')),
+    "no query_id": (BadRow, ("gold.jsonl, line 2: query_id",), gold_line('{"labels": {}}')),
+    "another word": (
+        BadRow,
+        ("line 2: labels.q1-n0: expected 'false_negative' or 'ambiguous' or 'true_negative', found a string 'false'",),
+        gold_line('{"query_id": "q1", "labels": {"q1-n0": "false"}}'),
+    ),
+    "two labels": (
+        DuplicateId,
+        ("gold.jsonl, line 2: doc_id 'q0-n1' of query_id 'q0' is 'ambiguous' here and 'true_negative' before",),
+        gold_line('{"query_id": "q0", "labels": {"q0-n1": "ambiguous"}}'),
+    ),
+    "not UTF-8": (NotUtf8, ("gold.jsonl, line 1",), lambda: Path("gold.jsonl").write_bytes(b'{"query_id": "\xe9"}')),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "says", "spoil_labels"), BAD_LABELS.values(), ids=BAD_LABELS)
+def test_bad_labels(labelled: Arhn, error: type[ArhnError], says: Says, spoil_labels: Callable[[], object]) -> None:
+    spoil_labels()
+    labelled.fails(error, *CALIBRATE, says=says)
+    assert labelled.engines == []
+    assert not Path("c.responses.sqlite").exists()
+    write_gold()
+    labelled.works(*CALIBRATE)
+
+
+def test_bad_groups_to_calibrate_on(labelled: Arhn) -> None:
+    good = Path("train.jsonl").read_bytes()
+    spoil(but(query=7))
+    labelled.fails(
+        BadRow, *CALIBRATE, says=("train.jsonl, line 2: query: expected", "found an integer 7. Correct the row\n")
+    )
+    Path("train.jsonl").unlink()
+    labelled.fails(FileMissing, *CALIBRATE, says=("train.jsonl",))
+    assert labelled.engines == []
+    Path("train.jsonl").write_bytes(good)
+    labelled.works(*CALIBRATE)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("-o", "gold.jsonl"), "--output gold.jsonl: would replace the input, gold.jsonl"),
+        (("-o", "train.jsonl"), "--output train.jsonl: would replace the input, train.jsonl"),
+        (("--store", "gold.jsonl"), "--store gold.jsonl: would replace the input"),
+        (("--store", "./c.json"), "would replace"),
+        (("-o", "."), "'.': has no file name to write to"),
+        (("-o", ""), "has no file name to write to"),
+        (("--store", "/"), "'/': has no file name to write to"),
+        (("--task-map", "nq=claims"), "'claims' isn't a family"),
+        (("--samples", "65"), "--samples: Input should be less than or equal to 64"),
+    ],
+)
+def test_flag_that_does_not_fit_calibrate(labelled: Arhn, flags: Says, says: str) -> None:
+    labelled.fails(UsageError, *CALIBRATE, *flags, "--overwrite", says=(says,))
+    assert labelled.engines == []
+    labelled.works(*CALIBRATE)
+
+
+@pytest.mark.parametrize("flag", ["--calibration", "--precision", "--ranker", "--margin", "--flag-model", "--mode"])
+def test_flag_that_only_clean_has(labelled: Arhn, flag: str) -> None:
+    before = content(labelled.folder)
+    done = labelled(*CALIBRATE, flag, "x")
+    assert done.code == 2
+    assert f"unrecognized arguments: {flag} x" in done.err
+    assert content(labelled.folder) == before
+
+
+def test_calibration_that_is_there_already(labelled: Arhn) -> None:
+    Path("c.json").write_text("mine")
+    labelled.fails(OutputExists, *CALIBRATE, says=("c.json", "is there already", "--overwrite"))
+    assert labelled.engines == []
+    labelled.works(*CALIBRATE, "--overwrite")
+    assert read_json("c.json")[0]["model"] == "fake"
+    labelled.fails(OutputNotWritable, *CALIBRATE[:-1], "there/c.json", says=("there",))
+    with SqliteStore(Path("c.responses.sqlite"), model="other"):
+        labelled.fails(StoreLocked, *CALIBRATE, "--overwrite", says=("c.responses.sqlite: another arhn process",))
+    labelled.works(*CALIBRATE, "--overwrite")
+
+
+def test_calibrate_without_log_probabilities(labelled: Arhn) -> None:
+    labelled.logprobs = False
+    labelled.fails(
+        CalibrationError, *CALIBRATE, says=("fake gives no log-probabilities", "Let several answers vote: --samples 5")
+    )
+    assert labelled.asked == 0
+    labelled.works(*CALIBRATE, "--samples", "5")
+    # It is for five answers only, then.
+    clean = (*CLEAN, "--calibration", "c.json")
+    labelled.fails(CalibrationError, *clean, says=("no calibration for fake with 1 sampled answer",))
+    labelled.works(*clean, "--samples", "5")
+
+
+def test_calibrate_without_its_library(labelled: Arhn, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "sklearn", None)
+        labelled.fails(MissingDependency, *CALIBRATE, says=("scikit-learn is needed", "pip install 'arhn[calibrate]'"))
+    assert labelled.engines == []
+    labelled.works(*CALIBRATE)
+
+
+def test_model_that_says_the_opposite(labelled: Arhn) -> None:
+    def opposite(request: Request) -> Completion | str:
+        if request.constraint is not None:
+            return answer_by_marks(request)
+        return verdict(NO if "ANSWER" in shown(request) else YES)
+
+    labelled.script = opposite
+    labelled.fails(CalibrationError, *CALIBRATE, says=("log-odds don't tell false negatives from true ones",))
+    labelled.script, labelled.model = answer_by_marks, "better"
+    labelled.works(*CALIBRATE)
+
+
+def test_engine_that_dies_while_calibrating(labelled: Arhn) -> None:
+    labelled.script = dying(EngineError("the engine is gone"), after=30)
+    labelled.fails(EngineError, *CALIBRATE, says=("the engine is gone",))
+    labelled.script = answer_by_marks
+    labelled.works(*CALIBRATE)
+    # A verdict and a snippet of the positive, a verdict of each negative.
+    assert labelled.asked + 30 == LABELLED * (2 + NEGATIVES)
+
+
+def test_interrupt_while_calibrating(labelled: Arhn) -> None:
+    interrupts = iter([lambda: os.kill(os.getpid(), signal.SIGINT)])
+    labelled.script = partial(answer_after, lambda: next(interrupts, lambda: None)())
+    before = content(labelled.folder)
+    done = labelled(*CALIBRATE)
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "arhn: interrupted. Every answer so far is kept; the same command goes on from there\n"
+    assert content(labelled.folder) == before
+    answered = labelled.asked
+    assert answered > 0
+    labelled.script = answer_by_marks
+    labelled.works(*CALIBRATE)
+    assert answered + labelled.asked == LABELLED * (2 + NEGATIVES)
+
+
+def test_similarity_needs_a_calibration_of_its_own(labelled: Arhn, similar: Arhn) -> None:
+    fused = ("--similarity", "s")
+    labelled.fails(
+        CalibrationError,
+        *CLEAN,
+        *fused,
+        says=("--similarity: there is no calibration for fake with log-probabilities and the similarity of s",
+              "Make one from labelled groups with 'arhn calibrate' and the same flags"),
+    )  # fmt: skip
+    assert labelled is similar
+    labelled.works(*CALIBRATE, *fused)
+    labelled.works(*CLEAN, *fused, "--calibration", "c.json")
+    labelled.fails(
+        CalibrationError, *CLEAN, "--overwrite", "--calibration", "c.json", says=("no calibration for fake",)
+    )
+
+
+def test_precision(labelled: Arhn) -> None:
+    wanted = (*CLEAN, "--precision", "0.8")
+    labelled.fails(CalibrationError, *wanted, says=("--precision: there is no calibration for fake", "--calibration"))
+    labelled.works(*CALIBRATE)
+    calibrated = (*wanted, "--calibration", "c.json")
+    labelled.fails(
+        CalibrationError,
+        *calibrated,
+        "--precision",
+        "0.99",
+        says=("precision 0.99: no threshold reaches it for question", "gave at most 0.84. Ask for less"),
+    )
+    labelled.works(*calibrated)
+    assert read_json("out.summary.json")["settings"]["precision"] == 0.8
+
+
+def change_calibration(**fields: Any) -> Callable[[], object]:
+    def change() -> None:
+        Path("c.json").write_text(json.dumps([c | fields for c in read_json("c.json")]))
+
+    return change
+
+
+BAD_CALIBRATIONS: dict[str, tuple[str, Callable[[], object]]] = {
+    "missing": ("c.json: can't be read (No such file or directory). Check the path", lambda: Path("c.json").unlink()),
+    "a folder": ("c.json: can't be read (Is a directory)", lambda: make_folder(Path("c.json"))),
+    "not JSON": ("c.json: not JSON (", lambda: Path("c.json").write_text("threshold = 0.5")),
+    "not UTF-8": ("c.json: not JSON (", lambda: Path("c.json").write_bytes(b'["\xe9"]')),
+    "an object": ("c.json: expected a list of calibrations as", lambda: Path("c.json").write_text("{}")),
+    "of another model": ("--calibration: there is no calibration for fake", change_calibration(model="other")),
+    "of another prompt": ("--calibration: there is no calibration for fake", change_calibration(prompt="other")),
+    "of no model": ("c.json: a calibration without model and prompt", change_calibration(model="")),
+    "unknown keys": ("c.json: not a calibration: center: Extra inputs are not permitted. Expected a file that",
+                     change_calibration(center=1)),
+    "a bad number": ("not a calibration: slope: Input should be a valid number", change_calibration(slope="steep")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("says", "damage"), BAD_CALIBRATIONS.values(), ids=BAD_CALIBRATIONS)
+def test_bad_calibration(labelled: Arhn, says: str, damage: Callable[[], object]) -> None:
+    labelled.works(*CALIBRATE)
+    good = Path("c.json").read_bytes()
+    damage()
+    labelled.fails(CalibrationError, *CLEAN, "--calibration", "c.json", says=(says,))
+    remove(Path("c.json")) if Path("c.json").exists() else None
+    Path("c.json").write_bytes(good)
+    labelled.works(*CLEAN, "--calibration", "c.json")
+
+
+def test_agree_on_another_data_set(labelled: Arhn) -> None:
+    labelled.works(*CLEAN)
+    write_gold(name="x{}")
+    agree = ("agree", "out.jsonl", "gold.jsonl", "--json", "agreement.json")
+    labelled.fails(DataError, *agree, says=("out.jsonl", "gold.jsonl"))
+    write_gold()
+    labelled.works(*agree)
+
+
 # --- Inspecting -----------------------------------------------------------------------------------
 
 
@@ -1001,7 +1440,7 @@ def script(request):
     Path("started").touch()
     return answer_by_marks(request)
 
-cli._llamacpp = lambda _: FakeEngine(script, delay=0.3)
+cli._llamacpp = lambda *_: FakeEngine(script, delay=0.3)
 sys.exit(cli.main(sys.argv[1:]))
 """
 

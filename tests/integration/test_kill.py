@@ -12,6 +12,7 @@ import pytest
 from arhn import formats
 from arhn.engines.fake import FakeEngine
 from arhn.job import Files, Job, run
+from arhn.methods.choose import Models
 from tests.conftest import answer_by_marks, many
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,7 @@ RUN = """
 import os, signal, sys, threading
 from arhn.engines.fake import FakeEngine
 from arhn.job import Files, Job, run
+from arhn.methods.choose import Models
 from tests.conftest import answer_by_marks
 
 log = os.open("answered.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
@@ -35,7 +37,8 @@ def script(request):
     os.write(log, request.key("fake").hex().encode() + b"\\n")
     return answer
 
-run(Job(input="train.jsonl", files=Files.beside("cleaned.jsonl")), lambda: FakeEngine(script, delay=0.002))
+job = Job(input="train.jsonl", files=Files.beside("cleaned.jsonl"))
+run(job, lambda _: Models(engine=FakeEngine(script, delay=0.002)))
 """
 
 
@@ -52,6 +55,7 @@ import os, sys
 from arhn.engines.fake import FakeEngine
 from arhn.formats import AtomicFile
 from arhn.job import Files, Job, run
+from arhn.methods.choose import Models
 from tests.conftest import answer_by_marks
 
 rename = AtomicFile._publish
@@ -62,7 +66,8 @@ def killed_before(file):
     rename(file)
 
 AtomicFile._publish = killed_before
-run(Job(input="train.jsonl", files=Files.beside("cleaned.jsonl")), lambda: FakeEngine(answer_by_marks))
+job = Job(input="train.jsonl", files=Files.beside("cleaned.jsonl"))
+run(job, lambda _: Models(engine=FakeEngine(answer_by_marks)))
 """
 
 
@@ -72,7 +77,7 @@ def test_a_kill_between_the_renames(tmp_path: Path, name: str, monkeypatch: pyte
         for group in many(12):
             writer.write(group)
     whole = Job(input=str(tmp_path / "train.jsonl"), files=Files.beside(str(tmp_path / "whole.jsonl")))
-    run(whole, lambda: FakeEngine(answer_by_marks))
+    run(whole, lambda _: Models(engine=FakeEngine(answer_by_marks)))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", PUBLISH, name]
     assert subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode == 9
@@ -80,7 +85,7 @@ def test_a_kill_between_the_renames(tmp_path: Path, name: str, monkeypatch: pyte
     engine = FakeEngine(answer_by_marks)
     again = Job(input=str(tmp_path / "train.jsonl"), files=Files.beside("cleaned.jsonl"))
     monkeypatch.chdir(tmp_path)
-    run(again, lambda: engine)
+    run(again, lambda _: Models(engine=engine))
     assert engine.asked == []
     for part in ("", ".decisions"):
         assert (tmp_path / f"cleaned{part}.jsonl").read_bytes() == (tmp_path / f"whole{part}.jsonl").read_bytes()
@@ -96,7 +101,7 @@ def test_ten_kills(tmp_path: Path) -> None:
         for group in many(400):
             writer.write(group)
     whole = Job(input=str(tmp_path / "train.jsonl"), files=Files.beside(str(tmp_path / "whole.jsonl")))
-    run(whole, lambda: FakeEngine(answer_by_marks))
+    run(whole, lambda _: Models(engine=FakeEngine(answer_by_marks)))
     rng = random.Random()
     log = tmp_path / "answered.log"
     known: set[str] = set()

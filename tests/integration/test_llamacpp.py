@@ -1,7 +1,9 @@
-"""What only a real model shows: constraints, log-probabilities, prefix reuse, hostile text, the whole job."""
+"""What only a real model shows: constraints, log-probabilities, prefix reuse, sampling, hostile text, the whole job."""
 
 import asyncio
 import json
+import math
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +12,25 @@ import pytest
 
 from arhn import formats, prompts, weights
 from arhn.cli import main
-from arhn.engines import Completion, Message, OneOf, Permutation, Request, SpanOf
+from arhn.confidence import Calibration
+from arhn.config import CleanConfig, Method
+from arhn.engines import Completion, Constraint, Matching, Message, OneOf, Permutation, Request
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.errors import EngineError, ModelError
-from arhn.extract import BY_TEXT, Calibration, extraction_request, read_answer
+from arhn.extract import (
+    MAX_SNIPPET_TOKENS,
+    answer_requests,
+    fullness_request,
+    read_answers,
+    read_fullness,
+    read_snippet,
+    read_verdict,
+    snippet_request,
+    verdict_request,
+)
+from arhn.methods import rlhn
 from arhn.pipeline import clean
+from arhn.rank import pivot
 from arhn.types import Group, Passage
 from tests.conftest import passage
 
@@ -23,6 +39,8 @@ pytestmark = pytest.mark.model
 FERRY = passage("ferry", "The Kettle Bridge was opened in 1931. It replaced a ferry that had run since the 1780s.")
 PAINT = passage("paint", "The Kettle Bridge was painted green. Its lamps were lit by hand until the war.")
 QUERY = "What did the Kettle Bridge replace?"
+PROMPTS = prompts.load("question")
+EXTRACT = PROMPTS.extract
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +65,16 @@ def ask(engine: LlamaCppEngine, *requests: Request) -> list[Completion]:
     return asyncio.run(all_of_them())
 
 
-def plain(text: str, constraint: SpanOf | OneOf | Permutation | None, **fields: int) -> Request:
-    return Request(messages=(Message("user", text),), constraint=constraint, **{"max_tokens": 24, **fields})  # type: ignore[arg-type]
+def plain(
+    text: str, constraint: Constraint | None, *, max_tokens: int = 24, temperature: float = 0.0, seed: int = 0
+) -> Request:
+    return Request(
+        messages=(Message("user", text),),
+        constraint=constraint,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
 
 
 def test_ctrl_c_still_reaches_python(llama: LlamaCppEngine) -> None:
@@ -66,26 +92,112 @@ def test_ctrl_c_still_reaches_python(llama: LlamaCppEngine) -> None:
         "antidisestablishmentarianism " * 4,
     ],
 )
-def test_spans_are_verbatim_whatever_the_text(llama: LlamaCppEngine, text: str) -> None:
-    prompt = prompts.load("extract")
+def test_snippets_are_verbatim_whatever_the_text(llama: LlamaCppEngine, text: str) -> None:
+    """Also where nothing answers: after the lead, the constraint leaves the passage's words only."""
     said = passage("d", text)
     spans = []
     for query in ("What is written here?", "Which word stands in the middle?", "How much is it?"):
-        # The bias makes it copy something, whether it answers or not.
-        request = extraction_request(query, said, prompt, Calibration(by="text", bias=-100.0))
-        [completion] = ask(llama, request)
-        assert completion.text.startswith(prompt.lead)
-        answer = read_answer(completion, said, prompt)
-        if completion.finish == "stop" and answer.span is not None:
-            spans.append(text[slice(*answer.span)])
-            assert completion.text.removeprefix(prompt.lead).removesuffix(prompt.close).strip() == spans[-1]
+        [completion] = ask(llama, snippet_request(query, said, EXTRACT))
+        assert completion.text.startswith(EXTRACT.lead)
+        span = read_snippet(completion, said, EXTRACT)
+        if span is not None:
+            spans.append(text[slice(*span)])
+            assert completion.text.removeprefix(EXTRACT.lead).removesuffix(EXTRACT.close).strip() == spans[-1]
     assert spans
+
+
+def test_the_lead_of_a_snippet_is_read_not_written(llama: LlamaCppEngine) -> None:
+    verdict, snippet = ask(llama, verdict_request(QUERY, FERRY, EXTRACT), snippet_request(QUERY, FERRY, EXTRACT))
+    assert snippet.text.startswith(EXTRACT.lead)
+    assert snippet.prompt_tokens >= verdict.prompt_tokens + 3
+    assert snippet.completion_tokens <= llama.count_tokens(snippet.text.removeprefix(EXTRACT.lead)) + 3
+    span = read_snippet(snippet, FERRY, EXTRACT)
+    assert span is not None
+    assert "ferry" in FERRY.text[slice(*span)]
+
+
+def test_a_snippet_continues_the_prompt_of_its_verdict(llama: LlamaCppEngine) -> None:
+    said = passage("d", "A passage that no other test has seen. " + FERRY.text)
+    ask(llama, verdict_request(QUERY, said, EXTRACT))
+    [snippet] = ask(llama, snippet_request(QUERY, said, EXTRACT))
+    assert snippet.prompt_tokens - snippet.cached_tokens <= llama.count_tokens(EXTRACT.lead) + 4
+
+
+def test_whole_answers_are_a_snippet_or_the_refusal(llama: LlamaCppEngine) -> None:
+    for said in (FERRY, PAINT):
+        completions = ask(llama, *answer_requests(QUERY, said, EXTRACT, 1), *answer_requests(QUERY, said, EXTRACT, 3))
+        for completion in completions:
+            assert completion.text == EXTRACT.no_answer or completion.text.startswith(EXTRACT.lead)
+            found, span = read_answers([completion], said, EXTRACT)
+            assert (span is not None) == (found is not None and found > 0)
 
 
 def test_choices_and_permutations(llama: LlamaCppEngine) -> None:
     one, order = ask(llama, plain("Which?", OneOf(("red", "blue"))), plain("Sort!", Permutation(11), max_tokens=80))
     assert one.text in ("red", "blue")
     assert sorted(map(int, order.text.split(" > "))) == list(range(1, 12))
+
+
+def test_patterns(llama: LlamaCppEngine) -> None:
+    pattern = r"[A-Z]{2}/[0-9]{3}(?:; [0-9]{1,3} km/h|, parked)"
+    [plate] = ask(llama, plain("A number plate?", Matching(pattern)))
+    assert plate.finish == "stop"
+    assert re.fullmatch(pattern, plate.text)
+
+
+def test_the_judge_of_rlhn_gives_answers_that_can_be_read(llama: LlamaCppEngine) -> None:
+    answered: list[Completion] = []
+
+    class Listening:
+        """The engine, with what it answers kept."""
+
+        model, capabilities = llama.model, llama.capabilities
+
+        async def complete(self, request: Request) -> Completion:
+            assert isinstance(request.constraint, Matching)
+            answered.append(await llama.complete(request))
+            return answered[-1]
+
+        async def aclose(self) -> None:
+            return None
+
+    group = Group(query_id="q", query=QUERY, positives=(FERRY,), negatives=(PAINT, passage("two", "It was a ferry.")))
+    [cleaned] = clean([group], engine=Listening(), config=CleanConfig(method=Method.RLHN))
+    assert answered
+    for completion in answered:
+        if completion.finish != "stop":
+            continue
+        assert re.fullmatch(r"better: (none|[0-9, ]+); worse: (none|[0-9, ]+)", completion.text)
+        # The grammar gives the form; that each number stands there once and was shown is up to the reader.
+        numbers = [int(n) for n in re.findall("[0-9]+", completion.text)]
+        sound = len(set(numbers)) == len(numbers) and set(numbers) <= {1, 2}
+        assert (rlhn.read(completion, ["one", "two"]) is not None) == sound
+    reasons = {d.reason.value for d in cleaned.decisions[1:]}
+    assert reasons <= {"judged_better", "judged_worse", "undisputed", "judge_unknown"}
+
+
+def test_comparisons_and_fullness_are_one_word_with_log_probabilities(llama: LlamaCppEngine) -> None:
+    pair = pivot.requests(QUERY, "a ferry", "It was painted green.", PROMPTS.pivot)
+    fullness = [fullness_request(QUERY, p, PROMPTS.fullness) for p in (FERRY, PAINT)]
+    completions = ask(llama, *pair, *fullness)
+    for completion, choices in zip(completions, [("1", "2"), ("1", "2"), ("Yes", "No"), ("Yes", "No")], strict=True):
+        assert completion.text in choices
+        assert set(choices) & set(completion.first)
+    assert None not in [pivot.first_preferred(c) for c in completions[:2]]
+    for found in map(read_fullness, completions[2:]):
+        assert found is not None
+        assert 0 <= found <= 1
+
+
+def test_samples_differ_by_seed_and_repeat_for_the_same_one(llama: LlamaCppEngine) -> None:
+    def written(seed: int, temperature: float) -> str:
+        request = plain("Write some words about boats.", None, temperature=temperature, seed=seed)
+        return ask(llama, request)[0].text
+
+    sampled = [written(seed, 1.0) for seed in range(4)]
+    assert len(set(sampled)) > 1
+    assert [written(seed, 1.0) for seed in range(4)] == sampled
+    assert len({written(seed, 0.0) for seed in range(2)}) == 1
 
 
 def test_control_tokens_in_passages_stay_text(llama: LlamaCppEngine) -> None:
@@ -96,34 +208,25 @@ def test_control_tokens_in_passages_stay_text(llama: LlamaCppEngine) -> None:
     assert completion.prompt_tokens >= llama.count_tokens(markup) + 5
 
 
+def test_a_verdict_is_one_token_with_its_alternatives(llama: LlamaCppEngine) -> None:
+    [completion] = ask(llama, verdict_request(QUERY, FERRY, EXTRACT))
+    assert completion.completion_tokens == 1
+    assert len(completion.first) > 10
+    assert 0.8 < sum(math.exp(p) for p in completion.first.values()) < 1.001
+    assert completion.first[completion.text] == max(completion.first.values())
+
+
 def test_log_odds_tell_the_answer_from_its_neighbour(llama: LlamaCppEngine) -> None:
-    prompt = prompts.load("extract")
-    completions = ask(llama, *(extraction_request(QUERY, p, prompt, BY_TEXT) for p in (FERRY, PAINT)))
-    with_answer, without = (read_answer(c, p, prompt) for c, p in zip(completions, (FERRY, PAINT), strict=True))
-    assert with_answer.log_odds is not None
-    assert without.log_odds is not None
-    assert with_answer.log_odds > without.log_odds
-
-
-def test_a_bias_moves_the_decision_but_not_the_log_odds(llama: LlamaCppEngine) -> None:
-    base = extraction_request(QUERY, PAINT, prompts.load("extract"), BY_TEXT)
-    [free] = ask(llama, base)
-    fields = {"messages": base.messages, "max_tokens": 24, "constraint": base.constraint, "alternatives": 40}
-    no, yes = ask(
-        llama,
-        Request(**fields, bias=(("No", 50.0),)),  # type: ignore[arg-type]
-        Request(**fields, bias=(("No", -50.0),)),  # type: ignore[arg-type]
-    )
-    assert no.text == "No"
-    assert yes.text != "No"
-    for biased in (no, yes):
-        assert biased.first["No"] == pytest.approx(free.first["No"], abs=0.05)
+    completions = ask(llama, *(verdict_request(QUERY, p, EXTRACT) for p in (FERRY, PAINT)))
+    with_answer, without = (read_verdict(c, EXTRACT) for c in completions)
+    assert with_answer is not None
+    assert without is not None
+    assert with_answer > without
 
 
 def test_instructions_are_computed_once_per_slot(llama: LlamaCppEngine) -> None:
-    prompt = prompts.load("extract")
     texts = [f"Passage number {i} speaks of {i * 7} things, none of which matters here." for i in range(12)]
-    requests = [extraction_request(QUERY, passage(str(i), t), prompt, BY_TEXT) for i, t in enumerate(texts)]
+    requests = [verdict_request(QUERY, passage(str(i), t), EXTRACT) for i, t in enumerate(texts)]
     ask(llama, *requests[:4])
     for completion, text in zip(ask(llama, *requests[4:]), texts[4:], strict=True):
         computed = completion.prompt_tokens - completion.cached_tokens
@@ -134,6 +237,16 @@ def test_what_does_not_fit_is_refused_not_cut_silently(llama: LlamaCppEngine) ->
     [completion] = ask(llama, plain("word " * 3000, None))
     assert completion.finish == "context"
     assert completion.prompt_tokens > 3000
+
+
+def test_the_lead_of_a_snippet_counts_as_well(llama: LlamaCppEngine) -> None:
+    """What fits without the lead only is refused too, not cut off in the middle of its answer."""
+    [short] = ask(llama, verdict_request(QUERY, passage("d", "word"), EXTRACT))
+    room = llama.capabilities.context - MAX_SNIPPET_TOKENS - short.prompt_tokens
+    lead = llama.count_tokens(EXTRACT.lead)
+    for words, fits in ((room - lead - 4, True), (room - lead // 2, False)):
+        [completion] = ask(llama, snippet_request(QUERY, passage("d", " ".join(["word"] * words)), EXTRACT))
+        assert (completion.finish != "context") == fits
 
 
 def test_long_passages_are_cut_and_marked(llama: LlamaCppEngine) -> None:
@@ -148,13 +261,28 @@ def test_long_passages_are_cut_and_marked(llama: LlamaCppEngine) -> None:
 
 def test_equal_requests_agree_whatever_runs_beside_them(llama: LlamaCppEngine) -> None:
     """What resuming relies on: batching doesn't change greedy answers, and log-odds only in the last digits."""
-    prompt = prompts.load("extract")
-    requests = [extraction_request(QUERY, p, prompt, BY_TEXT) for p in (FERRY, PAINT)]
+    verdicts = [verdict_request(QUERY, p, EXTRACT) for p in (FERRY, PAINT)]
+    requests = [*verdicts, snippet_request(QUERY, FERRY, EXTRACT)]
     alone = [ask(llama, r)[0] for r in requests]
     together = ask(llama, *requests, *requests)
-    for i, completion in enumerate(together):
-        assert completion.text == alone[i % 2].text
-        assert completion.first["No"] == pytest.approx(alone[i % 2].first["No"], abs=0.1)
+    for completion, before in zip(together, [*alone, *alone], strict=True):
+        assert completion.text == before.text
+        for word in {"Yes", "No"} & set(completion.first):
+            assert completion.first[word] == pytest.approx(before.first[word], abs=0.1)
+
+
+@pytest.mark.parametrize("ranker", ["consistent", "pivot"])
+def test_other_rankers_give_an_order(llama: LlamaCppEngine, ranker: str) -> None:
+    said = passage("said", "The bridge, it is said, replaced a ferry.")
+    group = Group(query_id="q", query=QUERY, positives=(FERRY,), negatives=(said, PAINT))
+    # Whatever the verdicts, all that gives a snippet is ranked.
+    calibration = Calibration(model=llama.model, prompt=EXTRACT.hash, threshold=0.0, lower=0.0)
+    config = CleanConfig(ranker=ranker, calibrations=(calibration,))  # type: ignore[arg-type]
+    [cleaned] = clean([group], engine=llama, config=config)
+    assert cleaned.ranking is not None
+    assert cleaned.ranking.status == "ok"
+    assert set(cleaned.ranking.order) == {e.doc_id for e in cleaned.extractions if e.status == "answer"}
+    assert cleaned.ranking.agreement is not None
 
 
 @pytest.mark.parametrize("content", [b"GGUF" + b"\0" * 64, b"not a model"])
@@ -181,7 +309,8 @@ def test_the_command_line_cleans_a_file(tmp_path: Path, path: Path, capsys: pyte
     assert main([*command, "--model", str(path)]) == 0
     assert "LLM calls" in capsys.readouterr().out
     content = json.loads((tmp_path / "out.summary.json").read_text())
-    assert content["llm"]["extract"]["asked"] == 2
+    # Two verdicts, and a snippet of each that answers; the copy is decided without the LLM.
+    assert 2 <= content["llm"]["extract"]["asked"] <= 4
     assert main(["inspect", str(tmp_path / "out.jsonl"), "--query-id", "q"]) == 0
     assert "equals_positive" in capsys.readouterr().out
     assert main([*command, "--model", str(path)]) == 21

@@ -1,13 +1,16 @@
 import asyncio
 import json
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from arhn import formats
+from arhn import formats, prompts
+from arhn.confidence import Calibration
 from arhn.config import CleanConfig
-from arhn.engines.fake import FakeEngine
+from arhn.engines.fake import FakeEngine, Script
 from arhn.errors import (
     ArhnError,
     BadJson,
@@ -20,6 +23,8 @@ from arhn.errors import (
 from arhn.inspection import inspect
 from arhn.job import Files, Job, run
 from arhn.locks import locked
+from arhn.methods.choose import Models
+from arhn.rank import Ranker
 from arhn.store import SqliteStore
 from tests.conftest import answer_by_marks, many
 
@@ -37,7 +42,7 @@ def job(folder: Path, output: str = "cleaned.jsonl", **fields: Any) -> Job:
 
 
 def do(j: Job, engine: FakeEngine | None = None) -> dict[str, Any]:
-    return run(j, lambda: engine or FakeEngine(answer_by_marks))
+    return run(j, lambda _: Models(engine=engine or FakeEngine(answer_by_marks)))
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -62,7 +67,7 @@ def test_writes_groups_decisions_and_summary(folder: Path) -> None:
     assert len(decisions) == 12 * 8
     assert list(decisions[0]) == [
         "query_id", "doc_id", "label", "action", "reason", "status", "snippet", "start", "end", "confidence",
-        "log_odds", "rank", "cut",
+        "log_odds", "rank", "cut", "similarity", "fullness", "family",
     ]  # fmt: skip
     cleaned = {g.query_id: g for g in formats.read(folder / "cleaned.jsonl", require_negatives=False)}
     originals = {g.query_id: g for g in formats.read(folder / "train.jsonl")}
@@ -85,9 +90,27 @@ def test_summary_counts_agree_with_the_decisions(folder: Path) -> None:
             assert sum(counted.values()) == sum(r["label"] == label for r in decisions)
             for value, count in counted.items():
                 assert count == sum(r["label"] == label and r[what] == value for r in decisions)
-    extract = content["llm"]["extract"]
-    assert extract["requests"] == extract["asked"] + extract["reused"] + extract["failed"]
+    for stage in content["llm"].values():
+        assert stage["requests"] == stage["asked"] + stage["reused"] + stage["failed"] + stage["too_long"]
+    assert set(content["llm"]) == {"extract", "rank", "fullness"}
     assert content["groups"]["read"] == content["groups"]["written"] == 12
+    assert {row["family"] for row in decisions} == {"question"}
+    assert content["families"] == {"question (guessed)": 12}
+    assert content["prompts"] == {"question": prompts.load("question").hashes}
+    assert not content["calibrations"]["question"]["calibrated"]
+    assert content["model"] == "fake"
+    assert content["settings"] | {"method": "arhn", "ranker": "listwise", "limit": None} == content["settings"]
+
+
+def test_summary_names_the_calibration_and_the_agreement(folder: Path) -> None:
+    calibration = Calibration(model="fake", prompt=prompts.load("question").check.hash, threshold=0.9, lower=0.2)
+    config = CleanConfig(ranker=Ranker.CONSISTENT, calibrations=(calibration,))
+    content = do(job(folder, config=config))
+    found = content["calibrations"]["question"]
+    assert found | {"calibrated": True, "threshold": 0.9, "lower": 0.2} == found
+    # A negative as direct as the positive stands where it is shown, now above, now below.
+    assert 0.5 < content["ranking_agreement"] < 1
+    assert "calibrations" not in content["settings"]
 
 
 def test_the_same_command_again_resumes_and_gives_the_same_bytes(folder: Path) -> None:
@@ -123,8 +146,28 @@ def test_overwrite_replaces_and_drops_old_rejects(folder: Path) -> None:
     assert len(rows(folder / "cleaned.jsonl")) == 3
 
 
+def test_what_was_opened_is_closed_whatever_happens(folder: Path) -> None:
+    closed: list[str] = []
+
+    def opened(script: Script) -> Callable[[ExitStack], Models]:
+        def open_models(stack: ExitStack) -> Models:
+            stack.callback(lambda: closed.append("engine"))
+            return Models(engine=FakeEngine(script))
+
+        return open_models
+
+    def gone(_: object) -> str:
+        raise EngineError("gone")
+
+    with pytest.raises(EngineError):
+        run(job(folder), opened(gone))
+    assert closed == ["engine"]
+    run(job(folder), opened(answer_by_marks))
+    assert closed == ["engine"] * 2
+
+
 def test_an_engine_that_cannot_start_leaves_nothing(folder: Path) -> None:
-    def broken() -> FakeEngine:
+    def broken(_: ExitStack) -> Models:
         raise EngineError("no")
 
     with pytest.raises(EngineError):
@@ -145,7 +188,11 @@ def test_an_engine_that_dies_leaves_only_the_store(folder: Path) -> None:
     assert names(folder) == {"train.jsonl", "cleaned.responses.sqlite"}
     engine = FakeEngine(answer_by_marks)
     content = do(job(folder), engine)
-    assert content["llm"]["extract"]["asked"] == 12 * 8 - 20
+    whole = FakeEngine(answer_by_marks)
+    do(job(folder, output="whole.jsonl"), whole)
+    assert len(engine.asked) == len(whole.asked) - 20 == sum(s["asked"] for s in content["llm"].values())
+    for part in ("", ".decisions"):
+        assert (folder / f"cleaned{part}.jsonl").read_bytes() == (folder / f"whole{part}.jsonl").read_bytes()
 
 
 def test_a_run_killed_while_publishing_is_finished_by_the_next(folder: Path) -> None:
@@ -165,12 +212,12 @@ def test_a_run_killed_while_publishing_is_finished_by_the_next(folder: Path) -> 
 def test_two_runs_that_share_a_record_do_not_run_at_once(folder: Path) -> None:
     """cleaned.jsonl and cleaned.parquet would both write cleaned.decisions.jsonl."""
 
-    def engine() -> FakeEngine:
+    def open_models(_: ExitStack) -> Models:
         with pytest.raises(OutputLocked):
             do(job(folder, output="cleaned.parquet"))
-        return FakeEngine(answer_by_marks)
+        return Models(engine=FakeEngine(answer_by_marks))
 
-    run(job(folder), engine)
+    run(job(folder), open_models)
     assert len(rows(folder / "cleaned.decisions.jsonl")) == 12 * 8
 
 
