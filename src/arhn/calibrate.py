@@ -266,8 +266,9 @@ def _at(scored: Scored, name: str, threshold: float) -> Threshold:
 
 
 def _best(curve: Sequence[Threshold]) -> Threshold:
-    """The best F1 among thresholds that lose few true negatives."""
-    return max((p for p in curve if p.lost <= MOST_LOST), key=lambda p: p.f1, default=curve[0])
+    """The best F1 among thresholds that lose few true negatives; a threshold that nothing reaches where none does."""
+    nothing = Threshold(name="", threshold=1.0, precision=1.0, recall=0.0, lost=0.0)
+    return max((p for p in curve if p.lost <= MOST_LOST), key=lambda p: p.f1, default=nothing)
 
 
 def _lower(scored: Scored) -> float:

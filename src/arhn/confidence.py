@@ -114,9 +114,15 @@ def calibration_for(
     """
     for calibration in (*given, *shipped()):
         same = (calibration.prompt, calibration.samples, calibration.scorer) == (prompt, samples, scorer)
-        if same and calibration.model and calibration.model in model:
+        if same and _is_of(calibration, model):
             return calibration
     return None
+
+
+def _is_of(calibration: Calibration, model: str) -> bool:
+    """By the weights, whatever engine runs them; a server's model by its whole name."""
+    weights = calibration.model.startswith("sha256:")
+    return calibration.model in model if weights else calibration.model == model
 
 
 def confidences(
