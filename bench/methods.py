@@ -2,9 +2,10 @@
 
     python -m bench.methods FOLDER --split test --every 6 --model qwen2.5-coder-0.5b --similarity MODEL
 
-Rows: arhn per model (calibrated; with --precision; with the similarity fused, where a calibration has it; by the LLM's
-own word, as in the paper), the RLHN cascade (each --model judges, the first one flags), margins (the rules' defaults,
-and the best of a sweep, chosen on these very labels), none, oracle. Ambiguous negatives count neither way.
+Rows: arhn per model (calibrated; with --precision; with the similarity fused, where a calibration has it), the paper's
+way (every passage judged alone, by the LLM's own word), the RLHN cascade (each --model judges, the first one flags),
+margins (the rules' defaults, and the best of a sweep, chosen on these very labels), none, oracle. Ambiguous negatives
+count neither way.
 
 "F1" is of the false negatives that were found, in mode R+F; "F1 R" and "F1 F" of those relabelled and of those
 filtered. "abstained": negatives between the thresholds, or judged by a broken answer. Calls and tokens are those of a
@@ -63,6 +64,8 @@ class Variant:
     config: CleanConfig
     models: Models
     store: Path | None = None
+    #: Whether its time is measured; the others ask the same.
+    timed: bool = False
 
 
 @dataclass(slots=True)
@@ -111,7 +114,7 @@ def measure(bench: Bench, variant: Variant) -> dict[str, Any]:
         costs = Costs(kept)
         cleaned = list(_clean(variant, groups, costs))
     _write(bench, variant.name, cleaned)
-    seconds = _cold_seconds(variant, groups[: bench.cold]) if names and bench.cold else None
+    seconds = _cold_seconds(variant, groups[: bench.cold]) if variant.timed and bench.cold else None
     return {"name": variant.name, **score(bench, cleaned), **costs.of(len(groups)), "s/group": seconds}
 
 
@@ -211,7 +214,9 @@ def arhn_variants(
     name = _short(engine)
     for ranker in a.rankers:
         config = CleanConfig(calibrations=given, ranker=ranker)
-        yield Variant(name=f"arhn {name}, {ranker}", config=config, models=Models(engine=engine), store=a.store)
+        yield Variant(
+            name=f"arhn {name}, {ranker}", config=config, models=Models(engine=engine), store=a.store, timed=True
+        )
     first = a.rankers[0]
     for precision in a.precision:
         config = CleanConfig(calibrations=given, ranker=first, precision=precision)
@@ -227,11 +232,15 @@ def arhn_variants(
             yield Variant(
                 name=f"arhn {name}, fused, precision {precision:g}", config=config, models=models, store=a.store
             )
+
+
+def paper_variant(engine: LlamaCppEngine, a: argparse.Namespace) -> Variant:
+    """Every passage alone, the LLM's own word, one listwise ranking."""
     own_word = tuple(
         Calibration(model=engine.model, prompt=prompts.load(family).extract.hash, family=family) for family in Family
     )
     config = CleanConfig(calibrations=own_word, show_answer=False, fullness=False)
-    yield Variant(name=f"paper {name}", config=config, models=Models(engine=engine), store=a.store)
+    return Variant(name=f"paper {_short(engine)}", config=config, models=Models(engine=engine), store=a.store)
 
 
 def rlhn_variants(engines: Sequence[LlamaCppEngine], a: argparse.Namespace) -> Iterator[Variant]:
@@ -239,7 +248,8 @@ def rlhn_variants(engines: Sequence[LlamaCppEngine], a: argparse.Namespace) -> I
     for engine in engines:
         name = _short(engine) if engine is flagger else f"{_short(flagger)} > {_short(engine)}"
         models = Models(engine=engine, flagger=flagger)
-        yield Variant(name=f"rlhn {name}", config=CleanConfig(method=Method.RLHN), models=models, store=a.store)
+        config = CleanConfig(method=Method.RLHN)
+        yield Variant(name=f"rlhn {name}", config=config, models=models, store=a.store, timed=True)
 
 
 def margin_variants(bench: Bench, similarity: Similarity) -> Iterator[Variant]:
@@ -315,7 +325,7 @@ def main() -> None:
     add("--groups", type=int, help="at most that many; all unless given")
     add("--model", action="append", metavar="MODEL", help=f"may be repeated; {weights.STARTER} unless given")
     add("--similarity", metavar="MODEL", help="a sentence-transformers folder or name; without, margins are left out")
-    add("--methods", default="arhn,rlhn,margin,none,oracle", type=lambda text: text.split(","))
+    add("--methods", default="arhn,paper,rlhn,margin,none,oracle", type=lambda text: text.split(","))
     add("--rankers", default="listwise", type=lambda text: text.split(","), help="for arhn; the first one for all")
     add("--precision", default=[0.9], type=lambda text: [float(p) for p in text.split(",")])
     add("--calibration", type=Path, action="append", default=[])
@@ -356,12 +366,14 @@ def _rows(a: argparse.Namespace, bench: Bench) -> list[dict[str, Any]]:
 def _variants(
     a: argparse.Namespace, bench: Bench, similarity: Similarity | None, stack: ExitStack
 ) -> Iterator[Variant]:
-    if {"arhn", "rlhn"} & set(a.methods):
+    if {"arhn", "paper", "rlhn"} & set(a.methods):
         given = tuple(c for path in a.calibration for c in load_calibrations(path))
         engines = [stack.enter_context(engine_for(model, 1)) for model in a.model or [weights.STARTER]]
         if "arhn" in a.methods:
             for engine in engines:
                 yield from arhn_variants(engine, similarity, a, given)
+        if "paper" in a.methods:
+            yield from (paper_variant(engine, a) for engine in engines)
         if "rlhn" in a.methods:
             yield from rlhn_variants(engines, a)
     if "margin" in a.methods and similarity is not None:

@@ -44,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A terminal that can't show a character of some passage shows its number.
             stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "sentence_transformers"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         arguments.run(arguments)
     except ArhnError as error:
