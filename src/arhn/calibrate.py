@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from arhn.confidence import Calibration, CurvePoint, confidences, group_means
@@ -24,9 +24,11 @@ LEAST_GROUPS = 20
 #: True negatives, as a share, that the default threshold may cost.
 MOST_LOST = 0.03
 #: False negatives, as a share, that may lie below `lower` and so be called no answers.
-MOST_MISSED = 0.1
+MOST_MISSED = 0.05
 #: Labelled positives, as a share, that may be called doubtful.
 DOUBTFUL = 0.1
+#: Log-odds, as a share, that pull their group's mean with their full weight.
+WITHIN = 0.95
 FOLDS = 5
 _BINS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
 
@@ -177,6 +179,7 @@ def _weights(groups: Sequence[LabelledGroup]) -> dict[str, Any]:
     priors = Calibration(
         prior=_mean_of_means([g.log_odds for g in groups]),
         similarity_prior=_mean_of_means([g.similarities or () for g in groups]),
+        spread=_spread(groups),
     )
     rows, labels = [], []
     for group in groups:
@@ -205,7 +208,8 @@ def _weights(groups: Sequence[LabelledGroup]) -> dict[str, Any]:
             "this model's log-odds don't tell false negatives from true ones: higher ones aren't more often false "
             "negatives. Check that labels and groups belong together, or use a larger model"
         )
-    weights = {"slope": own, "centre": 1 - mean / own, "intercept": float(intercept), "prior": priors.prior}
+    weights = {"slope": own, "centre": 1 - mean / own, "intercept": float(intercept)}
+    weights |= {"prior": priors.prior, "spread": priors.spread}
     if fused:
         weights |= {
             "similarity": fused[0],
@@ -218,6 +222,16 @@ def _weights(groups: Sequence[LabelledGroup]) -> dict[str, Any]:
 def _mean_of_means(values: Sequence[Sequence[float | None]]) -> float:
     means = [fmean(known) for group in values if (known := [v for v in group if v is not None])]
     return fmean(means) if means else 0.0
+
+
+def _spread(groups: Sequence[LabelledGroup]) -> float:
+    """The distance from their group's median that nearly all log-odds keep."""
+    distances: list[float] = []
+    for group in groups:
+        known = [odds for odds in group.log_odds if odds is not None]
+        distances += [abs(odds - median(known)) for odds in known]
+    distances.sort()
+    return distances[math.floor(WITHIN * (len(distances) - 1))]
 
 
 def _doubtful(groups: Sequence[LabelledGroup]) -> float:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -39,7 +40,8 @@ class Calibration(BaseModel):
 
     confidence = sigmoid(slope * (log_odds - centre * group mean of log_odds)
                          + similarity * (similarity - similarity_centre * group mean of similarities) + intercept).
-    A passage answers where that is at least `threshold`, doesn't where it is below `lower`; between, arhn abstains.
+    Log-odds are clipped to `spread` around their group's median before the mean is taken, and the means are drawn to
+    the priors. A passage answers where that is at least `threshold`, doesn't where it is below `lower`; between, arhn abstains.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -62,6 +64,8 @@ class Calibration(BaseModel):
     #: Mean of the groups' means: a small group's own mean is drawn towards it, as if it held `PRIOR_PASSAGES` more.
     prior: float = 0.0
     similarity_prior: float = 0.0
+    #: How far from its group's median a passage's log-odds may pull the mean.
+    spread: float = Field(default=1000.0, ge=0)
     #: By falling threshold; empty where nothing was fitted.
     curve: tuple[CurvePoint, ...] = ()
     #: What it was fitted on: groups, labels, date.
@@ -160,10 +164,12 @@ def group_means(
     log_odds: Sequence[float | None], similarities: Sequence[float] | None, calibration: Calibration
 ) -> tuple[float, float]:
     """Means of the log-odds that are known, and of the similarities, drawn towards the calibration's priors."""
-    return (
-        _mean([odds for odds in log_odds if odds is not None], calibration.prior),
-        _mean(similarities or (), calibration.similarity_prior),
-    )
+    known = [odds for odds in log_odds if odds is not None]
+    if known:
+        # One passage, whatever it says, must not decide about its neighbours.
+        middle = median(known)
+        known = [max(middle - calibration.spread, min(middle + calibration.spread, odds)) for odds in known]
+    return _mean(known, calibration.prior), _mean(similarities or (), calibration.similarity_prior)
 
 
 def band(confidence: float, calibration: Calibration) -> Band:
@@ -178,8 +184,8 @@ def _mean(values: Sequence[float], prior: float) -> float:
 
 
 def sigmoid(z: float) -> float:
-    """To 4 digits, so that decisions don't hang on the last bits."""
-    return round(1 / (1 + math.exp(-max(-60.0, min(60.0, z)))), 4)
+    """To 4 digits, so that decisions don't hang on the last bits; never 0 or 1."""
+    return min(0.9999, max(0.0001, round(1 / (1 + math.exp(-max(-60.0, min(60.0, z)))), 4)))
 
 
 def load_calibrations(path: Path) -> tuple[Calibration, ...]:

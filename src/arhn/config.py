@@ -49,8 +49,9 @@ class CleanConfig(BaseModel):
     #: How candidates are put in order, and what of them is shown.
     ranker: Ranker = Ranker.LISTWISE
     rank_by: RankBy = RankBy.SNIPPET
-    #: Shuffled orders of the ranker `consistent`, and the share of them that must agree for a relabel.
-    shuffles: int = Field(default=5, ge=2, le=64)
+    #: Shuffled orders of the ranker `consistent`, even because each pair shows both directions; and the share of them
+    #: that must agree for a relabel.
+    shuffles: int = Field(default=6, ge=2, le=64, multiple_of=2)
     stable: float = Field(default=0.8, ge=0.5, le=1)
     #: Whether a negative that answers in part is kept from becoming a positive.
     fullness: bool = True

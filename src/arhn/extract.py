@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from arhn.confidence import sigmoid
 from arhn.engines import Completion, Message, OneOf, Request, SpanOf, log_odds
 from arhn.prompts import ExtractPrompt, Prompt
 from arhn.spans import Span, align, cut
@@ -49,7 +50,7 @@ def snippet_request(query: str, passage: Passage, prompt: ExtractPrompt, *, know
     return Request(
         messages=_messages(query, passage, prompt, known),
         max_tokens=MAX_SNIPPET_TOKENS,
-        constraint=SpanOf(passage.text, lead=prompt.lead, close=prompt.close),
+        constraint=SpanOf(" ".join(passage.text.split()), lead=prompt.lead, close=prompt.close),
     )
 
 
@@ -61,7 +62,7 @@ def answer_requests(
         Request(
             messages=_messages(query, passage, prompt, known),
             max_tokens=MAX_SNIPPET_TOKENS,
-            constraint=SpanOf(passage.text, prompt.no_answer, prompt.lead, prompt.close),
+            constraint=SpanOf(" ".join(passage.text.split()), prompt.no_answer, prompt.lead, prompt.close),
             temperature=TEMPERATURE if samples > 1 else 0.0,
             seed=seed,
         )
@@ -70,8 +71,9 @@ def answer_requests(
 
 
 def _messages(query: str, passage: Passage, prompt: Prompt, known: str = "") -> tuple[Message, ...]:
-    shown = f"{passage.title}\n{passage.text}" if passage.title else passage.text
-    return prompt.messages(query=query, passage=shown, known=known)
+    # On one line each: a passage can't add lines of its own to the prompt.
+    shown = [" ".join(part.split()) for part in (passage.title, passage.text) if part.strip()]
+    return prompt.messages(query=" ".join(query.split()), passage="\n".join(shown), known=known)
 
 
 def known_answer(passages: Sequence[Passage], spans: Sequence[Span | None]) -> str:
@@ -155,9 +157,9 @@ def read_fullness(completion: Completion | None) -> float | None:
     """Probability, in [0, 1], that the passage answers all of the query; 0 or 1 where only the word is known."""
     if completion is None or completion.finish not in ("stop", "length"):
         return None
-    odds = log_odds(completion.first, FULL, PARTIAL) if completion.first else None
-    if odds is not None:
-        return round(1 / (1 + math.exp(-max(-60.0, min(60.0, odds)))), 4)
+    if completion.first:
+        odds = log_odds(completion.first, FULL, PARTIAL)
+        return None if odds is None else sigmoid(odds)
     return {FULL: 1.0, PARTIAL: 0.0}.get(completion.text.strip())
 
 

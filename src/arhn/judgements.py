@@ -17,19 +17,11 @@ from arhn.formats.records import Record
 from arhn.formats.rows import Row
 from arhn.inspection import files_of
 from arhn.job import Files
+from arhn.relabel import UNDECIDED
 from arhn.types import Action, Label, Reason
 
 #: Reasons with which the LLM gave no usable answer or wasn't sure: nothing was found, but nothing denied either.
-ABSTAINED = frozenset(
-    reason.value
-    for reason in (
-        Reason.EXTRACTION_UNKNOWN,
-        Reason.RANKING_FAILED,
-        Reason.FULLNESS_UNKNOWN,
-        Reason.UNCERTAIN,
-        Reason.JUDGE_UNKNOWN,
-    )
-)
+ABSTAINED = frozenset(reason.value for reason in UNDECIDED)
 #: A decision on a passage that is labelled positive; such passages aren't compared.
 POSITIVE = "positive"
 #: A negative that a run left out without judging it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from arhn.spans import align
@@ -44,6 +44,15 @@ def take_apart(group: Group, limit: int | None) -> Parts:
         unused=group.negatives[negatives:],
         copies={p.doc_id: first.doc_id for p in used if (first := firsts[content(p)]) is not p},
     )
+
+
+def spares(parts: Parts) -> Iterator[Passage]:
+    """The unused negatives with a text of their own, in their order: what backfill can take in."""
+    seen = {content(p) for p in parts.used}
+    for passage in parts.unused:
+        if content(passage) not in seen:
+            seen.add(content(passage))
+            yield passage
 
 
 def content(passage: Passage) -> Content:

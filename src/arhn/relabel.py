@@ -13,6 +13,16 @@ from types import MappingProxyType
 
 from arhn.types import Action, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
 
+#: Reasons of labels that stay because nothing is known, not because something speaks for them.
+UNDECIDED = frozenset(
+    {
+        Reason.EXTRACTION_UNKNOWN,
+        Reason.RANKING_FAILED,
+        Reason.FULLNESS_UNKNOWN,
+        Reason.UNCERTAIN,
+        Reason.JUDGE_UNKNOWN,
+    }
+)
 #: A longer list neither fits a small context nor a small model's head; what is left out keeps its label.
 MOST_RANKED = 32
 
@@ -141,7 +151,8 @@ def action_of(reason: Reason, mode: Mode) -> Action:
 
 def _copy(doc_id: str, original: Decision, positives: Collection[str], mode: Mode) -> Decision:
     if doc_id in positives or original.doc_id not in positives:
-        return Decision(doc_id=doc_id, action=original.action, reason=Reason.DUPLICATE)
+        reason = original.reason if original.reason in UNDECIDED else Reason.DUPLICATE
+        return Decision(doc_id=doc_id, action=original.action, reason=reason)
     # The positive already holds this text: a second copy of it among the positives teaches nothing new.
     action: Action = "filter" if mode.filters else "relabel"
     return Decision(doc_id=doc_id, action=action, reason=Reason.EQUALS_POSITIVE)

@@ -427,7 +427,8 @@ def missing_module(name: str) -> Any:
         (("--on-bad-row", "ignore"), "argument --on-bad-row: invalid choice: 'ignore'"),
         (("--samples", "0"), "argument --samples: expected a whole number from 1"),
         (("--samples", "65"), "--samples: Input should be less than or equal to 64, found 65"),
-        (("--shuffles", "1"), "--shuffles: Input should be greater than or equal to 2, found 1"),
+        (("--shuffles", "5"), "--shuffles: Input should be a multiple of 2, found 5"),
+        (("--shuffles", "66"), "--shuffles: Input should be less than or equal to 64, found 66"),
         (("--stable", "0.4"), "--stable: Input should be greater than or equal to 0.5, found 0.4"),
         (("--stable", "most"), "argument --stable: invalid float value: 'most'"),
         (("--precision", "0"), "--precision: Input should be greater than 0, found 0.0"),
@@ -909,7 +910,7 @@ BELONGS: dict[tuple[str, ...], tuple[Says, Says]] = {
     ("--partial-positives",): (("none", "margin", "rlhn"), ("arhn",)),
     ("--ranker", "pivot"): (("none", "margin", "rlhn"), ("arhn",)),
     ("--rank-by", "both"): (("none", "margin", "rlhn"), ("arhn",)),
-    ("--shuffles", "3"): (("none", "margin", "rlhn"), ("arhn",)),
+    ("--shuffles", "4"): (("none", "margin", "rlhn"), ("arhn",)),
     ("--stable", "0.9"): (("none", "margin", "rlhn"), ("arhn",)),
     ("--model", "m"): (("none", "margin"), ("arhn", "rlhn")),
 }

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any, cast
 
 import pytest
@@ -109,6 +110,13 @@ def test_known_parameters_are_found_again() -> None:
     assert (calibration.similarity, calibration.scorer) == (0.0, "")
 
 
+def test_nearly_all_log_odds_lie_within_the_spread() -> None:
+    groups = synthetic(300)
+    spread = fitted().calibration.spread
+    distances = [abs(odds - median(known(g))) for g in groups for odds in known(g)]
+    assert sum(d <= spread + 1e-5 for d in distances) / len(distances) == pytest.approx(0.95, abs=0.001)
+
+
 def test_where_queries_have_no_offset_none_is_taken_off() -> None:
     assert fit(synthetic(300, spread=0.0)).calibration.centre == pytest.approx(0.0, abs=0.5)
 
@@ -138,9 +146,12 @@ def known(group: LabelledGroup) -> list[float]:
 
 
 def confidences_of(group: LabelledGroup, c: Calibration) -> list[float]:
-    """By the formula in the documentation of `Calibration`."""
-    mean = (sum(known(group)) + c.prior) / (len(group.log_odds) + 1)
-    return [sigmoid(c.slope * (odds - c.centre * mean) + c.intercept) for odds in known(group)]
+    """By the formula in the documentation of `Calibration`, with the mean of what lies within its spread."""
+    odds = known(group)
+    middle = median(odds)
+    near = [middle + max(-c.spread, min(c.spread, own - middle)) for own in odds]
+    mean = (sum(near) + c.prior) / (len(odds) + 1)
+    return [sigmoid(c.slope * (own - c.centre * mean) + c.intercept) for own in odds]
 
 
 def test_reliability_counts_every_label_once() -> None:

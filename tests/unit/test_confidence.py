@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import pytest
 from hypothesis import given
@@ -90,15 +91,22 @@ def test_a_precision_takes_the_lowest_threshold_that_reached_it() -> None:
 
 
 def test_a_calibration_is_for_one_model_prompt_signal_and_scorer() -> None:
-    fitted = Calibration(model="m@sha256:00", prompt="p", samples=5, scorer="s")
+    fitted = Calibration(model="sha256:00", prompt="p", samples=5, scorer="s")
     assert calibration_for("m@sha256:00 llamacpp-2", "p", samples=5, scorer="s", given=[fitted]) is fitted
     for model, prompt, samples, scorer in (
-        ("n@sha256:00", "p", 5, "s"),
+        ("m@sha256:01", "p", 5, "s"),
         ("m@sha256:00", "q", 5, "s"),
         ("m@sha256:00", "p", 0, "s"),
         ("m@sha256:00", "p", 5, ""),
     ):
         assert calibration_for(model, prompt, samples=samples, scorer=scorer, given=[fitted]) is None
+
+
+def test_a_servers_model_is_known_by_its_whole_name() -> None:
+    small = Calibration(model="llama-3", prompt="p")
+    assert calibration_for("llama-3", "p", given=[small]) is small
+    for model in ("llama-3-70b", "my-llama-3", "llama-3 server-2"):
+        assert calibration_for(model, "p", given=[small]) is None
 
 
 def test_unknown_models_have_no_calibration() -> None:
@@ -155,8 +163,25 @@ def test_the_whole_formula() -> None:
     assert confidences([1.0, 5.0], calibration, similarities=[0.2, 0.7]) == pytest.approx(expected, abs=1e-4)
 
 
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=8), st.floats(0, 4))
+def test_one_outlier_moves_its_neighbours_no_further_than_the_spread(odds: list[float], spread: float) -> None:
+    calibration = Calibration(centre=1.0, spread=spread)
+    [mean, _] = group_means([*odds, -100.0], None, calibration)
+    assert mean >= median([*odds, -100.0]) * (len(odds) + 1) / (len(odds) + 2) - spread - 1e-9
+    # However far out it lies, its neighbours can't tell.
+    far, further = (confidences([*odds, out], calibration)[:-1] for out in (-100.0, -1e6))
+    assert far == further
+
+
+def test_an_outlier_counts_as_if_it_lay_at_the_spread() -> None:
+    calibration = Calibration(centre=1.0, spread=2.0)
+    assert group_means([1.0, 0.0, -1.0, 0.0, -100.0], None, calibration) == pytest.approx((-2 / 6, 0.0))
+    near, far = (confidences([1.0, 0.0, -1.0, 0.0, out], calibration)[:-1] for out in (-2.0, -100.0))
+    assert near == far
+
+
 def test_a_sigmoid_has_four_digits_and_never_overflows() -> None:
-    assert [sigmoid(z) for z in (-1e9, -60.0, 0.0, 60.0, 1e9)] == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert [sigmoid(z) for z in (-1e9, -60.0, 0.0, 60.0, 1e9)] == [0.0001, 0.0001, 0.5, 0.9999, 0.9999]
     assert sigmoid(0.00001) == 0.5
 
 

@@ -294,7 +294,7 @@ def context_of(words: int) -> FakeEngine:
     return FakeEngine(script)
 
 
-LONG = "ANSWER1 stands first. " + "Then come words and words. " * 2000
+LONG = "ANSWER1 stands first." + " Then come words and words." * 2000
 
 
 @pytest.mark.parametrize("logprobs", [True, False])
@@ -336,7 +336,7 @@ def test_a_passage_whose_verdict_fits_but_not_its_snippet_is_shortened_for_that(
 
 def test_a_snippet_that_never_fits_is_unknown_and_a_positive_then_shows_its_beginning() -> None:
     engine = refusing("snippet", 0)
-    result = cleaned(group(positives=[LONG], negatives=[LONG + "more"]), engine)
+    result = cleaned(group(positives=[LONG], negatives=[LONG + " more"]), engine)
     assert [e.status for e in result.extractions] == ["unknown"] * 2
     assert {known(r) for r in asked(engine, "verdict")} == {None, beginning(LONG)}
 
@@ -682,6 +682,19 @@ def test_under_a_precision_a_family_without_calibration_abstains_however_sure_th
     assert actions(cleaned(g, sure, calibrations=(fitted(curve=CURVE),)))[2] == ("filter", Reason.RANKED_BELOW)
 
 
+def test_under_a_precision_that_it_misses_a_family_keeps_its_confidences_and_abstains() -> None:
+    g = group(query="Bees dance to tell where flowers are.", negatives=["has ANSWER0", "nothing"])
+    low = (CurvePoint(threshold=0.3, precision=0.5, recall=0.9),)
+    calibrations = (fitted(curve=CURVE), fitted("claim", slope=2.0, lower=0.2, curve=low))
+    without, under = (
+        cleaned(g, FakeEngine(answer_by_marks), calibrations=calibrations, precision=p) for p in (None, 0.7)
+    )
+    assert [r for _, r in actions(without)[1:]] == [Reason.RANKED_ABOVE, Reason.NO_ANSWER]
+    assert [r for _, r in actions(under)[1:]] == [Reason.UNCERTAIN] * 2
+    assert [e.confidence for e in under.extractions] == [e.confidence for e in without.extractions]
+    assert under.extractions[1].confidence == pytest.approx(0.99, abs=1e-3)
+
+
 # A retriever's similarity as a second signal
 
 
@@ -792,7 +805,7 @@ def test_every_ranker_relabels_above_and_filters_below(engine: FakeEngine, ranke
         assert texts(result.filtered) == ["has ANSWER3"]
     assert result.ranking is not None
     assert result.ranking.agreement == (None if ranker == "listwise" else 1.0)
-    requests = {"listwise": ("rank", 1), "consistent": ("rank", 5), "pivot": ("pivot", 4)}
+    requests = {"listwise": ("rank", 1), "consistent": ("rank", 6), "pivot": ("pivot", 4)}
     kind, count = requests[ranker]
     assert len(asked(engine, kind)) == count  # type: ignore[arg-type]
 
@@ -811,16 +824,10 @@ def test_a_liking_for_the_first_place_relabels_nothing_unless_listwise(ranker: s
     for i in range(20):
         g = group(query=f"question {i}?", negatives=["has ANSWER1"])
         found.add(actions(cleaned(g, engine, ranker=ranker))[1])
-    below, unstable = ("filter", Reason.RANKED_BELOW), ("filter", Reason.UNSTABLE)
-    assert (
-        found
-        == {
-            "listwise": {("relabel", Reason.RANKED_ABOVE), below},
-            "consistent": {unstable, below},
-            "pivot": {below},
-        }[ranker]
-    )
-    # Nothing hangs on the fullness of what is unstable.
+    below = ("filter", Reason.RANKED_BELOW)
+    # Shown first as often as not, the negative is above in half of the orders: never in most of them.
+    assert found == ({("relabel", Reason.RANKED_ABOVE), below} if ranker == "listwise" else {below})
+    # Nothing hangs on the fullness of what ranks below.
     assert bool(asked(engine, "fullness")) == (ranker == "listwise")
 
 
@@ -842,20 +849,24 @@ def test_broken_comparisons_change_no_label(broken: Completion | str) -> None:
     assert result.ranking.status == "failed"
 
 
-@pytest.mark.parametrize(("broken", "status"), [(2, "repaired"), (3, "failed")])
-def test_consistent_rankings_survive_fewer_broken_ones_than_half(broken: int, status: str) -> None:
+@pytest.mark.parametrize(("broken", "status"), [(1, "repaired"), (2, "repaired"), (3, "failed")])
+def test_consistent_rankings_survive_broken_ones_while_enough_agree(broken: int, status: str) -> None:
     left = iter(range(broken))
 
     def script(request: Request) -> Completion | str:
         return answer_by_marks(request) if next(left, None) is None else "garbage"
 
-    # Enough candidates for five different orders: equal ones would be asked once.
+    # Enough candidates for six different orders: equal ones would be asked once.
     g = group(negatives=[f"has ANSWER{n}" for n in (0, 3, 4, 5, 6)])
     result = cleaned(g, scripted("rank", script), ranker="consistent")
     assert result.ranking is not None
     assert result.ranking.status == status
-    changed = [a for a, _ in actions(result)[1:]]
-    assert changed == (["relabel", *["filter"] * 4] if status == "repaired" else ["keep"] * 5)
+    # Five of six orders are more than the share that must agree, four are less.
+    assert actions(result)[1:] == (
+        [("relabel", Reason.RANKED_ABOVE), *[("filter", Reason.RANKED_BELOW)] * 4]
+        if broken == 1
+        else [("keep", Reason.RANKING_FAILED)] * 5
+    )
 
 
 def test_a_ranking_that_does_not_fit_the_context_shows_less_of_each_candidate() -> None:
@@ -959,9 +970,7 @@ def test_a_broken_fullness_never_relabels(broken: Completion | str, about: str) 
 
     g = group(positives=["PARTLY ANSWER3" if about != "negative" else "ANSWER3"], negatives=["PARTLY ANSWER1"])
     result = cleaned(g, scripted("fullness", script))
-    # What is broken about the negative leaves its label; about the positive, it excuses nothing.
-    reason = Reason.PARTIAL if about == "positive" else Reason.FULLNESS_UNKNOWN
-    assert actions(result)[1] == ("filter" if about == "positive" else "keep", reason)
+    assert actions(result)[1] == ("keep", Reason.FULLNESS_UNKNOWN)
 
 
 def test_methods_refuse_to_start_without_what_they_need() -> None:

@@ -203,8 +203,8 @@ def test_the_side_is_that_of_the_best_positive_of_each_order() -> None:
 
 
 def test_broken_orders_have_no_say_and_half_of_them_is_too_many() -> None:
-    assert consistent("ap", "ap", "").order == ("a", "p")
-    assert consistent("ap", "ap", "").status == "repaired"
+    found = consistent("ap", "ap", "", least=0.6)
+    assert found == Ranking(order=("a", "p"), status="repaired", agreement=0.6667)
     for orders in (("ap", ""), ("ap", "", ""), ("", ""), ("ap", "a"), ()):
         assert consistent(*orders) == listwise.FAILED
 
@@ -217,12 +217,24 @@ def test_a_candidate_that_no_order_names_is_left_out() -> None:
 
 def test_a_side_that_few_orders_speak_of_is_not_settled_by_them() -> None:
     found = consistent("abp", "ap", "ap", "ap", "")
-    assert found.order == ("a", "b", "p")
-    # Of the four orders that can be read, one names b.
-    assert found.agreement == pytest.approx((1 + 1 / 4) / 2)
+    # Of the five orders, four speak of a and one of b: nothing is known of b.
+    assert found.order == ("a", "p")
+    assert found.agreement == pytest.approx((4 / 5 + 1 / 5) / 2)
+    assert found.unstable == ()
+    assert consistent("abp", "abp", "abp", "ap", "ap", least=0.6).order == ("a", "b", "p")
+    assert consistent("abp", "abp", "abp", "ap", "ap", least=0.61).order == ("a", "p")
+
+
+def test_the_few_orders_that_speak_of_a_side_may_still_contradict_each_other() -> None:
+    found = consistent("apb", "abp", "ap", "ap", "")
+    assert found.order == ("a", "p", "b")
     assert found.unstable == ("b",)
-    assert consistent("abp", "abp", "abp", "ap", "ap", least=0.6).unstable == ()
-    assert consistent("abp", "abp", "abp", "ap", "ap", least=0.61).unstable == ("b",)
+
+
+@pytest.mark.parametrize(("agreeing", "of", "least"), [(11, 20, 0.55), (4, 5, 0.8), (7, 10, 0.7)])
+def test_a_share_that_is_just_reached_is_reached(agreeing: int, of: int, least: float) -> None:
+    assert consistent(*["ap"] * agreeing, *["pa"] * (of - agreeing), least=least).unstable == ()
+    assert consistent(*["ap"] * agreeing, *[""] * (of - agreeing), least=least).order == ("a", "p")
 
 
 def test_positives_alone_agree_about_nothing() -> None:
@@ -326,7 +338,7 @@ def test_all_broken_is_failed() -> None:
     [
         (Completion(text="1"), 1.0),
         (Completion(text=" 2\n"), -1.0),
-        (Completion(text="2", first={"The": -0.1}), -1.0),
+        (Completion(text="2", first={"The": -0.1}), None),
         (Completion(text="1", first={"1": -1.0, "2": -4.0}, finish="length"), 3.0),
         (Completion(text="3"), None),
         (Completion(text=""), None),

@@ -1,10 +1,11 @@
 from collections.abc import Collection, Mapping
 from itertools import product
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arhn.relabel import MOST_RANKED, candidates, decide, reasons
+from arhn.relabel import MOST_RANKED, UNDECIDED, candidates, decide, reasons
 from arhn.types import Decision, Extraction, Group, Mode, Ranking, Reason
 from tests.conftest import group
 
@@ -178,6 +179,20 @@ def test_a_copy_of_a_negative_shares_its_action() -> None:
         ("relabel", Reason.RANKED_ABOVE),
         ("relabel", Reason.DUPLICATE),
     ]
+
+
+@pytest.mark.parametrize("reason", sorted(UNDECIDED))
+def test_a_copy_of_what_is_undecided_is_undecided_for_the_same_reason(reason: Reason) -> None:
+    g = group("g", negatives=["first", "first"])
+    decisions = decide(g, {"g-p0": Reason.POSITIVE, "g-n0": reason}, mode=Mode.RF, copies={"g-n1": "g-n0"})
+    assert [(d.action, d.reason) for d in decisions[1:]] == [("keep", reason)] * 2
+
+
+def test_a_copy_of_what_is_known_not_to_answer_is_a_duplicate() -> None:
+    g = group("g", negatives=["first", "first"])
+    extractions = {"g-p0": extraction("g-p0", "answer"), "g-n0": extraction("g-n0", "no_answer")}
+    decisions = judged(g, extractions, None, copies={"g-n1": "g-n0"})
+    assert [(d.action, d.reason) for d in decisions[1:]] == [("keep", Reason.NO_ANSWER), ("keep", Reason.DUPLICATE)]
 
 
 def test_a_broken_positive_is_not_compared_with() -> None:

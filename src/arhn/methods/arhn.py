@@ -11,7 +11,7 @@ from arhn.methods.extraction import Evidence, Extracted, ExtractionStage
 from arhn.methods.floor import floored
 from arhn.methods.ranking import RankingStage
 from arhn.methods.task import Task, samples_of, tasks_for, uncalibrated_tasks
-from arhn.parts import Parts, content, take_apart, with_copies
+from arhn.parts import Parts, spares, take_apart, with_copies
 from arhn.relabel import decide, reasons
 from arhn.similarity import Similarity
 from arhn.tasks import family_of
@@ -94,13 +94,9 @@ class Arhn:
         if extracted.means is None:
             return frozenset()
         taken: list[str] = []
-        seen = {content(p) for p in parts.used}
-        for passage in parts.unused:
+        for passage in spares(parts):
             if len(taken) == wanted:
                 break
-            if content(passage) in seen:
-                continue
-            seen.add(content(passage))
             extraction = await self._extraction.another(group.query, passage, task, extracted)
             extractions[passage.doc_id] = extraction
             if extraction.status == "no_answer":

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from arhn.errors import UsageError
 from arhn.methods.floor import floored
-from arhn.parts import content, take_apart
+from arhn.parts import spares, take_apart
 from arhn.relabel import decide
 from arhn.types import CleanedGroup, Group, Reason
 
@@ -135,9 +135,7 @@ class MarginMethod:
         decisions = decide(group, found, mode=self._config.mode, copies=parts.copies, unused=parts.unused_ids)
         kept = floored(group, decisions, self._config)
         if kept.wanted:
-            seen = {content(p) for p in parts.used}
-            unlike = [p.doc_id for p in parts.unused if content(p) not in seen]
-            spare = [d for d in unlike if found[d] is Reason.UNDISPUTED]
+            spare = [p.doc_id for p in spares(parts) if found[p.doc_id] is Reason.UNDISPUTED]
             kept = kept.backfilled(frozenset(spare[: kept.wanted]))
         return CleanedGroup(
             group=group,

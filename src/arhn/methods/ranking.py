@@ -104,7 +104,8 @@ class RankingStage:
         if partial:
             full |= await self._fullness(group.query, [passages[best]], task)
             if not _in_part(full[best]):
-                held_back |= dict.fromkeys(partial, Reason.PARTIAL)
+                reason = Reason.FULLNESS_UNKNOWN if full[best] is None else Reason.PARTIAL
+                held_back |= dict.fromkeys(partial, reason)
         return {d: replace(e, fullness=full[d]) if d in full else e for d, e in extractions.items()}, held_back
 
     async def _fullness(self, query: str, passages: Sequence[Passage], task: Task) -> dict[str, float | None]:

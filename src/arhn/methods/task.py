@@ -16,7 +16,7 @@ from arhn.tasks import Family
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What one kind of query is asked with. `fitted`: its calibration is one, and not just the LLM's own word."""
+    """What one kind of query is asked with. `fitted`: a calibration decides, not the LLM's own word, nor nothing."""
 
     family: Family
     prompts: FamilyPrompts
@@ -51,14 +51,19 @@ def tasks_for(config: CleanConfig, model: str, samples: int, scorer: str) -> dic
     }
     if not any(found.values()) or (config.calibrations and not any(c in config.calibrations for c in found.values())):
         _require_uncalibrated(config, model, samples, scorer)
-    if config.precision is not None:
-        found = _at_precision(found, config.precision)
-    instead = OWN_WORD if config.precision is None else ABSTAINING
+    used = found if config.precision is None else _at_precision(found, config.precision)
+    instead = {
+        family: OWN_WORD if config.precision is None else _abstaining(known or OWN_WORD)
+        for family, known in found.items()
+    }
     return {
         family: Task(
-            family=family, prompts=prompts.load(family), calibration=known or instead, fitted=known is not None
+            family=family,
+            prompts=prompts.load(family),
+            calibration=known or instead[family],
+            fitted=known is not None,
         )
-        for family, known in found.items()
+        for family, known in used.items()
     }
 
 
@@ -70,8 +75,9 @@ def uncalibrated_tasks() -> dict[Family, Task]:
     }
 
 
-#: Says nothing about any passage.
-ABSTAINING = Calibration(slope=0.0, threshold=1.0, lower=0.0)
+def _abstaining(calibration: Calibration) -> Calibration:
+    """The same confidences, but nothing follows from them: they are all below 1."""
+    return calibration.model_copy(update={"threshold": 1.0, "lower": 0.0})
 
 
 def _at_precision(found: Mapping[Family, Calibration | None], precision: float) -> dict[Family, Calibration | None]:

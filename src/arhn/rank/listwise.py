@@ -77,19 +77,22 @@ def consistent(rankings: Sequence[Ranking], positives: Collection[str], least: f
             places[doc_id].append(i / len(order))
             if doc_id not in positives:
                 votes[doc_id].append(i < best)
-    place = {doc_id: math.fsum(seen) / len(seen) for doc_id, seen in places.items()}
-    above = {doc_id: sum(cast) / len(cast) for doc_id, cast in votes.items()}
-    # A side that few orders spoke of isn't settled by them.
-    agreed = {d: max(share, 1 - share) * len(votes[d]) / len(orders) for d, share in above.items()}
+    above = {doc_id: sum(cast) for doc_id, cast in votes.items()}
+    agreed = {d: max(above[d], len(votes[d]) - above[d]) for d in votes}
+    unstable = {d for d in votes if agreed[d] / len(votes[d]) < least}
+    # Too few votes for either side, because orders were broken: nothing is known of it.
+    unknown = {d for d in votes if d not in unstable and agreed[d] / len(rankings) < least}
+    place = {d: math.fsum(seen) / len(seen) for d, seen in places.items() if d not in unknown}
     first = min((doc_id for doc_id in place if doc_id in positives), key=lambda d: (place[d], d))
 
     def side(doc_id: str) -> int:
-        return 1 if doc_id == first else 0 if above.get(doc_id, 0.0) > 0.5 else 2
+        return 1 if doc_id == first else 0 if 2 * above.get(doc_id, 0) > len(votes.get(doc_id, ())) else 2
 
     order = tuple(sorted(place, key=lambda d: (side(d), place[d], d)))
+    shares = [agreed[d] / len(rankings) for d in votes]
     return Ranking(
         order=order,
         status="ok" if all(r.status == "ok" for r in rankings) else "repaired",
-        agreement=round(sum(agreed.values()) / len(agreed), 4) if agreed else None,
-        unstable=tuple(d for d in order if agreed.get(d, 1.0) < least),
+        agreement=round(math.fsum(shares) / len(shares), 4) if shares else None,
+        unstable=tuple(d for d in order if d in unstable),
     )

@@ -34,9 +34,8 @@ def first_preferred(completion: Completion | None) -> float | None:
     """Natural log-odds that the text shown first was chosen; +-1 where only its number is known, None where broken."""
     if completion is None or completion.finish not in ("stop", "length"):
         return None
-    odds = log_odds(completion.first, FIRST, SECOND) if completion.first else None
-    if odds is not None:
-        return odds
+    if completion.first:
+        return log_odds(completion.first, FIRST, SECOND)
     return {FIRST: 1.0, SECOND: -1.0}.get(completion.text.strip())
 
 
