@@ -41,7 +41,8 @@ class Calibration(BaseModel):
     confidence = sigmoid(slope * (log_odds - centre * group mean of log_odds)
                          + similarity * (similarity - similarity_centre * group mean of similarities) + intercept).
     Log-odds are clipped to `spread` around their group's median before the mean is taken, and the means are drawn to
-    the priors. A passage answers where that is at least `threshold`, doesn't where it is below `lower`; between, arhn abstains.
+    the priors. A passage answers where that is at least `threshold`, doesn't where it is below `lower`; between, arhn
+    abstains.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
