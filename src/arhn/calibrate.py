@@ -293,22 +293,9 @@ def _lower(scored: Scored) -> float:
 
 def auc(scored: Scored) -> float:
     """Probability that a false negative is scored above a true one, ties half."""
-    ranked = sorted(scored)
-    false = sum(label for _, label in ranked)
-    ranks: dict[float, float] = {}
-    below = 0
-    for value, count in _runs([c for c, _ in ranked]):
-        ranks[value] = below + (count + 1) / 2
-        below += count
-    total = math.fsum(ranks[c] for c, label in ranked if label)
-    return (total - false * (false + 1) / 2) / (false * (len(ranked) - false))
+    from sklearn.metrics import roc_auc_score
 
-
-def _runs(values: Sequence[float]) -> list[tuple[float, int]]:
-    counts: dict[float, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
-    return list(counts.items())
+    return float(roc_auc_score([label for _, label in scored], [c for c, _ in scored]))
 
 
 def _reliability(scored: Scored) -> tuple[Bin, ...]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from arhn.asking import Stats
 from arhn.calibrate import Fit
+from arhn.display import group_bars
 from arhn.labelled import OnGroup
 
 _WIDTH = 30
@@ -19,15 +19,7 @@ _WIDTH = 30
 @contextmanager
 def live(console: Console) -> Iterator[OnGroup]:
     """A bar that moves on a terminal, nothing elsewhere; yields what to call per group."""
-    columns = (
-        TextColumn("[bold]groups"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with group_bars(console) as bars:
         task = bars.add_task("groups", total=None, state="")
 
         def on_group(done: int, total: int, stats: Stats) -> None:

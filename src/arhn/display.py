@@ -34,6 +34,19 @@ def live(console: Console, progress: Progress, total: int | None) -> Iterator[On
     if not console.is_terminal:
         yield _Lines(total)
         return
+    started = time.monotonic()
+    with group_bars(console) as bars:
+        task = bars.add_task("groups", total=total, state=state(progress, 0.0))
+
+        def on_group(current: Progress) -> None:
+            shown = state(current, time.monotonic() - started)
+            bars.update(task, completed=current.tally.groups, state=shown)
+
+        yield on_group
+
+
+def group_bars(console: Console) -> Bars:
+    """A bar of groups with what is said in the field `state`; nothing where there is no terminal."""
     columns = (
         TextColumn("[bold]groups"),
         BarColumn(bar_width=24),
@@ -42,15 +55,7 @@ def live(console: Console, progress: Progress, total: int | None) -> Iterator[On
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    started = time.monotonic()
-    with Bars(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("groups", total=total, state=state(progress, 0.0))
-
-        def on_group(current: Progress) -> None:
-            shown = state(current, time.monotonic() - started)
-            bars.update(task, completed=current.tally.groups, state=shown)
-
-        yield on_group
+    return Bars(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 class _Lines:
@@ -237,4 +242,4 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-__all__ = ["closing_tables", "group_view", "live", "state", "store_view"]
+__all__ = ["closing_tables", "group_bars", "group_view", "live", "state", "store_view"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from arhn.confidence import sigmoid
-from arhn.engines import Completion, Message, OneOf, Request, SpanOf, log_odds
+from arhn.engines import ALTERNATIVES, Completion, Message, OneOf, Request, SpanOf, log_odds
 from arhn.prompts import ExtractPrompt, Prompt
 from arhn.spans import Span, align, cut
 from arhn.types import Passage
@@ -24,8 +24,6 @@ from arhn.types import Passage
 MAX_SNIPPET_TOKENS = 96
 #: Tokens to leave for what stands around an answer when a passage is cut to fit.
 MARKUP_TOKENS = 16
-#: First-token alternatives to keep. Where neither verdict is among them, the last one bounds it.
-ALTERNATIVES = 40
 #: Of sampled answers: as far from greedy as the model itself is.
 TEMPERATURE = 1.0
 #: The replies to whether a passage answers all of a query.

@@ -1,6 +1,7 @@
 """Engines: what answers requests. Import the one you need from its own module; heavy ones stay unloaded."""
 
 from arhn.engines.protocol import (
+    ALTERNATIVES,
     Capabilities,
     Completion,
     Constraint,
@@ -17,6 +18,7 @@ from arhn.engines.protocol import (
 )
 
 __all__ = [
+    "ALTERNATIVES",
     "Capabilities",
     "Completion",
     "Constraint",

@@ -16,6 +16,10 @@ import orjson
 Finish = Literal["stop", "length", "context", "refused"]
 
 
+#: First-token alternatives to keep. Where neither expected word is among them, the last one bounds it.
+ALTERNATIVES = 40
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     role: Literal["system", "user", "assistant"]

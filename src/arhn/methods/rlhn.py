@@ -17,9 +17,8 @@ from arhn.config import CleanConfig
 from arhn.engines import Completion, Matching, Request
 from arhn.methods.floor import floored
 from arhn.parts import take_apart
-from arhn.rank import PASSAGE_SHOWN, shown_order
+from arhn.rank import PASSAGE_SHOWN, passage_text, shown_order
 from arhn.relabel import decide
-from arhn.spans import cut
 from arhn.types import CleanedGroup, Group, Passage, Reason
 
 #: How much of the usual text passages show, the first that fits the context.
@@ -78,10 +77,11 @@ class Rlhn:
         return read(completion, [p.doc_id for p in negatives])
 
     def _request(self, group: Group, negatives: Sequence[Passage], share: float) -> Request:
+        limit = int(share * PASSAGE_SHOWN)
         messages = self._prompt.messages(
             query=" ".join(group.query.split()),
-            positives="\n".join(f"- {_shown(p, share)}" for p in group.positives),
-            candidates="\n".join(f"[{i}] {_shown(p, share)}" for i, p in enumerate(negatives, 1)),
+            positives="\n".join(f"- {passage_text(p, limit)}" for p in group.positives),
+            candidates="\n".join(f"[{i}] {passage_text(p, limit)}" for i, p in enumerate(negatives, 1)),
         )
         return Request(messages=messages, max_tokens=24 + 8 * len(negatives), constraint=Matching(_ANSWER.pattern))
 
@@ -106,8 +106,3 @@ def _reason(doc_id: str, found: Judgement | None) -> Reason:
     if doc_id in found.better:
         return Reason.JUDGED_BETTER
     return Reason.JUDGED_WORSE if doc_id in found.worse else Reason.UNDISPUTED
-
-
-def _shown(passage: Passage, share: float) -> str:
-    titled = f"{passage.title}: {passage.text}" if passage.title else passage.text
-    return cut(" ".join(titled.split()), int(share * PASSAGE_SHOWN))

@@ -50,7 +50,7 @@ def tasks_for(config: CleanConfig, model: str, samples: int, scorer: str) -> dic
         for family in Family
     }
     if not any(found.values()) or (config.calibrations and not any(c in config.calibrations for c in found.values())):
-        _require_uncalibrated(config, model, samples, scorer)
+        _refuse_uncalibrated(config, model, samples, scorer)
     used = found if config.precision is None else _at_precision(found, config.precision)
     instead = {
         family: OWN_WORD if config.precision is None else _abstaining(known or OWN_WORD)
@@ -93,7 +93,7 @@ def _at_precision(found: Mapping[Family, Calibration | None], precision: float) 
     return reached
 
 
-def _require_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: str) -> None:
+def _refuse_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: str) -> None:
     """Refuse what only a calibration makes possible."""
     wanted = {
         "--precision": config.precision is not None,

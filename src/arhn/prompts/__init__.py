@@ -45,13 +45,11 @@ class ExtractPrompt(Prompt):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyPrompts:
-    """What is asked about one kind of query; `answers` says what "answers" means for it.
+    """What is asked about one kind of query; its file also says in words what "answers" means for it.
 
     `check` is `extract` with the answer that is known from the labelled positives.
     """
 
-    description: str
-    answers: str
     extract: ExtractPrompt
     check: ExtractPrompt
     rank: Prompt
@@ -70,8 +68,6 @@ def load(family: str) -> FamilyPrompts:
     data = sections(family)
     extract = data["extract"]
     return FamilyPrompts(
-        description=data["description"],
-        answers=data["answers"],
         extract=_extract(extract),
         check=_extract(_with_known(extract)),
         rank=Prompt(**_template(data["rank"])),

@@ -58,7 +58,11 @@ def shown_text(passage: Passage, extraction: Extraction, by: RankBy, share: floa
     snippet = cut(" ".join((extraction.snippet or "").split()), int(share * SNIPPET_SHOWN))
     if by is RankBy.SNIPPET and snippet:
         return snippet
-    limit = SNIPPET_SHOWN if by is RankBy.SNIPPET else PASSAGE_SHOWN
-    titled = f"{passage.title}: {passage.text}" if passage.title else passage.text
-    shown = cut(" ".join(titled.split()), int(share * limit))
+    shown = passage_text(passage, int(share * (SNIPPET_SHOWN if by is RankBy.SNIPPET else PASSAGE_SHOWN)))
     return f'"{snippet}" in: {shown}' if by is RankBy.BOTH and snippet else shown
+
+
+def passage_text(passage: Passage, limit: int) -> str:
+    """At most `limit` characters of title and text, on one line."""
+    titled = f"{passage.title}: {passage.text}" if passage.title else passage.text
+    return cut(" ".join(titled.split()), limit)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from arhn.engines import Completion, OneOf, Request, log_odds
+from arhn.engines import ALTERNATIVES, Completion, OneOf, Request, log_odds
 from arhn.prompts import Prompt
 from arhn.types import Ranking
 
 FIRST, SECOND = "1", "2"
-ALTERNATIVES = 40
 
 
 def requests(query: str, text: str, pivot: str, prompt: Prompt) -> tuple[Request, Request]:
