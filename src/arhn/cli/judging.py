@@ -1,0 +1,160 @@
+"""Judging: the flags that an answer's confidence hangs on, settings and models of the tasks that ask."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from arhn.cli.shared import positive
+from arhn.config import CleanConfig, Method
+from arhn.errors import UsageError
+from arhn.methods.margin import DEFAULTS, Margin
+from arhn.tasks import Family, TaskMap
+
+if TYPE_CHECKING:
+    from arhn.engines import Engine
+    from arhn.methods.choose import Models
+
+#: Flags of 'arhn clean' that belong to some methods only.
+_BELONG = {
+    "similarity": ("arhn", "margin"),
+    "flag_model": ("rlhn",),
+    "margin": ("margin",),
+    "precision": ("arhn",),
+    "calibration": ("arhn",),
+    "samples": ("arhn",),
+    "task_map": ("arhn",),
+    "show_answer": ("arhn",),
+    "ranker": ("arhn",),
+    "rank_by": ("arhn",),
+    "shuffles": ("arhn",),
+    "stable": ("arhn",),
+    "fullness": ("arhn",),
+    "model": ("arhn", "rlhn"),
+}
+#: Flags that are called otherwise than what they set.
+_FLAGS = {"show_answer": "--passages-alone", "fullness": "--partial-positives"}
+
+
+def config_of(a: argparse.Namespace) -> CleanConfig:
+    from arhn.confidence import load_calibrations
+
+    for name, methods in _BELONG.items():
+        if getattr(a, name) is not None and a.method not in methods:
+            flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+            raise UsageError(f"{flag}: does nothing for --method {a.method}, only for {', '.join(methods)}")
+    given = {name: getattr(a, name) for name in _SETTINGS if getattr(a, name) is not None}
+    try:
+        return CleanConfig(
+            **given,
+            calibrations=tuple(c for path in a.calibration or () for c in load_calibrations(path)),
+            task_map=TaskMap.parse(a.task_map) if a.task_map is not None else TaskMap(),
+            margin=_margin(a.margin),
+        )
+    except ValidationError as error:
+        problems = "; ".join(f"--{e['loc'][0]}: {e['msg']}, found {e['input']!r}" for e in error.errors())
+        raise UsageError(problems.replace("_", "-")) from error
+
+
+#: Settings that a flag of the same name gives as it is.
+_SETTINGS = (
+    "method",
+    "mode",
+    "negatives",
+    "floor",
+    "floor_policy",
+    "precision",
+    "samples",
+    "ranker",
+    "rank_by",
+    "shuffles",
+    "stable",
+    "fullness",
+    "show_answer",
+)
+
+
+def _margin(text: str | None) -> Margin:
+    rule, equals, value = ("perc" if text is None else text).partition("=")
+    try:
+        return Margin.model_validate({"rule": rule, "value": float(value) if equals else None})
+    except (ValidationError, ValueError) as error:
+        rules = ", ".join(f"{name}={default:g}" for name, default in DEFAULTS.items())
+        raise UsageError(f"--margin: expected RULE or RULE=NUMBER such as {rules}, found {text!r}") from error
+
+
+def models_of(a: argparse.Namespace, stack: ExitStack) -> Models:
+    from arhn import job, weights
+    from arhn.methods.choose import Models
+    from arhn.similarity import Similarity
+
+    similarity = Similarity(a.similarity) if a.similarity is not None else None
+    if a.method in (Method.NONE, Method.MARGIN):
+        return Models(similarity=similarity)
+    engine = _llamacpp(a, a.model or weights.STARTER)
+    stack.callback(job.close, engine)
+    flagger = None
+    if a.flag_model is not None:
+        flagger = _llamacpp(a, a.flag_model)
+        stack.callback(job.close, flagger)
+    return Models(engine=engine, flagger=flagger, similarity=similarity)
+
+
+def _llamacpp(a: argparse.Namespace, model: str) -> Engine:
+    # Loading the library takes a moment that no other subcommand should wait for.
+    from arhn import weights
+    from arhn.engines.llamacpp import LlamaCppEngine
+
+    path = weights.resolve(model)
+    return LlamaCppEngine(
+        path,
+        model=weights.identity(path),
+        slots=a.slots,
+        context=a.context,
+        threads=a.threads,
+        gpu_layers=a.gpu_layers,
+    )
+
+
+def add_judging(parser: argparse.ArgumentParser) -> None:
+    """What an answer's confidence hangs on: the same when labels are made and when they are calibrated."""
+    add = parser.add_argument
+    add(
+        "--model",
+        help="a name from 'arhn models', a GGUF file, or hf://org/repo/file.gguf; the starter unless given",
+    )
+    add(
+        "--passages-alone",
+        dest="show_answer",
+        action="store_false",
+        default=None,
+        help="judge every passage alone, as the paper does, without showing the answer of the labelled positives",
+    )
+    add(
+        "--samples",
+        type=positive,
+        metavar="N",
+        help="let N sampled answers vote instead of reading log-probabilities",
+    )
+    add(
+        "--similarity",
+        metavar="MODEL",
+        help="a sentence-transformers folder or name: what 'margin' filters by, a second signal for 'arhn'",
+    )
+    add(
+        "--task-map",
+        metavar="MAP",
+        help=f"which kind of query a subset holds: {'|'.join(Family)}; SUBSET=KIND,... or a .toml or .json file",
+    )
+    add(
+        "--slots",
+        type=positive,
+        default=1,
+        help="requests decoded together; more than one repeats less exactly; default: %(default)s",
+    )
+    add("--context", type=positive, default=4096, help="tokens per request; default: %(default)s")
+    add("--threads", type=positive, help="CPU threads; all cores unless given")
+    add("--gpu-layers", type=int, help="layers on the GPU; all that fit unless given")

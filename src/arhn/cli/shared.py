@@ -1,0 +1,49 @@
+"""What several subcommands share: how a task is added, its input flags, numbers, standard output."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from arhn.formats import Format
+
+FORMATS = [f.value for f in Format]
+#: What argparse's add_subparsers returns.
+Tasks = Any
+
+
+def task(
+    tasks: Tasks, name: str, run: Callable[[argparse.Namespace], None], summary: str, *, resumes: bool = False
+) -> argparse.ArgumentParser:
+    """A subcommand. `resumes`: after Ctrl-C the same command goes on where it was."""
+    # An abbreviation may be another flag's name: --mode, which calibrate doesn't have, would be --model.
+    parser: argparse.ArgumentParser = tasks.add_parser(
+        name, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False
+    )
+    parser.set_defaults(run=run, resumes=resumes)
+    return parser
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", help="a file of groups, a folder saved by datasets, or hf://org/name[:split]")
+    parser.add_argument("-o", "--output", required=True, help="where the groups go")
+    parser.add_argument("--from", dest="from_format", choices=FORMATS, help="the input's format; detected unless given")
+    parser.add_argument("--split", help="the split of a data set that has several")
+    parser.add_argument("--on-bad-row", choices=("fail", "skip"), default="fail", help="default: %(default)s")
+    parser.add_argument("--rejects", type=Path, help="where skipped rows go; beside the output unless given")
+    parser.add_argument("--overwrite", action="store_true", help="replace outputs that are there already")
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) < 2**31:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {2**31 - 1}, found {text!r}")
+    return int(text)
+
+
+def console() -> Console:
+    """Standard output. Much of what is shown isn't ours: "[b]" and ":smile:" in it stay as they are."""
+    return Console(markup=False, emoji=False)
