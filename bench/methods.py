@@ -38,15 +38,12 @@ from arhn.judgements import ABSTAINED, Judgements, Kind
 from arhn.methods.choose import Models
 from arhn.methods.margin import DEFAULTS, Margin
 from arhn.pipeline import clean
-from arhn.relabel import action_of
 from arhn.similarity import Similarity
 from arhn.store import MemoryStore, ResponseStore, SqliteStore
 from arhn.tasks import Family
 from arhn.types import CleanedGroup, Decision, Group, Mode, Passage, Reason
 from bench import output
-from bench.scoring import Gold, Negative, auc, data, engine_for, f1, interval, load, load_judgements, lost
-from bench.scoring import precision as precision_of
-from bench.scoring import recall as recall_of
+from bench.scoring import Gold, abstained, data, decided, engine_for, f1, load, load_judgements, on_negatives, quality
 
 #: Values tried for each margin rule.
 SWEEP = {
@@ -140,23 +137,11 @@ def _cold_seconds(variant: Variant, groups: Sequence[Group]) -> float:
 def score(bench: Bench, cleaned: Sequence[CleanedGroup]) -> dict[str, Any]:
     """Quality of one method's decisions."""
     gold, verdicts = bench.gold, bench.verdicts
-    found = _negatives(cleaned, gold, Mode.RF)
-    low, high = interval(found, f1)
-    least, most = interval(found, precision_of)
-    reasons = [d.reason for c in cleaned for d in _judged(c)]
-    abstained = sum(r.value in ABSTAINED for r in reasons)
-    acted = any(n.acted_on for n in found)
     numbers = {
-        "precision": precision_of(found) if acted else None,
-        "95%": f"{least:.2f}–{most:.2f}" if acted else None,
-        "recall": recall_of(found),
-        "F1": f1(found),
-        "F1, 95%": f"{low:.2f}–{high:.2f}",
-        "TN lost": lost(found),
-        "AUC": auc(found),
-        "F1 R": f1(_negatives(cleaned, gold, Mode.R)),
-        "F1 F": f1(_negatives(cleaned, gold, Mode.F)),
-        "abstained": abstained / len(reasons),
+        **quality(decided(cleaned, gold)),
+        "F1 R": f1(decided(cleaned, gold, Mode.R)),
+        "F1 F": f1(decided(cleaned, gold, Mode.F)),
+        "abstained": abstained(cleaned),
     }
     if verdicts.kind is Kind.VERDICTS:
         confusion = compare(_as_judgements(cleaned), verdicts).found
@@ -168,41 +153,11 @@ def _interval(interval: tuple[float, float] | None) -> str | None:
     return interval and f"{interval[0]:.2f}–{interval[1]:.2f}"
 
 
-def _judged(cleaned: CleanedGroup) -> list[Decision]:
-    """Decisions about the negatives."""
-    return list(cleaned.decisions[len(cleaned.group.positives) :])
-
-
-def _negatives(cleaned: Sequence[CleanedGroup], gold: Gold, mode: Mode) -> list[Negative]:
-    rows = []
-    for c in cleaned:
-        labels = gold[c.group.query_id]
-        scores = {e.doc_id: e.confidence for e in c.extractions} or c.similarities
-        for d in _judged(c):
-            label = labels.get(d.doc_id)
-            if label not in ("false_negative", "true_negative"):
-                continue
-            # Mode F doesn't ask whether an answer is full: it leaves all that ranks above the positive.
-            reason = Reason.RANKED_ABOVE if mode is Mode.F and d.reason is Reason.PARTIAL else d.reason
-            acted = (d.action if d.reason in _BY_TEXT else action_of(reason, mode)) != "keep"
-            rows.append(
-                Negative(
-                    query_id=c.group.query_id,
-                    false=label == "false_negative",
-                    acted_on=acted,
-                    score=scores.get(d.doc_id),
-                )
-            )
-    return rows
-
-
-#: Decided by equal texts, not by the mode.
-_BY_TEXT = (Reason.DUPLICATE, Reason.EQUALS_POSITIVE)
-
-
 def _as_judgements(cleaned: Sequence[CleanedGroup]) -> Judgements:
     groups: dict[str, dict[str, str]] = {
-        c.group.query_id: {d.doc_id: d.reason.value if d.reason.value in ABSTAINED else d.action for d in _judged(c)}
+        c.group.query_id: {
+            d.doc_id: d.reason.value if d.reason.value in ABSTAINED else d.action for d in on_negatives(c)
+        }
         for c in cleaned
     }
     return Judgements(path="decisions", source=Path("decisions"), kind=Kind.DECISIONS, groups=groups)
@@ -261,7 +216,7 @@ def margin_variants(bench: Bench, similarity: Similarity) -> Iterator[Variant]:
         return Variant(name=f"margin {rule}={value:g}{name}", config=config, models=models)
 
     def f1_of(tried: Variant) -> float:
-        return f1(_negatives(list(_clean(tried, bench.groups, MemoryStore())), bench.gold, Mode.RF))
+        return f1(decided(list(_clean(tried, bench.groups, MemoryStore())), bench.gold))
 
     yield from (variant(rule, value) for rule, value in DEFAULTS.items())
     swept = [variant(rule, value, ", best") for rule, values in SWEEP.items() for value in values]

@@ -21,12 +21,15 @@ from typing import Any
 from arhn import formats, judgements, weights
 from arhn.asking import Stats
 from arhn.engines.llamacpp import LlamaCppEngine
-from arhn.judgements import Judgements, Kind
+from arhn.judgements import ABSTAINED, Judgements, Kind
+from arhn.relabel import action_of
 from arhn.store import MemoryStore, ResponseStore, SqliteStore
-from arhn.types import Group, Passage
+from arhn.types import CleanedGroup, Decision, Group, Mode, Passage, Reason
 
 Gold = dict[str, dict[str, str]]
 _RESAMPLES = 1000
+#: Decided by equal texts, not by the mode.
+_BY_TEXT = (Reason.DUPLICATE, Reason.EQUALS_POSITIVE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,57 @@ def costs(judged: Judged, groups: int, own_tokens: int) -> dict[str, Any]:
         "groups a minute": 60 * groups / judged.seconds,
     }
     return numbers if cold else dict.fromkeys(numbers)
+
+
+def quality(found: Sequence[Negative]) -> dict[str, Any]:
+    """How right a method was about negatives."""
+    low, high = interval(found, f1)
+    least, most = interval(found, precision)
+    acted = any(n.acted_on for n in found)
+    return {
+        "precision": precision(found) if acted else None,
+        "95%": f"{least:.2f}–{most:.2f}" if acted else None,
+        "recall": recall(found),
+        "F1": f1(found),
+        "F1, 95%": f"{low:.2f}–{high:.2f}",
+        "TN lost": lost(found),
+        "AUC": auc(found),
+    }
+
+
+def decided(cleaned: Sequence[CleanedGroup], gold: Gold, mode: Mode = Mode.RF) -> list[Negative]:
+    """The negatives with a label that counts, and what a run in mode R+F would have made of them in `mode`."""
+    rows = []
+    for c in cleaned:
+        labels = gold[c.group.query_id]
+        scores = {e.doc_id: e.confidence for e in c.extractions} or c.similarities
+        for d in on_negatives(c):
+            label = labels.get(d.doc_id)
+            if label not in ("false_negative", "true_negative"):
+                continue
+            # Mode F doesn't ask whether an answer is full: it leaves all that ranks above the positive.
+            reason = Reason.RANKED_ABOVE if mode is Mode.F and d.reason is Reason.PARTIAL else d.reason
+            acted = (d.action if d.reason in _BY_TEXT else action_of(reason, mode)) != "keep"
+            rows.append(
+                Negative(
+                    query_id=c.group.query_id,
+                    false=label == "false_negative",
+                    acted_on=acted,
+                    score=scores.get(d.doc_id),
+                )
+            )
+    return rows
+
+
+def abstained(cleaned: Sequence[CleanedGroup]) -> float:
+    """Share of the negatives that lay between the thresholds, or were judged by a broken answer."""
+    reasons = [d.reason.value for c in cleaned for d in on_negatives(c)]
+    return sum(reason in ABSTAINED for reason in reasons) / len(reasons)
+
+
+def on_negatives(cleaned: CleanedGroup) -> list[Decision]:
+    """Decisions about the negatives."""
+    return list(cleaned.decisions[len(cleaned.group.positives) :])
 
 
 def precision(negatives: Sequence[Negative]) -> float:
