@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from statistics import fmean, median
 from typing import Any
 
@@ -111,7 +112,7 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
         seen = [g for i, g in enumerate(usable) if i % FOLDS != fold]
         held_out += _scored(usable[fold::FOLDS], _weights(seen))
     curve = _curve(held_out)
-    threshold = _best(curve).threshold
+    threshold = _best([point for point, _ in curve]).threshold
     lower = min(threshold, _lower(held_out))
     false = sum(label for _, label in held_out)
     calibration = Calibration(
@@ -121,8 +122,8 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
         lower=lower,
         doubtful=_doubtful(usable),
         curve=tuple(
-            CurvePoint(threshold=p.threshold, precision=round(_cautious(held_out, p), 4), recall=round(p.recall, 4))
-            for p in curve
+            CurvePoint(threshold=p.threshold, precision=round(promised, 4), recall=round(p.recall, 4))
+            for p, promised in curve
         ),
         fitted={
             "groups": len(usable),
@@ -252,18 +253,24 @@ def _scored(groups: Sequence[LabelledGroup], weights: Mapping[str, Any]) -> list
     ]
 
 
-def _curve(scored: Scored) -> list[Threshold]:
-    """Every threshold that finds one more false negative, falling."""
-    return [_at(scored, "", t) for t in sorted({c for c, label in scored if label}, reverse=True)]
+def _curve(scored: Scored) -> list[tuple[Threshold, float]]:
+    """Every threshold that finds one more false negative, falling; each with the precision to promise there.
 
-
-def _cautious(scored: Scored, point: Threshold) -> float:
-    """The precision to promise at a threshold: what was observed, but no more than the confidences say.
-
-    The best of many thresholds is the luckiest one too; the mean confidence doesn't know of that luck.
+    That is what was observed, but no more than the confidences above it say: the best of many thresholds is the
+    luckiest one too; the mean confidence doesn't know of that luck.
     """
-    above = [c for c, _ in scored if c >= point.threshold]
-    return min(point.precision, fmean(above))
+    false = sum(label for _, label in scored)
+    found = above = 0
+    total = 0.0
+    curve = []
+    for threshold, equal in groupby(sorted(scored, reverse=True), key=itemgetter(0)):
+        labels = [label for _, label in equal]
+        found, above, total = found + sum(labels), above + len(labels), total + threshold * len(labels)
+        if any(labels):
+            lost = (above - found) / (len(scored) - false)
+            point = Threshold(name="", threshold=threshold, precision=found / above, recall=found / false, lost=lost)
+            curve.append((point, min(point.precision, total / above)))
+    return curve
 
 
 def _at(scored: Scored, name: str, threshold: float) -> Threshold:

@@ -27,7 +27,22 @@
     │   ├── StoreLocked            42
     │   └── StoreCorrupt           43
     ├── MissingDependency          50    an extra isn't installed
-    └── CalibrationError           60    labels that nothing can be fitted on, or a precision that can't be had
+    ├── CalibrationError           60    labels that nothing can be fitted on, or a precision that can't be had
+    ├── CollectionError            70    queries, corpus and qrels that don't fit each other (a DataError)
+    │   ├── MissingPassages        71    qrels that name passages the corpus lacks
+    │   ├── MissingQueries         72    qrels that name queries the queries lack
+    │   ├── NoPositives            73    queries without a relevant passage
+    │   └── EmptyCorpus            74    no passage, or no query, at all
+    ├── EvaluationError            80
+    │   ├── UnknownTask            81    no such data set or suite to evaluate on
+    │   ├── TaskUnavailable        82    a data set's hub can't be reached, or has none
+    │   ├── RunMismatch            83    a run of other queries than the data's
+    │   └── ResultsDiffer          84    results that can't be compared: other data, or none in common
+    └── TrainingError              90    training that can't go on
+        ├── RecipeError            91    an unknown recipe, or a key or value that it can't have
+        ├── NothingToTrain         92    no group to train on, or fewer than a batch
+        ├── OtherRun               93    a checkpoint of another recipe, model or data
+        └── DeviceMissing          94    a GPU, or a precision, that isn't there
 
 A message says what arrived, what is allowed and what to do.
 """
@@ -180,3 +195,75 @@ class CalibrationError(ArhnError):
     """Labelled groups that nothing can be fitted on, a calibration file that doesn't fit, or too high a precision."""
 
     exit_code = 60
+
+
+class CollectionError(DataError):
+    """Queries, corpus and qrels that don't fit each other."""
+
+    exit_code = 70
+
+
+class MissingPassages(CollectionError):
+    exit_code = 71
+
+
+class MissingQueries(CollectionError):
+    exit_code = 72
+
+
+class NoPositives(CollectionError):
+    exit_code = 73
+
+
+class EmptyCorpus(CollectionError):
+    exit_code = 74
+
+
+class EvaluationError(ArhnError):
+    exit_code = 80
+
+
+class UnknownTask(EvaluationError):
+    exit_code = 81
+
+
+class TaskUnavailable(EvaluationError):
+    exit_code = 82
+
+
+class RunMismatch(EvaluationError):
+    exit_code = 83
+
+
+class ResultsDiffer(EvaluationError):
+    exit_code = 84
+
+
+class TrainingError(ArhnError):
+    """Training that can't begin or go on."""
+
+    exit_code = 90
+
+
+class RecipeError(TrainingError):
+    """An unknown recipe, an unknown key in one, or a value that a key can't have."""
+
+    exit_code = 91
+
+
+class NothingToTrain(TrainingError):
+    """No group with a positive and enough negatives, or fewer groups than a batch."""
+
+    exit_code = 92
+
+
+class OtherRun(TrainingError):
+    """A checkpoint, or a finished model, of another recipe, base model or data."""
+
+    exit_code = 93
+
+
+class DeviceMissing(TrainingError):
+    """A GPU is asked for, or a precision that needs one, and there is none."""
+
+    exit_code = 94

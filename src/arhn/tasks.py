@@ -32,6 +32,7 @@ __all__ = [
     "guess",
     "known",
     "names_of",
+    "spellings",
 ]
 
 Source = Literal["map", "known", "guessed"]
@@ -62,7 +63,7 @@ _NAMES = {
         """,
 }
 
-#: Family by name of a data set: in lower case, letters and digits only, without what `_spellings` takes off.
+#: Family by name of a data set: in lower case, letters and digits only, without what `spellings` takes off.
 #: Touché's queries are questions of debate ("Should ...?"), which any passage that takes sides answers. Sets whose
 #: queries are of many kinds (BEIR's Robust04, the forums' titles) aren't here: each query's form decides.
 KNOWN: Mapping[str, Family] = {
@@ -83,7 +84,7 @@ def _squashed(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
-def _spellings(name: str) -> Iterator[str]:
+def spellings(name: str) -> Iterator[str]:
     """`name` as it may stand in a table: whole, without its folder, without "train", "passage", years and the like."""
     for each in dict.fromkeys((name, name.rsplit("/", 1)[-1])):
         bare = _squashed(each)
@@ -94,7 +95,7 @@ def _spellings(name: str) -> Iterator[str]:
 
 
 def _found(table: Mapping[str, Family], name: str) -> Family | None:
-    return next((table[each] for each in _spellings(name) if each in table), None)
+    return next((table[each] for each in spellings(name) if each in table), None)
 
 
 @lru_cache(maxsize=4096)
