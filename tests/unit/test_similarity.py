@@ -100,7 +100,7 @@ def test_groups_are_scored_as_one_by_one_whatever_the_batches(tiny: Path, monkey
 def test_groups_are_read_a_window_at_a_time_and_texts_encoded_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(similarity, "WINDOW", 2)
     scorer, encoded, read = loaded(tiny), [], []
-    encode = scorer._model.encode_document
+    encode = scorer._embedder.model.encode_document
 
     def recorded(texts: list[str], **kwargs: Any) -> Any:
         encoded.append(texts)
@@ -111,7 +111,7 @@ def test_groups_are_read_a_window_at_a_time_and_texts_encoded_once(tiny: Path, m
             read.append(i)
             yield "the cat", passages(TEXTS[0], TEXTS[1], TEXTS[0])
 
-    monkeypatch.setattr(scorer._model, "encode_document", recorded)
+    monkeypatch.setattr(scorer._embedder.model, "encode_document", recorded)
     next(scorer.many(asked()))
     assert (read, encoded) == ([0, 1], [[TEXTS[0], TEXTS[1]]])
 
@@ -208,8 +208,8 @@ def test_broken_weights_are_an_error(copy: Path, break_it: Any) -> None:
 
 def test_embeddings_that_are_no_numbers_are_an_error(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = loaded(tiny)
-    encode = scorer._model.encode_document
-    monkeypatch.setattr(scorer._model, "encode_document", lambda *a, **kw: encode(*a, **kw) * float("nan"))
+    encode = scorer._embedder.model.encode_document
+    monkeypatch.setattr(scorer._embedder.model, "encode_document", lambda *a, **kw: encode(*a, **kw) * float("nan"))
     with pytest.raises(ModelCorrupt, match="aren't numbers"):
         scorer.scores("the cat", passages("a dog"))
 

@@ -1,0 +1,97 @@
+"""Runs in TREC form: `query_id Q0 doc_id rank score tag`, a line a passage."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from arhn.errors import BadRow, CannotHold, DuplicateId, NotUtf8
+from arhn.formats import jsonl
+from arhn.formats.atomic import AtomicFile, output_errors
+from arhn.formats.compression import compressor
+from arhn.formats.rows import SHOWN
+
+#: query_id -> doc_id -> score; the higher the better.
+Run = Mapping[str, Mapping[str, float]]
+
+_COLUMNS = 6
+
+
+def write_run(path: str | os.PathLike[str], run: Run, tag: str, *, overwrite: bool = False) -> None:
+    """Write a run; a suffix .gz or .zst compresses. Reading it gives the same scores to the last bit.
+
+    Within a query the highest score comes first, equal ones in the order of `run`; ranks count from 1. A query
+    without a passage leaves no line: the form has no way to say it.
+
+    Raises:
+        CannotHold: an id or the tag is empty or has blanks in it, or a score is no finite number.
+        OutputExists, OutputNotWritable, DiskFull: see `AtomicFile`.
+    """
+    _require_word("tag", tag)
+    with (
+        AtomicFile(path, overwrite=overwrite) as file,
+        output_errors(file.path),
+        compressor(file.path, file.raw) as out,
+    ):
+        for query_id, scores in run.items():
+            out.write(_lines(query_id, scores, tag).encode())
+
+
+def read_run(path: str | os.PathLike[str]) -> dict[str, dict[str, float]]:
+    """A run as `write_run` and trec_eval have it; the column of ranks is ignored, as by trec_eval.
+
+    Raises:
+        FileMissing: the file can't be read.
+        BadRow: a line hasn't six columns, or its score is no finite number.
+        DuplicateId: a passage comes twice for a query.
+        NotUtf8, BadJson: it isn't UTF-8, or a compressed file is damaged or ends early.
+    """
+    run: dict[str, dict[str, float]] = {}
+    for record in jsonl.read(Path(path)):
+        line, where = record.line, str(path)
+        query_id, doc_id, score = _fields(record.raw, where, line)  # type: ignore[arg-type]  # always bytes
+        scores = run.setdefault(query_id, {})
+        if doc_id in scores:
+            raise DuplicateId(f"doc_id {doc_id!r} comes twice for query {query_id!r}", path=where, line=line)
+        scores[doc_id] = score
+    return run
+
+
+def _lines(query_id: str, scores: Mapping[str, float], tag: str) -> str:
+    _require_word("query_id", query_id)
+    for doc_id, score in scores.items():
+        _require_word("doc_id", doc_id)
+        if not math.isfinite(score):
+            raise CannotHold(f"query {query_id!r}: the score of {doc_id!r} is {score}, expected a finite number")
+    best_first = sorted(scores.items(), key=lambda item: -item[1])  # stable: equal scores keep their order
+    return "".join(
+        f"{query_id} Q0 {doc_id} {rank} {float(score)!r} {tag}\n" for rank, (doc_id, score) in enumerate(best_first, 1)
+    )
+
+
+def _require_word(what: str, text: str) -> None:
+    if text.split() != [text]:
+        raise CannotHold(f"{what} {text!r}: a TREC run can't hold an empty one, or blanks inside one")
+
+
+def _fields(raw: bytes, path: str, line: int) -> tuple[str, str, float]:
+    try:
+        fields = raw.decode().split()
+    except UnicodeDecodeError as error:
+        raise NotUtf8("isn't UTF-8", path=path, line=line) from error
+    if len(fields) != _COLUMNS:
+        expected = "six columns: query_id Q0 doc_id rank score tag"
+        raise BadRow("row", expected, repr(raw.decode()[:SHOWN]), path=path, line=line)
+    return fields[0], fields[2], _score(fields[4], path, line)
+
+
+def _score(text: str, path: str, line: int) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise BadRow("score", "a finite number", repr(text), path=path, line=line)
+    return score

@@ -1,0 +1,85 @@
+"""What a retriever is, and a run of it over a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from arhn.retrieval.collection import Collection
+    from arhn.retrieval.runs import Run
+
+_T = TypeVar("_T")
+Positions = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float32]
+
+
+class Hits(NamedTuple):
+    """The best passages for a query: file positions from 0 (int64) and their scores (float32), best first.
+
+    Equal scores are in the order of the corpus.
+    """
+
+    positions: Positions
+    scores: Scores
+
+
+class Searcher(Protocol):
+    """A retriever over one corpus.
+
+    `name` says which one it is beside scores and counts.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def search(self, queries: Sequence[str], k: int) -> Iterator[Hits]:
+        """The `k` best passages of each query, in the order of `queries`; fewer where fewer match.
+
+        Give all queries in one call: a retriever may read the corpus once a call. What is held doesn't grow with
+        queries times corpus.
+        """
+        ...
+
+    def score(self, queries: Sequence[str], positions: Sequence[Sequence[int]]) -> Iterator[Scores]:
+        """The score of each query with each of its `positions`, by the same measure as `search`."""
+        ...
+
+
+def none_found() -> Hits:
+    """No hits."""
+    return Hits(np.zeros(0, np.int64), np.zeros(0, np.float32))
+
+
+def slices(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    """`items` in pieces of `size`, the last one shorter."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def best(positions: Positions, scores: Scores, k: int) -> Hits:
+    """The `k` best of some passages in the order of `Hits`, from hits in any order."""
+    order = np.lexsort((positions, -scores))[:k]
+    return Hits(positions[order], scores[order])
+
+
+def search_run(searcher: Searcher, collection: Collection, k: int, *, skip_identical: bool = True) -> Run:
+    """The `k` best passages of every query of a collection, best first.
+
+    Args:
+        skip_identical: leave out a passage whose doc_id is the query_id, as BEIR does where queries are taken from
+            the corpus; the next one takes its place.
+    """
+    queries = collection.queries
+    hits = searcher.search(list(queries.values()), k + skip_identical)
+    return {
+        query_id: _scored(collection, query_id, h, k, skip_identical) for query_id, h in zip(queries, hits, strict=True)
+    }
+
+
+def _scored(collection: Collection, query_id: str, hits: Hits, k: int, skip_identical: bool) -> dict[str, float]:
+    found = zip(collection.corpus.ids(hits.positions.tolist()), hits.scores.tolist(), strict=True)
+    kept = [(doc_id, score) for doc_id, score in found if not (skip_identical and doc_id == query_id)]
+    return dict(kept[:k])
