@@ -1,0 +1,154 @@
+"""Mining from files to files: what `arhn mine` does, for the command line and for scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arhn._version import __version__
+from arhn.errors import OutputLocked, OutputNotWritable, UsageError
+from arhn.formats import AtomicFile, Format, GroupWriter, JsonlFile, Output
+from arhn.locks import locked
+from arhn.mine.counts import SCHEMA, Counts
+from arhn.mine.mining import Mined, mine
+from arhn.mine.rules import Settings
+from arhn.retrieval.collection import Collection
+from arhn.retrieval.search import Searcher
+
+#: Told the queries that are done, and how many there are.
+OnQuery = Callable[[int, int], None]
+
+_SUFFIXES = (".gz", ".zst", ".jsonl", ".json", ".parquet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrievers:
+    """The retrievers, and the one whose scores the rules go by; the first unless given."""
+
+    searchers: Sequence[Searcher]
+    scorer: Searcher | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where mining writes. `candidates` is only written where it is given."""
+
+    output: str
+    summary: Path
+    candidates: Path | None = None
+
+    @classmethod
+    def beside(cls, output: str, *, summary: Path | None = None, candidates: Path | None = None) -> Files:
+        """The summary lies beside the output unless given: `dir/groups.summary.json`.
+
+        Raises:
+            UsageError: two paths are the same, or one has no file name.
+            OutputNotWritable: a data set on the hub.
+        """
+        if "://" in output:
+            raise OutputNotWritable(f"{output}: data sets on the hub are only read; write a file or folder")
+        place = Path(output)
+        if place.name in ("", ".."):
+            raise UsageError(f"{output!r}: has no file name to write to. Name a file")
+        stem = place.name
+        for suffix in _SUFFIXES:
+            stem = stem.removesuffix(suffix)
+        files = cls(output=output, summary=summary or place.with_name(f"{stem}.summary.json"), candidates=candidates)
+        places = [os.path.realpath(p) for p in (output, files.summary, candidates) if p is not None]
+        if len({*places}) < len(places):
+            raise UsageError("--output, --summary and --candidates name one file twice. Give each its own.")
+        return files
+
+
+def run(
+    files: Files,
+    opened: Callable[[], tuple[Collection, Retrievers]],
+    settings: Settings,
+    *,
+    to: Format | str = Format.TEVATRON,
+    overwrite: bool = False,
+    on_query: OnQuery | None = None,
+) -> dict[str, Any]:
+    """Mine, and write groups, summary and, if wanted, what became of each candidate.
+
+    The outputs are tried before anything is read, and none appears before all are whole, the groups last.
+
+    Args:
+        opened: called once the outputs are known to be possible.
+        to: the format of the groups.
+        on_query: called after each query.
+
+    Returns:
+        The content of the summary.
+    """
+    place = Path(os.path.realpath(files.output))
+    busy = OutputLocked(f"{files.output}: another arhn process is writing it. Wait for it, or write elsewhere.")
+    with ExitStack() as stack:
+        stack.enter_context(locked(place.with_name(f".{place.name}.lock"), lambda: busy))
+        writer = stack.enter_context(GroupWriter(files.output, to, overwrite=overwrite))
+        summary = stack.enter_context(AtomicFile(files.summary, overwrite=overwrite))
+        rows = stack.enter_context(JsonlFile(files.candidates, overwrite=overwrite)) if files.candidates else None
+        started = time.monotonic()
+        collection, retrievers = opened()
+        counts = Counts(settings)
+        for mined in mine(collection, retrievers.searchers, settings, scorer=retrievers.scorer):
+            _write(mined, writer if counts.add(mined) else None, rows)
+            if on_query is not None:
+                on_query(counts.queries, len(collection.queries))
+        content = _content(collection, retrievers, counts, writer, time.monotonic() - started)
+        summary.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+        outputs: list[Output] = [writer, summary, *([rows] if rows is not None else [])]
+        for output in outputs:
+            output.prepare()
+    return content
+
+
+def _write(mined: Mined, writer: GroupWriter | None, rows: JsonlFile | None) -> None:
+    if writer is not None and mined.group is not None:
+        writer.write(mined.group)
+    if rows is not None:
+        for row in _rows(mined):
+            rows.write(row)
+
+
+def _content(
+    collection: Collection, retrievers: Retrievers, counts: Counts, writer: GroupWriter, seconds: float
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "versions": {"arhn": __version__, "python": platform.python_version()},
+        "collection": {
+            "name": collection.name,
+            "corpus": str(collection.corpus.path),
+            "passages": len(collection.corpus),
+            "digest": collection.corpus.digest,
+        },
+        "retrievers": [searcher.name for searcher in retrievers.searchers],
+        "scorer": (retrievers.scorer or retrievers.searchers[0]).name,
+        "settings": counts.settings.model_dump(),
+        "format": writer.format.value,
+        **counts.content(),
+        "dropped": dict(collection.dropped),
+        "losses": dict(sorted(writer.losses.items())),
+        "seconds": round(seconds, 3),
+    }
+
+
+def _rows(mined: Mined) -> Iterator[dict[str, Any]]:
+    """One record per candidate that was read; those skipped by the range have no doc_id at hand."""
+    for candidate, fate in zip(mined.candidates, mined.fates, strict=True):
+        if candidate.passage is not None:
+            yield {
+                "query_id": mined.query_id,
+                "doc_id": candidate.passage.doc_id,
+                "rank": candidate.rank,
+                "score": None if candidate.score is None else round(candidate.score, 6),
+                "fate": fate.value,
+            }

@@ -1,0 +1,156 @@
+"""Retrievers over a collection, and what they find as groups with hard negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
+
+from arhn.errors import UsageError
+from arhn.mine.rules import Candidate, Fate, Settings, fates
+from arhn.retrieval.collection import Collection, relevant
+from arhn.retrieval.search import Hits, Searcher
+from arhn.types import Group, Passage
+
+#: Queries whose candidates are in memory together.
+BATCH = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mined:
+    """A query's group, and what became of everything that was found for it.
+
+    `group` is None where no labelled positive has a text; its negatives may be fewer than wanted, or none.
+    `candidates` are by rank, `fates` parallel to them. `positives_found` and `identical` count what is no candidate
+    at all: labelled positives, and the passage whose doc_id is the query_id (BEIR leaves it out too).
+    `blank_positives` are labelled positives without a text, `judged` the negatives that qrels name as not relevant.
+    """
+
+    query_id: str
+    group: Group | None
+    candidates: tuple[Candidate, ...]
+    fates: tuple[Fate, ...]
+    positives_found: int
+    identical: int
+    blank_positives: int
+    judged: int
+
+
+def mine(
+    collection: Collection, searchers: Sequence[Searcher], settings: Settings, *, scorer: Searcher | None = None
+) -> Iterator[Mined]:
+    """Every query of a collection with its hard negatives, in the order of the queries.
+
+    The lists of several retrievers become one by taking turns: each one's best, then each one's second, and so on,
+    what is there already left out. Ranks count in that list.
+
+    Args:
+        searchers: the retrievers, over `collection.corpus`.
+        scorer: the retriever whose scores the rules on scores go by; the first one unless given. Passages that
+            only others found are scored by it too.
+
+    Raises:
+        UsageError: no retriever.
+        what the retrievers raise.
+    """
+    if not searchers:
+        raise UsageError("Mining needs at least one retriever.")
+    return _Mining(collection, searchers, settings, scorer or searchers[0]).mined()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """What was found for one query, without its positives and itself. `scores` are those that the scorer gave."""
+
+    query_id: str
+    positives: Mapping[str, int]
+    positions: list[int]
+    scores: dict[int, float]
+    positives_found: int
+    identical: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Mining:
+    collection: Collection
+    searchers: Sequence[Searcher]
+    settings: Settings
+    scorer: Searcher
+
+    def mined(self) -> Iterator[Mined]:
+        pools = self._pools()
+        while batch := list(islice(pools, BATCH)):
+            if self.settings.by_score:
+                self._score(batch)
+            yield from map(self._mined, batch)
+
+    def _pools(self) -> Iterator[_Pool]:
+        texts = list(self.collection.queries.values())
+        # Deep enough to fill the range when all positives and the query itself are on top.
+        most = max((len(relevant(grades)) for grades in self.collection.qrels.values()), default=0)
+        depth = self.settings.range_max + most + 1
+        found = zip(*(searcher.search(texts, depth) for searcher in self.searchers), strict=True)
+        for query_id, hits in zip(self.collection.queries, found, strict=True):
+            yield self._pool(query_id, hits)
+
+    def _pool(self, query_id: str, found: Sequence[Hits]) -> _Pool:
+        positives = self.collection.corpus.positions(self.collection.positives(query_id))
+        itself = {*self.collection.corpus.positions([query_id]).values()} - {*positives.values()}
+        merged = in_turns([hits.positions.tolist() for hits in found])
+        out = itself.union(positives.values())
+        scores: dict[int, float] = {}
+        for searcher, hits in zip(self.searchers, found, strict=True):
+            if searcher is self.scorer:
+                scores.update(zip(hits.positions.tolist(), hits.scores.tolist(), strict=True))
+        return _Pool(
+            query_id=query_id,
+            positives=positives,
+            positions=[position for position in merged if position not in out][: self.settings.range_max],
+            scores=scores,
+            positives_found=len({*positives.values()}.intersection(merged)),
+            identical=len(itself.intersection(merged)),
+        )
+
+    def _score(self, pools: Sequence[_Pool]) -> None:
+        """Ask for the scores that the searches didn't give."""
+        lacking = [
+            [p for p in dict.fromkeys(chain(pool.positives.values(), pool.positions)) if p not in pool.scores]
+            for pool in pools
+        ]
+        texts = [self.collection.queries[pool.query_id] for pool in pools]
+        for pool, positions, scores in zip(pools, lacking, self.scorer.score(texts, lacking), strict=True):
+            pool.scores.update(zip(positions, scores.tolist(), strict=True))
+
+    def _mined(self, pool: _Pool) -> Mined:
+        corpus, first = self.collection.corpus, self.settings.range_min
+        read = dict(zip(pool.positions[first:], corpus.at(pool.positions[first:]), strict=True))
+        candidates = tuple(
+            Candidate(position=p, rank=rank, score=pool.scores.get(p), passage=read.get(p))
+            for rank, p in enumerate(pool.positions, 1)
+        )
+        places = [*pool.positives.values()]
+        labelled = dict(zip(places, corpus.at(places), strict=True))
+        positives = {place: passage for place, passage in labelled.items() if passage.text.strip()}
+        scores = [pool.scores[place] for place in positives] if self.settings.by_score else []
+        found = tuple(fates(candidates, [*labelled.values()], scores, self.settings, pool.query_id))
+        negatives = [c.passage for c, fate in zip(candidates, found, strict=True) if fate is Fate.CHOSEN and c.passage]
+        return Mined(
+            query_id=pool.query_id,
+            group=self._group(pool.query_id, [*positives.values()], negatives) if positives else None,
+            candidates=candidates,
+            fates=found,
+            positives_found=pool.positives_found,
+            identical=pool.identical,
+            blank_positives=len(labelled) - len(positives),
+            judged=sum(passage.doc_id in self.collection.qrels[pool.query_id] for passage in negatives),
+        )
+
+    def _group(self, query_id: str, positives: Sequence[Passage], negatives: Sequence[Passage]) -> Group:
+        query = self.collection.queries[query_id]
+        return Group(query_id=query_id, query=query, positives=tuple(positives), negatives=tuple(negatives))
+
+
+def in_turns(lists: Sequence[Sequence[int]]) -> list[int]:
+    """One list from several: the first of each, then the second of each, and so on; each item once."""
+    turns = chain.from_iterable(zip_longest(*lists))
+    return [item for item in dict.fromkeys(turns) if item is not None]

@@ -1,0 +1,174 @@
+"""Which candidates of a query become its negatives. Pure: the same candidates give the same fates."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from arhn.errors import UsageError
+from arhn.parts import Content, content
+from arhn.types import Passage
+
+#: Digits that scores are compared with: the noise of one subtraction must not decide.
+_DIGITS = 6
+
+
+class Fate(StrEnum):
+    """What became of a candidate, the first rule that applies. Counted in the summary; the words are stable."""
+
+    #: A negative of the group.
+    CHOSEN = "chosen"
+    #: Could have been one, but there were enough.
+    SPARE = "spare"
+    #: Among the first `range_min` of the list.
+    SKIPPED = "skipped"
+    #: Its text is empty.
+    BLANK = "blank"
+    #: It has title and text of a labelled positive.
+    EQUALS_POSITIVE = "equals_positive"
+    #: It has title and text of a candidate before it.
+    DUPLICATE = "duplicate"
+    #: Scored above `max_score`.
+    MAX_SCORE = "max_score"
+    #: Scored below `min_score`.
+    MIN_SCORE = "min_score"
+    #: Not at least `absolute_margin` below the positive.
+    ABSOLUTE_MARGIN = "absolute_margin"
+    #: Not at least the share `relative_margin` below the positive.
+    RELATIVE_MARGIN = "relative_margin"
+
+
+class Settings(BaseModel):
+    """How negatives are chosen. Unknown keys are refused.
+
+    `range_min` and `range_max`: of a query's list, without its positives, the first `range_min` are skipped and
+    none after the `range_max`-th is looked at. `negatives` are taken from the rest, the first ones (`top`) or a
+    sample that hangs on `seed` and the query_id (`random`). Names of the rules on scores are those of
+    `mine_hard_negatives` in sentence-transformers; there ranges count what the rules left over, here ranks.
+
+    Raises:
+        UsageError: the range is empty or holds fewer than `negatives`.
+        pydantic.ValidationError: an unknown key, or a value out of range.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    negatives: int = Field(default=7, ge=1)
+    range_min: int = Field(default=0, ge=0)
+    range_max: int = Field(default=100, ge=1)
+    sampling: Literal["top", "random"] = "top"
+    seed: int = 0
+    max_score: float | None = Field(default=None, allow_inf_nan=False)
+    min_score: float | None = Field(default=None, allow_inf_nan=False)
+    absolute_margin: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    relative_margin: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    #: The labelled positive that margins are measured from: the lowest-scored one, as in sentence-transformers, or
+    #: the best.
+    margin_to: Literal["lowest", "best"] = "lowest"
+
+    @model_validator(mode="after")
+    def _range_holds_enough(self) -> Settings:
+        held = self.range_max - self.range_min
+        if held < self.negatives:
+            raise UsageError(
+                f"Range {self.range_min}:{self.range_max} holds {max(0, held)} passages, fewer than the "
+                f"{self.negatives} negatives wanted. Widen it, or ask for fewer."
+            )
+        return self
+
+    @property
+    def by_score(self) -> bool:
+        """Whether a rule needs scores."""
+        rules = (self.max_score, self.min_score, self.absolute_margin, self.relative_margin)
+        return any(rule is not None for rule in rules)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A passage that a retriever found. `rank` is from 1, `score` that of the retriever whose scores count.
+
+    `score` is None where no rule needed it and that retriever didn't find the passage. `passage` is None where the
+    rank alone decided.
+    """
+
+    position: int
+    rank: int
+    score: float | None
+    passage: Passage | None
+
+
+def fates(
+    candidates: Sequence[Candidate],
+    positives: Sequence[Passage],
+    positive_scores: Sequence[float],
+    settings: Settings,
+    query_id: str,
+) -> list[Fate]:
+    """The fate of each candidate, in their order.
+
+    Args:
+        candidates: by rank, without labelled positives.
+        positives: the query's labelled positives.
+        positive_scores: theirs, where `settings.by_score`; without any, no rule on scores applies.
+        query_id: what a random sample hangs on, beside the seed.
+    """
+    limits = _limits(positive_scores, settings) if positive_scores else {}
+    labelled = {content(passage) for passage in positives}
+    earlier: set[Content] = set()
+    found = [
+        _by_passage(candidate.passage, labelled, earlier) or _by_score(candidate.score, limits)
+        for candidate in candidates
+    ]
+    chosen = _sample([i for i, fate in enumerate(found) if fate is None], settings, query_id)
+    return [fate or (Fate.CHOSEN if i in chosen else Fate.SPARE) for i, fate in enumerate(found)]
+
+
+def _by_passage(passage: Passage | None, labelled: Set[Content], earlier: set[Content]) -> Fate | None:
+    if passage is None:
+        return Fate.SKIPPED
+    if not passage.text.strip():  # a group can't hold it
+        return Fate.BLANK
+    shown = content(passage)
+    if shown in labelled:
+        return Fate.EQUALS_POSITIVE
+    if shown in earlier:
+        return Fate.DUPLICATE
+    earlier.add(shown)
+    return None
+
+
+#: A rule, and the score above which it takes a candidate out; below which, for `MIN_SCORE`.
+_Limits = Mapping[Fate, float]
+
+
+def _limits(positives: Sequence[float], settings: Settings) -> _Limits:
+    """A positive below 0 has its relative margin below it too (sentence-transformers #3819)."""
+    positive = min(positives) if settings.margin_to == "lowest" else max(positives)
+    absolute, relative = settings.absolute_margin, settings.relative_margin
+    limits = {
+        Fate.MAX_SCORE: settings.max_score,
+        Fate.MIN_SCORE: settings.min_score,
+        Fate.ABSOLUTE_MARGIN: None if absolute is None else positive - absolute,
+        Fate.RELATIVE_MARGIN: None if relative is None else positive - abs(positive) * relative,
+    }
+    return {fate: round(limit, _DIGITS) for fate, limit in limits.items() if limit is not None}
+
+
+def _by_score(score: float | None, limits: _Limits) -> Fate | None:
+    for fate, limit in limits.items():
+        assert score is not None, "a rule needs the score of every candidate"
+        gap = round(score - limit, _DIGITS)
+        if gap < 0 if fate is Fate.MIN_SCORE else gap > 0:
+            return fate
+    return None
+
+
+def _sample(eligible: Sequence[int], settings: Settings, query_id: str) -> Set[int]:
+    if settings.sampling == "top" or len(eligible) <= settings.negatives:
+        return set(eligible[: settings.negatives])
+    return set(random.Random(f"{settings.seed} {query_id}").sample(eligible, settings.negatives))  # noqa: S311
