@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from arhn._version import __version__
-from arhn.cli import agree, calibrate, clean, convert, inspect, models, store
+from arhn.cli import agree, calibrate, clean, compare, convert, evaluate, inspect, mine, models, store, train
 from arhn.errors import ArhnError
 
 INTERRUPTED = 130
@@ -35,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"arhn: {error}\n")
         return error.exit_code
     except KeyboardInterrupt:
-        kept = "Every answer so far is kept; the same command goes on from there"
-        sys.stderr.write(f"arhn: interrupted. {kept if arguments.resumes else 'Run the same command again'}\n")
+        sys.stderr.write(f"arhn: interrupted. {arguments.resumes or 'Run the same command again'}\n")
         return INTERRUPTED
     return 0
 
@@ -47,6 +46,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"arhn {__version__}")
     tasks = parser.add_subparsers(required=True, metavar="TASK")
-    for module in (clean, calibrate, inspect, convert, models, store, agree):
+    for module in (clean, calibrate, mine, inspect, convert, models, store, agree, train, evaluate, compare):
         module.add(tasks)
     return parser

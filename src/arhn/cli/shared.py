@@ -17,14 +17,21 @@ Tasks = Any
 
 
 def task(
-    tasks: Tasks, name: str, run: Callable[[argparse.Namespace], None], summary: str, *, resumes: bool = False
+    tasks: Tasks,
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    summary: str,
+    *,
+    resumes: bool = False,
+    resume_with: str = "",
 ) -> argparse.ArgumentParser:
-    """A subcommand. `resumes`: after Ctrl-C the same command goes on where it was."""
+    """A subcommand. After Ctrl-C the same command goes on where it was (`resumes`), or does with `resume_with`."""
     # An abbreviation may be another flag's name: --mode, which calibrate doesn't have, would be --model.
     parser: argparse.ArgumentParser = tasks.add_parser(
         name, help=summary, description=f"{summary.capitalize()}.", allow_abbrev=False
     )
-    parser.set_defaults(run=run, resumes=resumes)
+    kept = "Every answer so far is kept; the same command goes on from there" if resumes else ""
+    parser.set_defaults(run=run, resumes=resume_with or kept)
     return parser
 
 

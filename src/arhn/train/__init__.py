@@ -1,0 +1,1 @@
+"""Training retrievers and rerankers on groups: recipes, losses, runs that resume."""

@@ -1,0 +1,97 @@
+"""From examples to the tensors of a batch. This module imports torch; import it where training begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from arhn.train.groups import Member
+from arhn.train.losses import Marks
+from arhn.train.plan import Example
+
+#: Passages are tokenized in parts of like length, which saves padding; at most so many, of no fewer than so many texts.
+PARTS = 8
+SMALLEST_PART = 32
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieverCollator:
+    """Tokens of queries and passages, as sentence-transformers' own collator makes them, and the loss's `marks`.
+
+    Each distinct passage of a batch is there once, whichever queries have it: longest first, in `parts`.
+    """
+
+    preprocess: Callable[..., dict[str, Any]]
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    parts: int = PARTS
+
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        passages = _distinct(examples)
+        texts = [passage.text for passage in passages]
+        batch = self._tokens("query", [example.query for example in examples], self.query_prompt, "query")
+        for number, part in enumerate(_split(texts, self.parts)):
+            batch |= self._tokens(f"passage{number}", part, self.document_prompt, "document")
+        batch["marks"] = _marks(examples, passages)
+        return batch
+
+    def _tokens(self, column: str, texts: list[str], prompt: str | None, task: str) -> Batch:
+        tokens = self.preprocess(texts, prompt=prompt or None, task=task)
+        return {f"{column}_{name}": value for name, value in tokens.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ListCollator:
+    """Labelled lists for listwise losses: queries, their passages, and a 1 for each positive."""
+
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        return {
+            "query": [example.query for example in examples],
+            "docs": [[passage.text for passage in example.passages] for example in examples],
+            "label": [torch.tensor(_labels(example)) for example in examples],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PairCollator:
+    """The same lists as pairs of a query and a passage, for pointwise losses."""
+
+    def __call__(self, examples: Sequence[Example]) -> Batch:
+        pairs = [(example.query, passage.text) for example in examples for passage in example.passages]
+        return {
+            "query": [query for query, _ in pairs],
+            "doc": [text for _, text in pairs],
+            "label": torch.tensor([label for example in examples for label in _labels(example)]),
+        }
+
+
+def _labels(example: Example) -> list[float]:
+    return [float(i < example.positives) for i in range(len(example.passages))]
+
+
+def _distinct(examples: Sequence[Example]) -> list[Member]:
+    """The passages of a batch, each once; the longest first, so that a part's texts have like lengths."""
+    return sorted(dict.fromkeys(p for e in examples for p in e.passages), key=lambda p: -len(p.text))
+
+
+def _split(texts: list[str], parts: int) -> list[list[str]]:
+    size = max(SMALLEST_PART, -(-len(texts) // parts)) if parts > 1 else len(texts)
+    return [texts[i : i + size] for i in range(0, len(texts), size)]
+
+
+def _marks(examples: Sequence[Example], passages: Sequence[Member]) -> Marks:
+    number = {passage: i for i, passage in enumerate(passages)}
+    terms = [(row, number[p]) for row, example in enumerate(examples) for p in example.passages[: example.positives]]
+    pairs = [(row, key) for row, example in enumerate(examples) for key in example.forbidden]
+    return Marks(
+        columns=torch.tensor([(passage.doc, passage.key) for passage in passages]),
+        rows=torch.tensor([row for row, _ in terms]),
+        targets=torch.tensor([target for _, target in terms]),
+        forbidden_rows=torch.tensor([row for row, _ in pairs]),
+        forbidden_keys=torch.tensor([key for _, key in pairs]),
+    )

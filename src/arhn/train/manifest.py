@@ -1,0 +1,116 @@
+"""`arhn.train.json`, in the folder of a trained model: what was trained on what, and how. Written last: where it is,
+the model is whole. docs/training.md lists its fields; fields are added, never renamed or removed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from arhn.errors import BadJson, FileMissing
+from arhn.formats import AtomicFile
+
+NAME = "arhn.train.json"
+SCHEMA = 1
+
+
+class Source(BaseModel):
+    """A file of groups or decisions. `sha256` is the file's own; None for what is no single file."""
+
+    path: str | None = None
+    sha256: str | None = None
+
+
+class Data(BaseModel):
+    """What was trained on. `content_sha256` is over everything that training takes from the groups, decisions
+    included, whatever file and format they come in."""
+
+    groups: Source
+    decisions: Source | None = None
+    content_sha256: str
+    read: int
+    used: int
+    no_negatives: int
+    contradicted_negatives: int
+    rejected_rows: int = 0
+    positives: int
+    negatives: int
+    filtered_passages: int
+    #: Groups by the data set that they name, and how many name none.
+    sets: dict[str, int]
+    unnamed: int
+
+
+class Refresh(BaseModel):
+    """Groups that took the place of the first ones, from the epoch `epoch` (the first is 0) on."""
+
+    epoch: int
+    groups: Source
+    content_sha256: str
+    used: int
+
+
+class Logged(BaseModel):
+    """One point of the loss curve: a mean over the steps since the point before."""
+
+    step: int
+    loss: float
+    learning_rate: float
+
+
+class Manifest(BaseModel):
+    """The record of a training run."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    # Called `schema` in the file, as in other records; pydantic has a method of that name.
+    version: int = Field(default=SCHEMA, alias="schema")
+    recipe: str
+    #: Every setting, those that were changed included; and the changes alone.
+    settings: dict[str, Any]
+    changed: list[str]
+    model: str
+    data: Data
+    refreshes: list[Refresh] = []
+    steps: int
+    epochs: int
+    steps_per_epoch: int
+    losses: list[Logged]
+    device: str
+    devices: int
+    #: Of the process that finished the run, loading and saving included.
+    seconds: float
+    #: The step that the finishing process went on from; None where it did all of them.
+    resumed_from: int | None = None
+    versions: dict[str, str]
+
+    @property
+    def sets(self) -> list[str]:
+        """The data sets that the training data names."""
+        return list(self.data.sets)
+
+    def write(self, folder: Path) -> None:
+        """Put it into the folder of the model."""
+        with AtomicFile(folder / NAME, overwrite=True) as file:
+            content = self.model_dump(mode="json", by_alias=True)
+            file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def read(folder: str | Path) -> Manifest:
+    """The manifest of a trained model.
+
+    Raises:
+        FileMissing: the folder holds none: no model of 'arhn train', or one that isn't finished.
+        BadJson: what it holds is something else.
+    """
+    path = Path(folder) / NAME
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise FileMissing(
+            f"can't be read: {error.strerror}; it is there once 'arhn train' is done", path=str(path)
+        ) from (error)
+    except (ValidationError, ValueError) as error:
+        raise BadJson("isn't the record of a training run", path=str(path)) from error

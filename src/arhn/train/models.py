@@ -1,0 +1,244 @@
+"""The model to start from: found, checked and loaded as its recipe says. Imports the libraries on first use."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from arhn.errors import ArhnError, DeviceMissing, ModelCorrupt, ModelMissing, ModelUnavailable
+from arhn.libraries import library, require
+from arhn.retrieval.whereabouts import said
+from arhn.train.recipe import Recipe
+
+EXTRA = "train"
+_MODULES, _CONFIG = "modules.json", "config.json"
+_POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
+
+
+def require_libraries(recipe: Recipe) -> None:
+    """Raise MissingDependency where the extra `train` isn't installed."""
+    needed = {"sentence_transformers": "sentence-transformers", "accelerate": "accelerate", "datasets": "datasets"}
+    if recipe.lora is not None:
+        needed["peft"] = "peft"
+    for name, package in needed.items():
+        require(name, package, EXTRA)
+
+
+def require_device(recipe: Recipe, device: str | None) -> str:
+    """Where training happens: `cpu`, `cuda` or `mps`; the best there is, unless `device` says which.
+
+    Raises:
+        DeviceMissing: it isn't there, or the recipe's precision needs another.
+    """
+    torch = library("torch", EXTRA)
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    chosen = device or next(name for name, present in there.items() if present)
+    if not there.get(chosen, False):
+        raise DeviceMissing(
+            f"device {device!r} isn't there. Here are: {', '.join(name for name, found in there.items() if found)}. "
+            "Leave --device out for the best of them; CUDA_VISIBLE_DEVICES chooses among several GPUs"
+        )
+    if recipe.precision != "float32" and chosen != "cuda":
+        raise DeviceMissing(
+            f"precision {recipe.precision!r} needs a GPU, and this run would be on {chosen}. Run it where there is "
+            "one, or take --set precision=float32"
+        )
+    if recipe.precision == "bf16" and not torch.cuda.is_bf16_supported():
+        raise DeviceMissing("precision 'bf16': this GPU has none. Take --set precision=fp16")
+    return chosen
+
+
+def find(recipe: Recipe) -> str:
+    """The recipe's model if it is there: its folder, or its name on the hub (whose files are fetched later).
+
+    Raises:
+        ModelMissing: a folder that holds no model of the kind that is needed, a file, or no such folder and not a
+            name on the hub either.
+    """
+    path = Path(recipe.model).expanduser()
+    if path.is_file():
+        raise _missing(recipe, "it is a file")
+    if path.is_dir():
+        _require_model(recipe, path)
+        return str(path)
+    if recipe.model.startswith(("/", ".", "~")) or recipe.model.count("/") > 1 or not recipe.model.strip():
+        raise _missing(recipe, "no such folder, and not a name on the hub (org/name)")
+    return recipe.model if "/" in recipe.model else f"sentence-transformers/{recipe.model}"
+
+
+def load(recipe: Recipe) -> Any:
+    """The model, on the CPU (the trainer moves it), with the recipe's prompts, length, pooling and adapters.
+
+    Raises:
+        ModelMissing: as `find`.
+        ModelUnavailable: the hub can't be reached, or has no such model for us.
+        ModelCorrupt: what is there can't be loaded.
+    """
+    place = find(recipe)
+    try:
+        model = _reranker(recipe, place) if recipe.kind == "reranker" else _retriever(recipe, place)
+    except ArhnError:
+        raise
+    except Exception as error:  # whatever the hub and the loaders of a dozen file formats raise
+        raise _not_loaded(recipe, place, error) from error
+    if recipe.lora is not None:
+        _add_adapters(model, recipe)
+    return model
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and chatter of the libraries; their own settings are put back."""
+    logs = library("transformers.utils.logging", EXTRA)
+    ours = logging.getLogger("sentence_transformers")
+    bars, level, before = logs.is_progress_bar_enabled(), logs.get_verbosity(), ours.level
+    logs.disable_progress_bar()
+    logs.set_verbosity_error()
+    ours.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        ours.setLevel(before)
+        logs.set_verbosity(level)
+        if bars:
+            logs.enable_progress_bar()
+
+
+def merge_adapters(model: Any) -> None:
+    """Work low-rank adapters into the weights, so that the saved folder needs no other model. Changes `model`."""
+    layers = library("peft.tuners.tuners_utils", EXTRA).BaseTunerLayer
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, layers):
+                child.merge()
+                setattr(parent, name, child.get_base_layer())
+    transformer = model.transformers_model
+    transformer._hf_peft_config_loaded = False
+    del transformer.peft_config
+
+
+def _retriever(recipe: Recipe, place: str) -> Any:
+    library_ = library("sentence_transformers", EXTRA)
+    if recipe.architecture == "static":
+        model = _static(recipe, place)
+    elif recipe.pooling is None or _has_modules(recipe, place):
+        model = library_.SentenceTransformer(place, **_loading(recipe, place))
+    else:
+        model = _with_pooling(recipe, place)
+    if recipe.max_length is not None:
+        model.max_seq_length = recipe.max_length
+    for name, prompt in (("query", recipe.query_prompt), ("document", recipe.document_prompt)):
+        if prompt is not None:
+            model.prompts[name] = prompt
+    return model
+
+
+def _loading(recipe: Recipe, place: str) -> dict[str, Any]:
+    kwargs = {"dtype": recipe.dtype, "attn_implementation": recipe.attention}
+    return {
+        "device": "cpu",
+        "revision": None if Path(place).is_dir() else recipe.revision,
+        "model_kwargs": {name: value for name, value in kwargs.items() if value is not None},
+    }
+
+
+def _with_pooling(recipe: Recipe, place: str) -> Any:
+    """A retriever on a plain language model."""
+    library_ = library("sentence_transformers", EXTRA)
+    parts = library("sentence_transformers.sentence_transformer.modules", EXTRA)
+    base = library("sentence_transformers.base.modules", EXTRA)
+    loading = _loading(recipe, place)
+    revision = {"revision": loading["revision"]} if loading["revision"] else {}
+    transformer = base.Transformer(
+        place,
+        model_kwargs={**loading["model_kwargs"], **revision},
+        config_kwargs=revision or None,
+        processor_kwargs=revision or None,
+    )
+    assert recipe.pooling is not None
+    pooling = parts.Pooling(transformer.get_embedding_dimension(), pooling_mode=_POOLING[recipe.pooling])
+    return library_.SentenceTransformer(modules=[transformer, pooling, parts.Normalize()], device="cpu")
+
+
+def _static(recipe: Recipe, place: str) -> Any:
+    """A mean of token embeddings, which start as the input embeddings of a transformer."""
+    library_ = library("sentence_transformers", EXTRA)
+    parts = library("sentence_transformers.sentence_transformer.modules", EXTRA)
+    model = library_.SentenceTransformer(place, **_loading(recipe, place))
+    if isinstance(model[0], parts.StaticEmbedding):  # one that is static already
+        return model
+    weights = model.transformers_model.get_input_embeddings().weight.detach().clone().float()
+    embedding = parts.StaticEmbedding(model.tokenizer, embedding_weights=weights)
+    embedding.tokenizer.no_truncation()
+    return library_.SentenceTransformer(modules=[embedding, parts.Normalize()], device="cpu")
+
+
+def _reranker(recipe: Recipe, place: str) -> Any:
+    library_ = library("sentence_transformers", EXTRA)
+    return library_.CrossEncoder(place, num_labels=1, max_length=recipe.max_length, **_loading(recipe, place))
+
+
+def _add_adapters(model: Any, recipe: Recipe) -> None:
+    lora = recipe.lora
+    assert lora is not None
+    peft = library("peft", EXTRA)
+    model.add_adapter(
+        peft.LoraConfig(
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=list(lora.targets) if lora.targets else None,
+            task_type=peft.TaskType.FEATURE_EXTRACTION if recipe.kind == "retriever" else peft.TaskType.SEQ_CLS,
+        )
+    )
+
+
+def _has_modules(recipe: Recipe, place: str) -> bool:
+    if Path(place).is_dir():
+        return (Path(place) / _MODULES).is_file()
+    hub = library("huggingface_hub", EXTRA)
+    errors = library("huggingface_hub.errors", EXTRA)
+    try:
+        hub.hf_hub_download(place, _MODULES, revision=recipe.revision)
+    except errors.LocalEntryNotFoundError:  # the hub can't be reached; also an EntryNotFoundError
+        raise
+    except errors.EntryNotFoundError:
+        return False
+    return True
+
+
+def _require_model(recipe: Recipe, folder: Path) -> None:
+    if (folder / _MODULES).is_file():
+        return
+    plain = (folder / _CONFIG).is_file()
+    if not plain:
+        raise _missing(recipe, f"the folder holds neither {_MODULES} nor {_CONFIG}")
+    if recipe.kind == "retriever" and recipe.pooling is None:
+        raise _missing(
+            recipe,
+            f"the folder holds no {_MODULES}, so it is a plain language model, and the recipe says no pooling "
+            "(--set pooling=mean, cls or last)",
+        )
+
+
+def _missing(recipe: Recipe, why: str) -> ModelMissing:
+    return ModelMissing(
+        f"Model {recipe.model!r}: {why}. A folder of a model, or its name on the hub, is needed: --model FOLDER or "
+        "--model org/name"
+    )
+
+
+def _not_loaded(recipe: Recipe, place: str, error: Exception) -> ArhnError:
+    if Path(place).is_dir():
+        return ModelCorrupt(
+            f"Model {recipe.model!r} can't be loaded: {said(error)} Fetch it again, or take another one"
+        )
+    if isinstance(error, OSError):  # the hub's and the network's errors are, too
+        return ModelUnavailable(
+            f"Model {recipe.model!r} isn't in the hub's cache and can't be fetched: {said(error)} Check the name and "
+            "the network, or give a folder: --model FOLDER"
+        )
+    return ModelCorrupt(f"Model {recipe.model!r} can't be loaded: {said(error)} Take another one")
