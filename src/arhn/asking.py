@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -13,6 +14,24 @@ from arhn.store import ResponseStore
 
 #: What an LLM is asked for; `flag` and `judge` are the two stages of the RLHN cascade.
 Stage = Literal["extract", "rank", "fullness", "flag", "judge"]
+
+#: The query that is asked about, set by whoever cleans a group.
+query_in_work: ContextVar[str | None] = ContextVar("query_in_work", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A request that failed for good: it got no answer in `attempts` tries. `doc_id` where it was about one passage."""
+
+    stage: Stage
+    query_id: str | None
+    doc_id: str | None
+    reason: str
+    attempts: int
+    model: str
+
+
+OnFailure = Callable[[Failure], None]
 
 
 @dataclass(slots=True)
@@ -84,33 +103,58 @@ class Stats:
 class Asker:
     """Answers requests from the store, else from the engine; equal requests in flight are asked once."""
 
-    def __init__(self, engine: Engine, store: ResponseStore, stats: Stats) -> None:
+    def __init__(self, engine: Engine, store: ResponseStore, stats: Stats, on_failure: OnFailure | None = None) -> None:
         self._engine = engine
         self._store = store
         self._stats = stats
-        self._flying: dict[bytes, asyncio.Task[Completion | None]] = {}
+        self._on_failure = on_failure
+        self._flying: dict[bytes, asyncio.Task[Completion | RequestFailed]] = {}
 
     @property
     def model(self) -> str:
         """Who is asked."""
         return self._engine.model
 
-    async def ask(self, stage: Stage, requests: Sequence[Request]) -> list[Completion | None]:
-        """One completion per request, in order; None for a request that failed."""
+    async def ask(
+        self, stage: Stage, requests: Sequence[Request], doc_ids: Sequence[str] = ()
+    ) -> list[Completion | None]:
+        """One completion per request, in order; None for a request that failed.
+
+        Args:
+            doc_ids: the passage that each request is about, for the record of failures.
+        """
         keys = [request.key(self._engine.model) for request in requests]
-        answers: dict[bytes, Completion | None] = dict(self._store.get_many(keys))
+        answers: dict[bytes, Completion | RequestFailed] = dict(self._store.get_many(keys))
         mine = {key for key in keys if key not in answers and key not in self._flying}
         missing = {k: self._fly(stage, k, r) for k, r in zip(keys, requests, strict=True) if k not in answers}
         for key, task in missing.items():
             # Shielded: a task may be shared, and another group must not lose it with this one.
             answers[key] = await asyncio.shield(task)
         stats = self._stats.of(stage)
-        for key in keys:
-            stats.count(answers[key], asked=key in mine)
+        completions: list[Completion | None] = []
+        for i, key in enumerate(keys):
+            answer = answers[key]
+            if isinstance(answer, RequestFailed):
+                self._failed(stage, answer, doc_ids[i] if doc_ids else None)
+            completions.append(None if isinstance(answer, RequestFailed) else answer)
+            stats.count(completions[-1], asked=key in mine)
             mine.discard(key)
-        return [answers[key] for key in keys]
+        return completions
 
-    def _fly(self, stage: Stage, key: bytes, request: Request) -> asyncio.Task[Completion | None]:
+    def _failed(self, stage: Stage, error: RequestFailed, doc_id: str | None) -> None:
+        if self._on_failure is not None:
+            self._on_failure(
+                Failure(
+                    stage=stage,
+                    query_id=query_in_work.get(),
+                    doc_id=doc_id,
+                    reason=str(error),
+                    attempts=error.attempts,
+                    model=self._engine.model,
+                )
+            )
+
+    def _fly(self, stage: Stage, key: bytes, request: Request) -> asyncio.Task[Completion | RequestFailed]:
         task = self._flying.get(key)
         if task is None:
             task = asyncio.get_running_loop().create_task(self._asked(stage, key, request))
@@ -118,19 +162,19 @@ class Asker:
             task.add_done_callback(lambda done: self._landed(key, done))
         return task
 
-    def _landed(self, key: bytes, task: asyncio.Task[Completion | None]) -> None:
+    def _landed(self, key: bytes, task: asyncio.Task[Completion | RequestFailed]) -> None:
         self._flying.pop(key, None)
         # Looked at here, for whoever waited for it may be gone: the first error ends the run.
         if not task.cancelled():
             task.exception()
 
-    async def _asked(self, stage: Stage, key: bytes, request: Request) -> Completion | None:
+    async def _asked(self, stage: Stage, key: bytes, request: Request) -> Completion | RequestFailed:
         stats = self._stats.of(stage)
         stats.begin()
         try:
             completion = await self._engine.complete(request)
-        except RequestFailed:
-            return None
+        except RequestFailed as error:
+            return error
         finally:
             stats.end()
         # That a prompt doesn't fit says something of this engine's settings, not of the question.

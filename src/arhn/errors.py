@@ -22,6 +22,11 @@
     │   ├── ModelCorrupt           32    wrong SHA-256 or size, or not a GGUF file
     │   ├── ModelUnavailable       33    neither hub nor mirror can be reached
     │   └── EngineError            34    the engine can't start or died
+    │       ├── ServerGone         35    no server there, or none any more
+    │       ├── KeyRefused         36    an API key is missing or refused, or the account is out of credit
+    │       ├── UnknownModel       37    the server doesn't have the model
+    │       ├── OtherApi           38    something answers, but not an OpenAI-compatible server
+    │       └── ContextTooShort    39    the server's context doesn't hold a question
     ├── StoreError                 40
     │   ├── StoreVersion           41
     │   ├── StoreLocked            42
@@ -38,11 +43,14 @@
     │   ├── TaskUnavailable        82    a data set's hub can't be reached, or has none
     │   ├── RunMismatch            83    a run of other queries than the data's
     │   └── ResultsDiffer          84    results that can't be compared: other data, or none in common
-    └── TrainingError              90    training that can't go on
-        ├── RecipeError            91    an unknown recipe, or a key or value that it can't have
-        ├── NothingToTrain         92    no group to train on, or fewer than a batch
-        ├── OtherRun               93    a checkpoint of another recipe, model or data
-        └── DeviceMissing          94    a GPU, or a precision, that isn't there
+    ├── TrainingError              90    training that can't go on
+    │   ├── RecipeError            91    an unknown recipe, or a key or value that it can't have
+    │   ├── NothingToTrain         92    no group to train on, or fewer than a batch
+    │   ├── OtherRun               93    a checkpoint of another recipe, model or data
+    │   └── DeviceMissing          94    a GPU, or a precision, that isn't there
+    └── RunStopped                110    a run that reached a limit that it was given
+        ├── BudgetSpent           111    calls, tokens or money; no output yet, the answers are kept
+        └── TooManyFailures       112    requests without an answer; the outputs are written
 
 A message says what arrived, what is allowed and what to do.
 """
@@ -166,6 +174,26 @@ class EngineError(ModelError):
     exit_code = 34
 
 
+class ServerGone(EngineError):
+    exit_code = 35
+
+
+class KeyRefused(EngineError):
+    exit_code = 36
+
+
+class UnknownModel(EngineError):
+    exit_code = 37
+
+
+class OtherApi(EngineError):
+    exit_code = 38
+
+
+class ContextTooShort(EngineError):
+    exit_code = 39
+
+
 class StoreError(ArhnError):
     exit_code = 40
 
@@ -267,3 +295,21 @@ class DeviceMissing(TrainingError):
     """A GPU is asked for, or a precision that needs one, and there is none."""
 
     exit_code = 94
+
+
+class RunStopped(ArhnError):
+    """A run that reached a limit that it was given."""
+
+    exit_code = 110
+
+
+class BudgetSpent(RunStopped):
+    """No output is written, but every answer is kept."""
+
+    exit_code = 111
+
+
+class TooManyFailures(RunStopped):
+    """More requests than allowed got no answer. The outputs are written."""
+
+    exit_code = 112

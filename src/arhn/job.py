@@ -22,6 +22,7 @@ from arhn import store
 from arhn.config import CleanConfig
 from arhn.engines import Engine
 from arhn.errors import OutputLocked, OutputNotWritable, UsageError
+from arhn.failures import Failures
 from arhn.formats import (
     AtomicFile,
     Format,
@@ -55,6 +56,7 @@ class Files:
     decisions: Path
     summary: Path
     rejects: Path
+    failures: Path
     store: Path
 
     @classmethod
@@ -74,7 +76,7 @@ class Files:
         stem = place.name
         for suffix in _SUFFIXES:
             stem = stem.removesuffix(suffix)
-        names = {"decisions": "jsonl", "summary": "json", "rejects": "jsonl", "store": "sqlite"}
+        names = {"decisions": "jsonl", "summary": "json", "rejects": "jsonl", "failures": "jsonl", "store": "sqlite"}
         paths = {
             what: given.get(what) or place.with_name(f"{stem}.{'responses' if what == 'store' else what}.{ending}")
             for what, ending in names.items()
@@ -89,6 +91,7 @@ class Files:
             "--decisions": self.decisions,
             "--summary": self.summary,
             "--rejects": self.rejects,
+            "--failures": self.failures,
             "--store": self.store,
         }
 
@@ -101,7 +104,8 @@ class Files:
     @property
     def locks(self) -> tuple[Path, ...]:
         """One lock file per output, in an order that is the same for every run."""
-        places = {Path(os.path.realpath(p)) for p in (self.output, self.decisions, self.summary, self.rejects)}
+        written = (self.output, self.decisions, self.summary, self.rejects, self.failures)
+        places = {Path(os.path.realpath(p)) for p in written}
         return tuple(place.with_name(f".{place.name}.lock") for place in sorted(places))
 
 
@@ -254,6 +258,7 @@ def _run(
         config=job.config,
         store=answers,
         stats=progress.stats,
+        on_failure=outputs.failures.add,
     )
     with closing(stream):
         for cleaned in stream:
@@ -293,6 +298,7 @@ def _named(job: Job, source: Source, outputs: _Outputs, progress: Progress) -> d
         "output_format": outputs.groups.format.value,
         "decisions": str(files.decisions.resolve()),
         "rejects": str(files.rejects.resolve()) if progress.rejected else None,
+        "failures": str(files.failures.resolve()) if outputs.failures.count else None,
         "store": str(files.store.resolve()),
     }
 
@@ -348,6 +354,8 @@ class _Outputs:
         stack.callback(self._summary.abort)
         self.rejects = Rejects(files.rejects, self._may_replace(files.rejects))
         stack.callback(self.rejects.abort)
+        self.failures = Failures(files.failures, self._may_replace(files.failures))
+        stack.callback(self.failures.abort)
 
     def write(self, cleaned: CleanedGroup) -> None:
         for row in decision_rows(cleaned):
@@ -358,14 +366,13 @@ class _Outputs:
     def publish(self, content: dict[str, Any]) -> None:
         """Put every file in its place, the cleaned groups last: they are there only when all of it is."""
         self._summary.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-        outputs: list[Output] = [self.rejects, self._decisions, self._summary, self.groups]
+        outputs: list[Output] = [self.rejects, self.failures, self._decisions, self._summary, self.groups]
         for output in outputs:
             output.prepare()
         files = self._files
         with AtomicFile(files.journal, overwrite=True) as journal:
-            journal.write(
-                orjson.dumps([_real(p) for p in (files.rejects, files.decisions, files.summary, files.output)])
-            )
+            published = (files.rejects, files.failures, files.decisions, files.summary, files.output)
+            journal.write(orjson.dumps([_real(p) for p in published]))
         try:
             for output in outputs:
                 output.publish()

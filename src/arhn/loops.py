@@ -41,5 +41,7 @@ class LoopThread:
                 task.cancel()
 
     def __exit__(self, *_: object) -> None:
+        # What engines keep open in this loop are asynchronous generators, as asyncio.run closes them too.
+        self._pool.submit(self._loop.run_until_complete, self._loop.shutdown_asyncgens()).result()
         self._pool.shutdown(wait=True)
         self._loop.close()

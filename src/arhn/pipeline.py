@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iter
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from arhn.asking import Asker, Stats
+from arhn.asking import Asker, OnFailure, Stats, query_in_work
 from arhn.config import CleanConfig
 from arhn.engines import Engine
 from arhn.loops import LoopThread
@@ -33,6 +33,7 @@ async def aclean(
     config: CleanConfig | None = None,
     store: ResponseStore | None = None,
     stats: Stats | None = None,
+    on_failure: OnFailure | None = None,
 ) -> AsyncGenerator[CleanedGroup]:
     """Clean groups as they are read; yields in input order, holding only a window of them in memory.
 
@@ -43,14 +44,16 @@ async def aclean(
         similarity: method `margin`, or a second signal for a calibration that fuses it.
         store: where answers are kept; in memory unless given, which then grows with the run.
         stats: filled while the run goes on.
+        on_failure: told of every request that failed for good; its passages' labels stay, and the next run asks again.
 
     Raises:
         EngineError: the engine is gone; what it answered is in the store.
+        BudgetSpent: what the engine may spend is spent; likewise.
         UsageError, CalibrationError: the configuration asks for what these models don't have.
         ArhnError: whatever reading `groups` raises.
     """
     models = Models(engine=engine, flagger=flagger, similarity=similarity)
-    askers = _Askers(store or MemoryStore(), stats or Stats())
+    askers = _Askers(store or MemoryStore(), stats or Stats(), on_failure)
     method = choose(config or CleanConfig(), models, askers.of)
     async with aclosing(_in_order(groups, method.clean, models, askers)) as cleaned:
         async for each in cleaned:
@@ -74,13 +77,14 @@ async def aevidence(
 class _Askers:
     """One asker per engine."""
 
-    def __init__(self, store: ResponseStore, stats: Stats) -> None:
+    def __init__(self, store: ResponseStore, stats: Stats, on_failure: OnFailure | None = None) -> None:
         self._store = store
         self._stats = stats
+        self._on_failure = on_failure
         self._made: dict[int, Asker] = {}
 
     def of(self, engine: Engine) -> Asker:
-        return self._made.setdefault(id(engine), Asker(engine, self._store, self._stats))
+        return self._made.setdefault(id(engine), Asker(engine, self._store, self._stats, self._on_failure))
 
     async def abandon(self) -> None:
         for asker in self._made.values():
@@ -95,7 +99,7 @@ async def _in_order(
     flying: deque[asyncio.Task[T]] = deque()
     try:
         for group in groups:
-            flying.append(asyncio.create_task(work(group)))
+            flying.append(asyncio.create_task(_named(work, group)))
             if len(flying) >= window:
                 yield await flying.popleft()
         while flying:
@@ -107,6 +111,12 @@ async def _in_order(
         await askers.abandon()
 
 
+async def _named(work: Callable[[Group], Coroutine[Any, Any, T]], group: Group) -> T:
+    # A task has a context of its own.
+    query_in_work.set(group.query_id)
+    return await work(group)
+
+
 def clean(
     groups: Iterable[Group],
     *,
@@ -116,13 +126,21 @@ def clean(
     config: CleanConfig | None = None,
     store: ResponseStore | None = None,
     stats: Stats | None = None,
+    on_failure: OnFailure | None = None,
 ) -> Generator[CleanedGroup]:
     """`aclean` for code that isn't asynchronous; also works where an event loop runs already (notebooks).
 
     The engine works while the next group is asked for, not while the caller is busy with the last one.
     """
     stream = aclean(
-        groups, engine=engine, flagger=flagger, similarity=similarity, config=config, store=store, stats=stats
+        groups,
+        engine=engine,
+        flagger=flagger,
+        similarity=similarity,
+        config=config,
+        store=store,
+        stats=stats,
+        on_failure=on_failure,
     )
     with LoopThread() as loop:
         try:

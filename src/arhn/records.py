@@ -16,6 +16,7 @@ from arhn import prompts
 from arhn._version import __version__
 from arhn.asking import StageStats, Stats
 from arhn.config import CleanConfig, Method
+from arhn.engines import Reporting
 from arhn.methods.choose import Models
 from arhn.methods.task import samples_of, tasks_for
 from arhn.tasks import Family
@@ -169,6 +170,7 @@ def summary(
         "cut_passages": tally.cut,
         "losses": losses,
         "llm": {name: stage(counts) for name, counts in stats.stages.items()},
+        "serving": {name: engine.report() for name, engine in models.roles.items() if isinstance(engine, Reporting)},
         "seconds": round(progress.seconds, 3),
     }
 

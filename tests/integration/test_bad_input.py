@@ -29,6 +29,7 @@ import pytest
 import zstandard
 
 from arhn import cli, errors, formats, weights
+from arhn.cli import judging
 from arhn.engines import Completion, Request
 from arhn.engines.fake import FakeEngine
 from arhn.errors import (
@@ -157,7 +158,7 @@ def arhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no power cut is played here
     write_train()
     arhn = Arhn(tmp_path, capsys)
-    monkeypatch.setattr(cli, "_llamacpp", arhn.engine)
+    monkeypatch.setattr(judging, "_llamacpp", arhn.engine)
     return arhn
 
 
@@ -429,6 +430,8 @@ def missing_module(name: str) -> Any:
         (("--samples", "65"), "--samples: Input should be less than or equal to 64, found 65"),
         (("--shuffles", "5"), "--shuffles: Input should be a multiple of 2, found 5"),
         (("--shuffles", "66"), "--shuffles: Input should be less than or equal to 64, found 66"),
+        (("--ranker", "pivot", "--shuffles", "4"), "--shuffles: does nothing for --ranker pivot, only for consistent"),
+        (("--ranker", "listwise", "--stable", "1"), "--stable: does nothing for --ranker listwise, only for"),
         (("--stable", "0.4"), "--stable: Input should be greater than or equal to 0.5, found 0.4"),
         (("--stable", "most"), "argument --stable: invalid float value: 'most'"),
         (("--precision", "0"), "--precision: Input should be greater than 0, found 0.0"),
@@ -1434,6 +1437,7 @@ SLOW = """
 import sys
 from pathlib import Path
 from arhn import cli
+from arhn.cli import judging
 from arhn.engines.fake import FakeEngine
 from tests.conftest import answer_by_marks
 
@@ -1441,7 +1445,7 @@ def script(request):
     Path("started").touch()
     return answer_by_marks(request)
 
-cli._llamacpp = lambda *_: FakeEngine(script, delay=0.3)
+judging._llamacpp = lambda *_: FakeEngine(script, delay=0.3)
 sys.exit(cli.main(sys.argv[1:]))
 """
 

@@ -9,6 +9,7 @@ from typing import get_args
 from rich.console import Console
 
 from arhn.cli.judging import add_judging, config_of, models_of
+from arhn.cli.serving import add_limit
 from arhn.cli.shared import FORMATS, Tasks, add_input, console, positive, task
 from arhn.config import CleanConfig, FloorPolicy, Method
 from arhn.rank import RankBy, Ranker
@@ -82,13 +83,16 @@ def add(tasks: Tasks) -> None:
     )
     add("--flag-model", metavar="MODEL", help="method rlhn: the cheaper model that is asked first")
     add("--margin", metavar="RULE[=X]", help="method margin: absolute, relative or perc, such as perc=0.95")
+    add_limit(parser)
     add_judging(parser)
 
 
 def _run(a: argparse.Namespace) -> None:
-    from arhn import display, job, records
+    from arhn import display, failures, job, records
 
-    files = job.Files.beside(a.output, decisions=a.decisions, summary=a.summary, rejects=a.rejects, store=a.store)
+    files = job.Files.beside(
+        a.output, decisions=a.decisions, summary=a.summary, rejects=a.rejects, failures=a.failures, store=a.store
+    )
     progress = records.Progress()
     cleaning = job.Job(
         input=a.input,
@@ -106,8 +110,11 @@ def _run(a: argparse.Namespace) -> None:
         content = job.run(cleaning, lambda stack: models_of(a, stack), progress=progress, on_group=on_group)
     out = console()
     display.closing_tables(out, content)
-    for path in (files.output, files.decisions, files.summary, *([files.rejects] if progress.rejected else [])):
+    # What there is only if it holds something.
+    others = [Path(name) for what in ("rejects", "failures") if (name := content["files"][what])]
+    for path in (files.output, files.decisions, files.summary, *others):
         out.print(str(path), soft_wrap=True)
+    failures.require_few(content, a.max_failures)
 
 
 def _default(setting: str) -> object:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from arhn.cli import serving
 from arhn.cli.shared import positive
 from arhn.config import CleanConfig, Method
 from arhn.errors import UsageError
 from arhn.methods.margin import DEFAULTS, Margin
+from arhn.rank import Ranker
 from arhn.tasks import Family, TaskMap
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ _BELONG = {
     "fullness": ("arhn",),
     "model": ("arhn", "rlhn"),
 }
+_DEFAULT = CleanConfig()
 #: Flags that are called otherwise than what they set.
 _FLAGS = {"show_answer": "--passages-alone", "fullness": "--partial-positives"}
 
@@ -46,6 +49,10 @@ def config_of(a: argparse.Namespace) -> CleanConfig:
         if getattr(a, name) is not None and a.method not in methods:
             flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
             raise UsageError(f"{flag}: does nothing for --method {a.method}, only for {', '.join(methods)}")
+    ranker = a.ranker or _DEFAULT.ranker.value
+    for name in ("shuffles", "stable"):
+        if getattr(a, name) is not None and ranker != Ranker.CONSISTENT:
+            raise UsageError(f"--{name}: does nothing for --ranker {ranker}, only for {Ranker.CONSISTENT}")
     given = {name: getattr(a, name) for name in _SETTINGS if getattr(a, name) is not None}
     try:
         return CleanConfig(
@@ -91,15 +98,22 @@ def models_of(a: argparse.Namespace, stack: ExitStack) -> Models:
     from arhn.methods.choose import Models
     from arhn.similarity import Similarity
 
+    serving.require_fitting(a)
     similarity = Similarity(a.similarity) if a.similarity is not None else None
     if a.method in (Method.NONE, Method.MARGIN):
         return Models(similarity=similarity)
-    engine = _llamacpp(a, a.model or weights.STARTER)
-    stack.callback(job.close, engine)
-    flagger = None
-    if a.flag_model is not None:
-        flagger = _llamacpp(a, a.flag_model)
-        stack.callback(job.close, flagger)
+    budget = serving.budget_of(a)
+
+    def opened(model: str | None, urls: list[str] | None) -> Engine:
+        if a.engine == "openai":
+            engine = serving.openai(a, model or "", urls, budget)
+        else:
+            engine = _llamacpp(a, model or weights.STARTER)
+        stack.callback(job.close, engine)
+        return engine
+
+    engine = opened(a.model, a.url)
+    flagger = opened(a.flag_model, a.flag_url or a.url) if a.flag_model is not None else None
     return Models(engine=engine, flagger=flagger, similarity=similarity)
 
 
@@ -112,8 +126,8 @@ def _llamacpp(a: argparse.Namespace, model: str) -> Engine:
     return LlamaCppEngine(
         path,
         model=weights.identity(path),
-        slots=a.slots,
-        context=a.context,
+        slots=a.slots or 1,
+        context=a.context or 4096,
         threads=a.threads,
         gpu_layers=a.gpu_layers,
     )
@@ -124,7 +138,8 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--model",
-        help="a name from 'arhn models', a GGUF file, or hf://org/repo/file.gguf; the starter unless given",
+        help="a name from 'arhn models', a GGUF file, or hf://org/repo/file.gguf; the starter unless given. With "
+        "--engine openai: the server's name of the model; the only one it has unless given",
     )
     add(
         "--passages-alone",
@@ -152,9 +167,9 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add(
         "--slots",
         type=positive,
-        default=1,
-        help="requests decoded together; more than one repeats less exactly; default: %(default)s",
+        help="llamacpp: requests decoded together; more than one repeats less exactly; default: 1",
     )
-    add("--context", type=positive, default=4096, help="tokens per request; default: %(default)s")
-    add("--threads", type=positive, help="CPU threads; all cores unless given")
-    add("--gpu-layers", type=int, help="layers on the GPU; all that fit unless given")
+    add("--context", type=positive, help="tokens per request; default: 4096, or what the server has")
+    add("--threads", type=positive, help="llamacpp: CPU threads; all cores unless given")
+    add("--gpu-layers", type=int, help="llamacpp: layers on the GPU; all that fit unless given")
+    serving.add_serving(parser)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import orjson
 
@@ -146,7 +146,14 @@ class Capabilities:
 
 
 class RequestFailed(Exception):
-    """This one request got no answer (server error, dropped connection); the next run asks again."""
+    """This one request got no answer (server error, dropped connection); the next run asks again.
+
+    `attempts`: how often it was tried.
+    """
+
+    def __init__(self, reason: str, *, attempts: int = 1) -> None:
+        super().__init__(reason)
+        self.attempts = attempts
 
 
 class Engine(Protocol):
@@ -171,3 +178,10 @@ class Engine(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """An engine that has something to say of how it answered, for the summary of a run."""
+
+    def report(self) -> dict[str, Any]: ...

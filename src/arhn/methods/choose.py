@@ -41,6 +41,12 @@ class Models:
         return tuple(e for e in (self.engine, self.flagger) if e is not None)
 
     @property
+    def roles(self) -> dict[str, Engine]:
+        """The LLMs, by what each is called in records."""
+        found = {"model": self.engine, "flagger": self.flagger}
+        return {role: engine for role, engine in found.items() if engine is not None}
+
+    @property
     def names(self) -> dict[str, str]:
         """What each is called in records."""
         return {

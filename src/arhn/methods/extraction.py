@@ -165,8 +165,8 @@ class ExtractionStage:
 
     async def _verdicts(self, query: str, passages: Sequence[Passage], wording: _Wording) -> list[Verdict]:
         requests = [r for p in passages for r in self._requests(query, p, wording)]
-        completions = await self._asker.ask("extract", requests)
         each = max(1, self._samples)
+        completions = await self._asker.ask("extract", requests, [p.doc_id for p in passages for _ in range(each)])
         return [
             await self._fitting(query, p, completions[i * each : (i + 1) * each], wording)
             for i, p in enumerate(passages)
@@ -182,7 +182,8 @@ class ExtractionStage:
             if less is None:
                 return Verdict(shown=passage, log_odds=None, cut=True)
             shown = less
-            answers = await self._asker.ask("extract", self._requests(query, shown, wording))
+            requests = self._requests(query, shown, wording)
+            answers = await self._asker.ask("extract", requests, [passage.doc_id] * len(requests))
         return replace(self._verdict(shown, answers, wording), cut=shown is not passage)
 
     def _requests(self, query: str, passage: Passage, wording: _Wording) -> tuple[Request, ...]:
@@ -205,7 +206,8 @@ class ExtractionStage:
         shown = {i: verdicts[i].shown for i in missing}
         while missing:
             requests = [snippet_request(query, shown[i], wording.prompt, known=wording.known) for i in missing]
-            completions = dict(zip(missing, await self._asker.ask("extract", requests), strict=True))
+            answers = await self._asker.ask("extract", requests, [shown[i].doc_id for i in missing])
+            completions = dict(zip(missing, answers, strict=True))
             missing = []
             for i, completion in completions.items():
                 spans[i] = read_snippet(completion, shown[i], wording.prompt)

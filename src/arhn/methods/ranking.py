@@ -76,7 +76,8 @@ class RankingStage:
             text, against = (
                 shown_text(p, extractions[p.doc_id], self._config.rank_by, share) for p in (negative, best)
             )
-            pair = await self._asker.ask("rank", pivot.requests(query, text, against, task.prompts.pivot))
+            requests = pivot.requests(query, text, against, task.prompts.pivot)
+            pair = await self._asker.ask("rank", requests, [negative.doc_id] * 2)
             if not any(c is not None and c.finish == "context" for c in pair):
                 break
         return pair[0], pair[1]
@@ -115,7 +116,8 @@ class RankingStage:
             shown: Passage | None = passage
             completion = None
             while shown is not None:
-                [completion] = await self._asker.ask("fullness", [fullness_request(query, shown, prompt)])
+                request = fullness_request(query, shown, prompt)
+                [completion] = await self._asker.ask("fullness", [request], [passage.doc_id])
                 if completion is None or completion.finish != "context":
                     break
                 shown = shorter(shown, completion.prompt_tokens, self._room)

@@ -1,0 +1,155 @@
+"""Which engine answers, and the flags of servers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arhn.cli.shared import positive
+from arhn.errors import UsageError
+
+if TYPE_CHECKING:
+    from arhn.engines import Engine
+    from arhn.engines.http.budget import Budget
+
+logger = logging.getLogger(__name__)
+
+ENGINES = ("llamacpp", "openai")
+#: Flags of one engine only.
+_ONLY = {
+    "llamacpp": ("slots", "threads", "gpu_layers"),
+    "openai": (
+        "url",
+        "flag_url",
+        "api_key_env",
+        "concurrency",
+        "timeout",
+        "patience",
+        "attempts",
+        "budget",
+        "price_prompt",
+        "price_completion",
+        "price_cached",
+        "thinking_tokens",
+        "body",
+    ),
+}
+
+
+def add_serving(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--engine", choices=ENGINES, default=ENGINES[0], help="in this process, or a server; default: %(default)s")
+    openai = parser.add_argument_group("--engine openai", "Any OpenAI-compatible server (docs/engines.md).")
+    add = openai.add_argument
+    add("--url", action="append", metavar="URL", help="its base URL, such as http://localhost:8000/v1; may be repeated")
+    add("--flag-url", action="append", metavar="URL", help="where --flag-model is served; at --url unless given")
+    add("--api-key-env", metavar="VAR", help="the environment variable that holds the API key; never the key itself")
+    add("--concurrency", type=positive, metavar="N", help="requests at once per server, at most; default: 64")
+    add("--timeout", type=_seconds, metavar="S", help="seconds for one answer; default: 120")
+    add("--patience", type=_seconds, metavar="S", help="seconds to wait for a server that went away; default: 300")
+    add("--attempts", type=positive, metavar="N", help="tries until a request has failed for good; default: 6")
+    add("--budget", metavar="LIMITS", help="stop when so much is spent: calls=10k,tokens=5M,money=20 (any of them)")
+    for tokens in ("prompt", "completion", "cached"):
+        add(f"--price-{tokens}", type=_price, metavar="X", help=f"money per million {tokens} tokens")
+    add("--thinking-tokens", type=positive, metavar="N", help="for a model that thinks first; default: 2048")
+    add("--body", type=_object, metavar="JSON", help="further fields of every request, a JSON object")
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    from arhn.failures import USUAL_LIMIT
+
+    parser.add_argument(
+        "--max-failures",
+        type=_share,
+        default=USUAL_LIMIT,
+        metavar="SHARE",
+        help="requests that may stay without an answer; more is exit code 112; default: %(default)s",
+    )
+    parser.add_argument("--failures", type=Path, help="those requests; beside the output unless given")
+
+
+def require_fitting(a: argparse.Namespace) -> None:
+    """Refuse flags of an engine that isn't used.
+
+    Raises:
+        UsageError
+    """
+    for engine, names in _ONLY.items():
+        for name in names:
+            if getattr(a, name) is not None and a.engine != engine:
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag}: does nothing for --engine {a.engine}, only for {engine}")
+    if a.flag_url is not None and a.flag_model is None:
+        raise UsageError("--flag-url: does nothing without --flag-model")
+
+
+def budget_of(a: argparse.Namespace) -> Budget:
+    """The budget that all servers share."""
+    from arhn.engines.http.budget import Prices, budget_of
+
+    prices = Prices(prompt=a.price_prompt or 0.0, completion=a.price_completion or 0.0, cached=a.price_cached)
+    return budget_of(a.budget, prices)
+
+
+def openai(a: argparse.Namespace, model: str, urls: list[str] | None, budget: Budget) -> Engine:
+    """The engine for a model on servers, after asking these what they can do."""
+    from arhn.engines.openai import Key, Settings, Timeouts, connect
+
+    if not urls:
+        raise UsageError("--engine openai: where is the server? Give --url, such as http://localhost:8000/v1")
+    usual = Settings(urls=())
+    settings = Settings(
+        urls=tuple(urls),
+        model=model,
+        key=Key(a.api_key_env) if a.api_key_env else None,
+        concurrency=a.concurrency or usual.concurrency,
+        context=a.context,
+        timeouts=Timeouts(answer=a.timeout or usual.timeouts.answer, patience=a.patience or usual.timeouts.patience),
+        attempts=a.attempts or usual.attempts,
+        thinking_tokens=a.thinking_tokens or usual.thinking_tokens,
+        extra=a.body or {},
+    )
+    engine = connect(settings, budget)
+    logger.info("%s", engine.described)
+    return engine
+
+
+def _seconds(text: str) -> float:
+    value = _number(text)
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, found {text!r}")
+    return value
+
+
+def _price(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a price, found {text!r}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, found {text!r}")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"expected a JSON object, found {text!r}")
+    return value

@@ -1,0 +1,175 @@
+"""Reading what a server answered. Pure. An answer is sound, or it is refused with a reason; nothing is guessed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from arhn.engines.protocol import Completion, Finish
+
+#: Below this, a log-probability says "impossible": servers write -9999 and the like for -infinity.
+_IMPOSSIBLE = -100.0
+_FINISH: Mapping[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
+_OPEN, _CLOSE = "<think>", "</think>"
+
+
+class Unsound(Exception):
+    """Not a whole, well-formed answer of a chat completions server."""
+
+
+def read_answer(body: bytes, *, lead: str = "", thinks: bool = False, alternatives: int = 0) -> Completion:
+    """A chat completion from its JSON.
+
+    Args:
+        lead: the beginning of the answer that was sent along; servers may repeat it or not.
+        thinks: the model may think first; what it thinks is left out.
+        alternatives: log-probabilities of the first token were asked for.
+
+    Raises:
+        Unsound: broken JSON, a missing or wrong field, an end that isn't known.
+    """
+    answer = _object(_json(body), "the answer")
+    choice = _only_choice(answer)
+    message = _object(choice.get("message"), "message")
+    finish = _finish(choice, message)
+    text = _text(message, finish)
+    shown = _without_thoughts(text, thinks) if not lead else text
+    first = _first(choice, shown, alternatives) if alternatives else {}
+    if lead and not shown.startswith(lead):
+        shown = lead + shown
+    return Completion(text=shown, finish=finish, first=first, **read_usage(answer))
+
+
+def read_usage(answer: Mapping[str, Any]) -> dict[str, int]:
+    """Tokens as `Completion` counts them; 0 where the server doesn't say."""
+    usage = answer.get("usage")
+    if not isinstance(usage, dict):
+        return {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0}
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else usage.get("prompt_cache_hit_tokens")
+    return {
+        "prompt_tokens": _count(usage.get("prompt_tokens")),
+        "cached_tokens": _count(cached),
+        "completion_tokens": _count(usage.get("completion_tokens")),
+    }
+
+
+def thinks_aloud(body: bytes) -> bool:
+    """Whether an answer shows that the model thought first.
+
+    Raises:
+        Unsound: as `read_answer` does.
+    """
+    answer = _object(_json(body), "the answer")
+    message = _object(_only_choice(answer).get("message"), "message")
+    text = message.get("content")
+    aloud = isinstance(text, str) and (text.lstrip().startswith(_OPEN) or _CLOSE in text)
+    apart = any(isinstance(message.get(name), str) and message[name] for name in ("reasoning_content", "reasoning"))
+    usage = answer.get("usage")
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    return aloud or apart or (isinstance(details, dict) and _count(details.get("reasoning_tokens")) > 0)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Unsound(f"not JSON ({error})") from None
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Unsound(f"{what} isn't a JSON object")
+    return value
+
+
+def _only_choice(answer: Mapping[str, Any]) -> dict[str, Any]:
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or len(choices) != 1:
+        raise Unsound("expected one choice")
+    choice = _object(choices[0], "choice")
+    if choice.get("index", 0) != 0:
+        raise Unsound("a choice that wasn't asked for")
+    return choice
+
+
+def _finish(choice: Mapping[str, Any], message: Mapping[str, Any]) -> Finish:
+    if message.get("refusal"):
+        return "refused"
+    reason = choice.get("finish_reason")
+    finish = _FINISH.get(reason) if isinstance(reason, str) else None
+    if finish is None:
+        raise Unsound(f"finish_reason {str(reason)[:40]!r}")
+    return finish
+
+
+def _text(message: Mapping[str, Any], finish: Finish) -> str:
+    text = message.get("content")
+    if isinstance(text, str):
+        return text
+    if text is None and finish != "stop":
+        return ""
+    raise Unsound("no content")
+
+
+def _without_thoughts(text: str, thinks: bool) -> str:
+    """What follows the thoughts. A passage may hold these tags too, so they only count where thoughts stand."""
+    opened = text.lstrip().startswith(_OPEN)
+    if not (opened or (thinks and _CLOSE in text)):
+        return text
+    _, closed, rest = text.partition(_CLOSE)
+    return rest.lstrip() if closed else ""
+
+
+def _first(choice: Mapping[str, Any], text: str, alternatives: int) -> dict[str, float]:
+    """The first token's alternatives; none where they aren't of the text's beginning."""
+    logprobs = choice.get("logprobs")
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    if not isinstance(content, list) or not content:
+        return {}
+    chosen = _object(content[0], "logprobs")
+    token = chosen.get("token")
+    if not (isinstance(token, str) and _begins(text, token)):
+        return {}
+    listed = chosen.get("top_logprobs")
+    if not isinstance(listed, list):
+        return {}
+    first: dict[str, float] = {}
+    for alternative in listed[:alternatives]:
+        word, logprob = _alternative(alternative)
+        if logprob > _IMPOSSIBLE:
+            first[word] = _sum(first[word], logprob) if word in first else logprob
+    return {word: round(logprob, 5) for word, logprob in first.items()}
+
+
+def _begins(text: str, token: str) -> bool:
+    # Servers cut white space off the text, and a cut-off character is no text yet.
+    begin, whole = token.strip(), text.strip()
+    return not begin or whole.startswith(begin) or "\ufffd" in begin
+
+
+def _alternative(value: Any) -> tuple[str, float]:
+    pair = _object(value, "top_logprobs")
+    token, logprob = pair.get("token"), pair.get("logprob")
+    if not isinstance(token, str) or isinstance(logprob, bool) or not isinstance(logprob, int | float):
+        raise Unsound("top_logprobs without token or logprob")
+    if not logprob < 0.01:
+        raise Unsound(f"a log-probability of {logprob}")
+    # Some models write a space before their first word; it means the same.
+    return token.lstrip(" ") or token, min(float(logprob), 0.0)
+
+
+def _sum(one: float, other: float) -> float:
+    """Log of the sum of two probabilities."""
+    high, low = max(one, other), min(one, other)
+    return min(0.0, high + math.log1p(math.exp(low - high)))
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+__all__ = ["Unsound", "read_answer", "read_usage", "thinks_aloud"]

@@ -1,0 +1,140 @@
+"""What a run may spend on servers, and what it has spent. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from arhn.engines.protocol import Completion
+from arhn.errors import BudgetSpent, UsageError
+
+_UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
+_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKmMbB]?)")
+LIMITS = ("calls", "tokens", "money")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """Money per million tokens, in whatever currency the budget is in. `cached`: prompt tokens that the server had."""
+
+    prompt: float = 0.0
+    completion: float = 0.0
+    cached: float | None = None
+
+    def of(self, prompt: int, cached: int, completion: int) -> float:
+        """What so many tokens cost; `cached` are a part of `prompt`."""
+        reread = self.prompt if self.cached is None else self.cached
+        return ((prompt - cached) * self.prompt + cached * reread + completion * self.completion) / 1e6
+
+    @property
+    def known(self) -> bool:
+        return bool(self.prompt or self.completion)
+
+
+@dataclass(slots=True)
+class Budget:
+    """Limits of one run, shared by all the engines of it; None where there is no limit.
+
+    A request is only sent if the most that it can cost still fits, so that no limit is passed (as far as a prompt's
+    tokens can be told from its bytes). Requests that failed count as calls; the tokens of those aren't known.
+    """
+
+    calls: int | None = None
+    tokens: int | None = None
+    money: float | None = None
+    prices: Prices = field(default_factory=Prices)
+    used_calls: int = 0
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    _reserved_prompt: int = 0
+    _reserved_completion: int = 0
+
+    def __post_init__(self) -> None:
+        if self.money is not None and not self.prices.known:
+            raise UsageError("--budget money=...: needs prices. Give --price-prompt and --price-completion")
+
+    @property
+    def cost(self) -> float:
+        """Money spent so far."""
+        return self.prices.of(self.prompt, self.cached, self.completion)
+
+    def reserve(self, prompt: int, completion: int) -> None:
+        """Set aside what a request may take, and count its first call.
+
+        Raises:
+            BudgetSpent: it doesn't fit any more.
+        """
+        spent = self._beyond(prompt, completion)
+        if spent:
+            raise BudgetSpent(
+                f"the budget is spent: {spent}. Every answer so far is kept; the same command with a new --budget goes "
+                "on from there"
+            )
+        self.used_calls += 1
+        self._reserved_prompt += prompt
+        self._reserved_completion += completion
+
+    def release(self, prompt: int, completion: int) -> None:
+        """Give back what was set aside."""
+        self._reserved_prompt -= prompt
+        self._reserved_completion -= completion
+
+    def again(self) -> bool:
+        """A request is sent once more; whether there is a call left for that."""
+        if self.calls is not None and self.used_calls >= self.calls:
+            return False
+        self.used_calls += 1
+        return True
+
+    def paid(self, answer: Completion, guess: int) -> None:
+        """An answer came.
+
+        Args:
+            guess: tokens of its prompt, where the server doesn't say.
+        """
+        self.prompt += answer.prompt_tokens or guess
+        self.cached += answer.cached_tokens
+        self.completion += answer.completion_tokens
+
+    def report(self) -> Mapping[str, Any]:
+        """What was spent, for the summary; money only where there are prices."""
+        money = {"money": round(self.cost, 6)} if self.prices.known else {}
+        return {"calls": self.used_calls, "tokens": self.prompt + self.completion, **money}
+
+    def _beyond(self, prompt: int, completion: int) -> str:
+        """Which limit a request would pass."""
+        if self.calls is not None and self.used_calls >= self.calls:
+            return f"{self.used_calls:,} of {self.calls:,} calls"
+        prompt, completion = prompt + self._reserved_prompt, completion + self._reserved_completion
+        tokens = self.prompt + self.completion
+        if self.tokens is not None and tokens + prompt + completion > self.tokens:
+            return f"{tokens:,} of {self.tokens:,} tokens, and no room for another request"
+        if self.money is not None and self.cost + self.prices.of(prompt, 0, completion) > self.money:
+            return f"{self.cost:.4f} of {self.money:g}, and no room for another request"
+        return ""
+
+
+def budget_of(text: str | None, prices: Prices) -> Budget:
+    """A budget as it is given on the command line: `calls=10k,tokens=5M,money=20`.
+
+    Raises:
+        UsageError: something else.
+    """
+    limits: dict[str, float] = {}
+    for part in (text or "").split(",") if text is not None else ():
+        name, _, amount = part.strip().partition("=")
+        match = _AMOUNT.fullmatch(amount.strip())
+        if name not in LIMITS or match is None or name in limits:
+            raise UsageError(
+                f"--budget {text!r}: expected calls=N, tokens=N or money=X, joined by commas; k, M and B may follow a "
+                "number"
+            )
+        limits[name] = float(match[1]) * _UNITS[match[2].casefold()]
+    calls, tokens = (int(limits[name]) if name in limits else None for name in ("calls", "tokens"))
+    return Budget(calls=calls, tokens=tokens, money=limits.get("money"), prices=prices)
+
+
+__all__ = ["Budget", "Prices", "budget_of"]

@@ -1,0 +1,358 @@
+"""Asked before a run: is the server there, does it have the model, and what can it do?
+
+Nothing is taken on trust. A constraint counts only if an answer kept to it that no model would give by itself: servers
+ignore fields that they don't know, and say nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from arhn.engines.http.answers import Unsound, read_answer, thinks_aloud
+from arhn.engines.http.asking import fatal, hidden, patiently
+from arhn.engines.http.faults import Fault, fault_of, is_page
+from arhn.engines.http.features import WAYS, Encoded, Encoder, Features, Quiet, Way
+from arhn.engines.http.settings import Settings
+from arhn.engines.http.wire import Dropped, Reply, TooSlow, Unreachable, Wire
+from arhn.engines.protocol import (
+    ALTERNATIVES,
+    Completion,
+    Constraint,
+    Matching,
+    Message,
+    OneOf,
+    Permutation,
+    Request,
+    SpanOf,
+)
+from arhn.errors import ContextTooShort, EngineError, OtherApi, ServerGone, UnknownModel
+
+#: Seconds for what a server knows without its model.
+LOOK_SECONDS = 15.0
+#: Tokens that instructions, examples, a short passage and an answer take.
+LEAST_CONTEXT = 1024
+#: Where neither the user nor the server says.
+USUAL_CONTEXT = 4096
+_TRIES = 4
+#: What servers call the context of a model.
+_CONTEXT_NAMES = ("max_model_len", "context_length", "max_context_length", "context_window")
+_TOPS = (ALTERNATIVES, 20, 5)
+_KINDS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llamacpp", "library": "ollama"}
+_FIRST_WAYS: Mapping[str, tuple[Way, ...]] = {"llamacpp": ("llguidance", "grammar"), "sglang": ("ebnf",)}
+_ASKED = (Message("system", "You are a helpful assistant."), Message("user", "Which city is the capital of France?"))
+_COUNTED = "one two three four"
+#: What no model answers to `_ASKED`.
+_CONSTRAINTS: tuple[Constraint, ...] = (
+    SpanOf("The grey heron waits beside the weir until dusk.", lead='It says "', close='"'),
+    OneOf(("ochre-41", "umber-73")),
+    Permutation(4),
+    Matching(r"plate: [0-9]{3}(?:; worn|, new)"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A server that was probed: its model, what it can do, and the tokens of its context (None: it doesn't say)."""
+
+    model: str
+    features: Features
+    context: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """What a server says of itself: whose it is, and its models with what it says of each."""
+
+    kind: str
+    models: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All names that the models go by."""
+        return frozenset(alias for model, row in self.models.items() for alias in (model, *_aliases(row)))
+
+
+async def probe(wire: Wire, name: str, settings: Settings, rng: random.Random) -> Found:
+    """Find out everything about one server.
+
+    Raises:
+        ServerGone, KeyRefused, UnknownModel, OtherApi, ContextTooShort: see errors.py; all of them within seconds.
+        EngineError: it doesn't answer a simple question.
+    """
+    listed = await _models(wire, name, settings, rng)
+    model = _chosen(listed, name, settings)
+    context = _context(listed.models.get(model, {}))
+    usable = min(filter(None, (context, settings.context)), default=USUAL_CONTEXT)
+    if usable < LEAST_CONTEXT:
+        raise ContextTooShort(
+            f"{name}: {usable} tokens of context; the prompts and a short passage take {LEAST_CONTEXT}. Start the "
+            "server with more, or give a larger --context"
+        )
+    features = await _Prober(wire, name, model, settings, rng).features(listed.kind)
+    return Found(model=model, features=features, context=context)
+
+
+async def has_model(wire: Wire, name: str, model: str, settings: Settings) -> bool:
+    """Whether a server that was probed before, and was away, is there again with its model."""
+    try:
+        listed = await _models(wire, name, settings, random.Random(), tries=1)  # noqa: S311 - no secret hangs on it
+    except EngineError:
+        return False
+    return not listed.models or model in listed.names or f"{model}:latest" in listed.names
+
+
+async def _models(wire: Wire, name: str, settings: Settings, rng: random.Random, *, tries: int = _TRIES) -> _Listed:
+    """What the server says it has; nothing where it has no such list.
+
+    Raises:
+        ServerGone, KeyRefused, OtherApi
+    """
+    try:
+        reply = await patiently(lambda: wire.get("/models", seconds=LOOK_SECONDS), tries=tries, rng=rng)
+    except (Unreachable, Dropped, TooSlow) as error:
+        raise ServerGone(
+            f"{name}: no server there ({error}). Start it, or correct --url (such as http://localhost:8000/v1)"
+        ) from None
+    fault = fault_of(reply)
+    if fault is not None and fault.kind in ("key", "credit"):
+        raise _fatal(fault, name, "", settings)
+    if is_page(reply):
+        raise OtherApi(
+            f"{name}: answers with a web page (status {reply.status}), as a proxy or a log-in page does. Give the base "
+            "URL of an OpenAI-compatible server, such as http://localhost:8000/v1"
+        )
+    if fault is not None and fault.kind in ("busy", "broken"):
+        raise ServerGone(f"{name}: the server can't answer ({hidden(fault, settings.key).reason}). Try again later")
+    if fault is not None and not settings.model:
+        raise OtherApi(
+            f"{name}: it lists no models ({hidden(fault, settings.key).reason}). If it is an OpenAI-compatible server, "
+            "name one with --model; else correct --url (such as http://localhost:8000/v1)"
+        )
+    return _listed(reply) if fault is None else _Listed(kind="", models={})
+
+
+def _listed(reply: Reply) -> _Listed:
+    try:
+        rows = orjson.loads(reply.body)["data"]
+        models = {row["id"]: row for row in rows if isinstance(row.get("id"), str)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        # Another API may answer here too; the next question will tell.
+        return _Listed(kind="", models={})
+    owners = {str(row.get("owned_by")) for row in models.values()}
+    return _Listed(kind=next((kind for owner, kind in _KINDS.items() if owner in owners), ""), models=models)
+
+
+def _chosen(listed: _Listed, name: str, settings: Settings) -> str:
+    """The model's name as the server knows it."""
+    if not settings.model:
+        if len(listed.models) == 1:
+            return next(iter(listed.models))
+        raise UnknownModel(f"{name}: which model? Give one with --model. It has: {_names(listed)}")
+    known = listed.names & {settings.model, f"{settings.model}:latest"}
+    if listed.kind and not known:
+        raise UnknownModel(f"{name}: it doesn't have the model {settings.model!r}. It has: {_names(listed)}")
+    return settings.model  # hosted servers know more names than they list
+
+
+def _aliases(row: Mapping[str, Any]) -> Sequence[str]:
+    aliases = row.get("aliases")
+    return [a for a in aliases if isinstance(a, str)] if isinstance(aliases, list) else ()
+
+
+def _names(listed: _Listed) -> str:
+    names = sorted(listed.models)
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(names[:20]) + more if names else "a list of models that can't be had"
+
+
+def _context(row: Mapping[str, Any]) -> int | None:
+    meta = row.get("meta")
+    said = [row.get(key) for key in _CONTEXT_NAMES] + [meta.get("n_ctx") if isinstance(meta, dict) else None]
+    return next((n for n in said if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
+
+
+def _fatal(fault: Fault, name: str, model: str, settings: Settings) -> EngineError:
+    shown = hidden(fault, settings.key)
+    return fatal(shown, name, model, settings.key) or EngineError(
+        f"{name}: can't answer a simple question ({shown.reason}). Does it serve {model!r} for chat?"
+    )
+
+
+class _Garbled(Dropped):
+    """An answer that isn't one, every time."""
+
+
+class _Prober:
+    """Asks one server short questions, each with one feature more or less."""
+
+    def __init__(self, wire: Wire, name: str, model: str, settings: Settings, rng: random.Random) -> None:
+        self._wire = wire
+        self._url = wire.url("/chat/completions")
+        self._name = name
+        self._model = model
+        self._settings = settings
+        self._rng = rng
+
+    async def features(self, kind: str) -> Features:
+        """All of them, found one after the other."""
+        features = await self._plain(Features(penalty=kind in ("vllm", "sglang")))
+        features = await self._quiet(features)
+        if not features.thinks:
+            features = await self._first_token(features)
+            features = await self._continuing(features)
+        return await self._constrained(features, kind)
+
+    async def _plain(self, features: Features) -> Features:
+        """The usual fields, without those that the server says it doesn't take."""
+        for _ in range(5):
+            reply = await self._reply(features, Request(messages=_ASKED, max_tokens=4))
+            fault = fault_of(reply)
+            if fault is None:
+                return features
+            less = _without_named(features, fault)
+            if less is None:
+                raise self._error(fault)
+            features = less
+        return features
+
+    async def _quiet(self, features: Features) -> Features:
+        """Keep the model from thinking, where it does."""
+        ways: tuple[Quiet, ...] = ("template", "effort", "")
+        request = Request(messages=_ASKED, max_tokens=24)
+        if not await self._thinks(features, request):
+            # Some think about hard questions only; templates that don't know the switch ignore it.
+            tried = replace(features, quiet="template")
+            return tried if await self._thinks(tried, request) is False else features
+        for way in ways:
+            tried = replace(features, quiet=way)
+            if await self._thinks(tried, request) is False:
+                return tried
+        return replace(features, thinks=True)
+
+    async def _thinks(self, features: Features, request: Request) -> bool | None:
+        """None where the server refuses the question."""
+        reply = await self._reply(features, request)
+        return thinks_aloud(reply.body) if reply.status == 200 else None
+
+    async def _first_token(self, features: Features) -> Features:
+        """The most alternatives of the first token that the server gives; it may cap them, or say nothing."""
+        for top in _TOPS:
+            tried = replace(features, top=top)
+            answer = await self._answer(tried, Request(messages=_ASKED, max_tokens=1, alternatives=top))
+            if answer is not None and len(answer.first) > 1:
+                return tried
+        return features
+
+    async def _continuing(self, features: Features) -> Features:
+        """Whether it goes on where an answer was begun, rather than begin anew."""
+        tried = replace(features, continues=True)
+        question = Message("user", "Count from one to nine in words, with a space between them.")
+        constraint = SpanOf("", lead=_COUNTED)
+        request = Request(messages=(question,), max_tokens=4, constraint=constraint)
+        answer = await self._answer(tried, request)
+        return tried if answer is not None and "five" in answer.text.removeprefix(_COUNTED) else features
+
+    async def _constrained(self, features: Features, kind: str) -> Features:
+        """The first way in which a span is kept to, and what else is."""
+        for way in dict.fromkeys((*_FIRST_WAYS.get(kind, ()), *WAYS)):
+            if not await self._keeps(features, way, _CONSTRAINTS[0]):
+                continue
+            kept = {type(c).__name__ for c in _CONSTRAINTS[1:] if await self._keeps(features, way, c)}
+            return replace(features, way=way, kinds=frozenset({"SpanOf", *kept}))
+        return features
+
+    async def _keeps(self, features: Features, way: Way, constraint: Constraint) -> bool:
+        name = type(constraint).__name__
+        # The lead is a part of what is looked for.
+        tried = replace(features, way=way, kinds=frozenset({name}), continues=False)
+        answer = await self._answer(tried, Request(messages=_ASKED, max_tokens=32, constraint=constraint))
+        return answer is not None and kept_to(constraint, answer.text.strip())
+
+    async def _answer(self, features: Features, request: Request) -> Completion | None:
+        """None where the server refuses the question."""
+        encoded = self._encoder(features).encode(request)
+        reply = await self._sent(encoded)
+        if reply.status != 200:
+            return None
+        try:
+            return read_answer(reply.body, lead=encoded.lead, thinks=features.thinks, alternatives=request.alternatives)
+        except Unsound:
+            return None
+
+    async def _reply(self, features: Features, request: Request) -> Reply:
+        return await self._sent(self._encoder(features).encode(request))
+
+    def _encoder(self, features: Features) -> Encoder:
+        settings = self._settings
+        return Encoder(self._model, features, thinking_tokens=settings.thinking_tokens, extra=settings.extra)
+
+    async def _sent(self, encoded: Encoded) -> Reply:
+        try:
+            return await patiently(lambda: self._whole(encoded), tries=_TRIES, slow=2, rng=self._rng)
+        except _Garbled as error:
+            raise OtherApi(
+                f"{self._name}: answers, but not as an OpenAI-compatible server does ({error}). Give the base URL of "
+                "its chat completions, such as http://localhost:8000/v1"
+            ) from None
+        except (Unreachable, Dropped, TooSlow) as error:
+            raise ServerGone(
+                f"{self._name}: it is there, but doesn't answer a simple question ({error}). Look at its log"
+            ) from None
+
+    async def _whole(self, encoded: Encoded) -> Reply:
+        """A reply that is sound or a refusal: what got broken on its way says nothing of the server's features."""
+        reply = await self._wire.post(self._url, encoded.body)
+        if is_page(reply) and reply.status == 200:
+            raise _Garbled("a web page")
+        if reply.status == 200:
+            try:
+                read_answer(reply.body)
+            except Unsound as error:
+                raise _Garbled(str(error)) from None
+        return reply
+
+    def _error(self, fault: Fault) -> EngineError:
+        if fault.kind == "model":
+            return UnknownModel(
+                f"{self._name}: it doesn't have the model {self._model!r} ({hidden(fault, self._settings.key).reason})"
+            )
+        return _fatal(fault, self._name, self._model, self._settings)
+
+
+def _without_named(features: Features, fault: Fault) -> Features | None:
+    """The features without the one that a refusal names; None where it names none that can be left out."""
+    said = fault.reason.casefold()
+    if fault.kind != "refused":
+        return None
+    if "max_tokens" in said and features.limit == "max_tokens":
+        return replace(features, limit="max_completion_tokens")
+    if "repetition_penalty" in said and features.penalty:
+        return replace(features, penalty=False)
+    if "temperature" in said and features.temperature:
+        return replace(features, temperature=False)
+    if "seed" in said and features.seed:
+        return replace(features, seed=False)
+    return None
+
+
+def kept_to(constraint: Constraint, answer: str) -> bool:
+    """Whether an answer is one that `constraint` allows (of those that are probed with)."""
+    match constraint:
+        case SpanOf(text, _, lead, close):
+            inside = answer.startswith(lead) and answer.endswith(close) and len(answer) >= len(lead) + len(close)
+            return inside and answer.removeprefix(lead).removesuffix(close).strip() in text
+        case OneOf(choices):
+            return answer in choices
+        case Permutation(n):
+            return sorted(answer.split(" > ")) == sorted(str(i + 1) for i in range(n))
+        case Matching(pattern):
+            return re.fullmatch(pattern, answer) is not None
+
+
+__all__ = ["LOOK_SECONDS", "USUAL_CONTEXT", "Found", "has_model", "kept_to", "probe"]

@@ -1,0 +1,186 @@
+"""What a scripted LLM would answer behind an OpenAI-compatible server, and the faults such a server has."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from arhn.engines import Completion, Constraint, Matching, Message, OneOf, Permutation, Request, SpanOf
+from tests.conftest import answer_by_marks
+from tests.serving import Asked, Json, Reply, Server, chat, completed, failed, models
+
+Script = Callable[[Request], Completion | str]
+
+
+@dataclass
+class Served:
+    """A handler. `top`: the most log-probabilities it gives, 0 for none. `constraints`: whether it keeps to vLLM's; it
+    ignores them silently otherwise. `context`: characters of a user's message that fit. `refuses`: fields that it
+    answers 400 to. `thinks`: the model thinks first, unless its template says no, or always.
+    """
+
+    script: Script = answer_by_marks
+    names: tuple[str, ...] = ("m",)
+    owner: str = "vllm"
+    top: int = 20
+    constraints: bool = True
+    continues: bool = True
+    key: str | None = None
+    context: int = 10**6
+    refuses: tuple[str, ...] = ()
+    thinks: str = ""
+    listed: Mapping[str, Any] = field(default_factory=lambda: {"max_model_len": 4096})
+    answered: Counter[bytes] = field(default_factory=Counter)
+
+    def __call__(self, asked: Asked) -> Reply:
+        if self.key is not None and asked.headers.get("authorization") != f"Bearer {self.key}":
+            return failed(401, f"Incorrect API key provided: {asked.headers.get('authorization')}")
+        if asked.path == "/v1/models":
+            return models(*self.names, owner=self.owner, **self.listed)
+        if asked.path != "/v1/chat/completions":
+            return failed(404, "Not Found")
+        return self._chat(asked.body)
+
+    def _chat(self, body: Json) -> Reply:
+        if body["model"] not in self.names:
+            return failed(404, f"The model `{body['model']}` does not exist.", code="model_not_found")
+        for name in self.refuses:
+            if name in body:
+                return failed(400, f"Unsupported parameter: '{name}' is not supported with this model.")
+        if body.get("top_logprobs", 0) > self.top > 0:
+            return failed(400, f"Requested sample logprobs of {body['top_logprobs']}, which is greater than {self.top}")
+        request = request_of(body)
+        if len(request.messages[-1].content) > self.context:
+            return failed(400, f"maximum context length exceeded: {len(request.messages[-1].content)} prompt tokens")
+        return Reply(body=self._answer(request, body))
+
+    def _answer(self, request: Request, body: Json) -> Json:
+        begun = body["messages"][-1]["role"] == "assistant"
+        if not self.constraints:
+            request = replace(request, constraint=None)
+        said = self._said(request, begun and self.continues)
+        thinking = self.thinks and not (self.thinks == "unless told" and body.get("chat_template_kwargs"))
+        text = f"<think>Well.</think>\n\n{said.text}" if thinking else said.text
+        first = dict(list(said.first.items())[: body.get("top_logprobs", 0)]) if self.top else {}
+        self.answered[request.key("m")] += 1
+        return completed(replace(said, text=text, first=first))
+
+    def _said(self, request: Request, continues: bool) -> Completion:
+        question = request.messages[-1].content
+        if "capital of France" in question:
+            said: Completion | str = obeying(request.constraint) or Completion(
+                text="Paris", first={"Paris": -0.1, "London": -3.0}
+            )
+        elif question.startswith("Count"):
+            said = " five six" if continues else "one two three four"
+        else:
+            said = self.script(request)
+        found = Completion(text=said) if isinstance(said, str) else said
+        lead = request.constraint.lead if isinstance(request.constraint, SpanOf) else ""
+        return replace(found, text=found.text.removeprefix(lead)) if continues else found
+
+
+def obeying(constraint: Constraint | None) -> str:
+    """An answer that keeps to a constraint of a probe."""
+    match constraint:
+        case SpanOf(text, _, lead, close):
+            return f"{lead}{' '.join(text.split()[1:3])}{close}"
+        case OneOf(choices):
+            return choices[-1]
+        case Permutation(n):
+            return " > ".join(str(i) for i in range(n, 0, -1))
+        case Matching():
+            return "plate: 123; worn"
+    return ""
+
+
+def request_of(body: Json) -> Request:
+    """The request that a body was made of."""
+    messages = [Message(m["role"], m["content"]) for m in body["messages"]]
+    constraint = _constraint(body.get("structured_outputs", {}).get("grammar", ""))
+    if messages[-1].role == "assistant":
+        lead = messages.pop().content
+        constraint = replace(constraint, lead=lead) if isinstance(constraint, SpanOf) else constraint
+    return Request(
+        messages=tuple(messages),
+        max_tokens=body.get("max_tokens") or body["max_completion_tokens"],
+        constraint=constraint,
+        alternatives=body.get("top_logprobs", 0),
+        temperature=body.get("temperature", 0.0),
+        seed=body.get("seed", 0),
+    )
+
+
+_STRING = r'("(?:\\.|[^"\\])*")'
+
+
+def _constraint(grammar: str) -> Constraint | None:
+    start, _, rest = grammar.removeprefix("start: ").partition("\n")
+    if not grammar:
+        return None
+    if start.startswith("next::"):
+        return Permutation(rest.count("set_bit"))
+    if start.startswith("/"):
+        return Matching(start[1:-1])
+    if "SPAN" not in start:
+        return OneOf(tuple(map(json.loads, re.findall(_STRING, start))))
+    before, _, after = start.partition("SPAN")
+    *otherwise, lead = before.split(" | ")
+    text = json.loads(re.search(rf'"substring_words": {_STRING}', rest)[1])  # type: ignore[index]
+    said = [json.loads(found[0]) if (found := re.findall(_STRING, part)) else "" for part in (lead, after)]
+    return SpanOf(text, json.loads(otherwise[0]) if otherwise else "", *said)
+
+
+@dataclass
+class Faulty:
+    """A server that fails at `share` of the requests, each time in another way; never at the first `spared` ones.
+
+    Broken answers come before a sound one to the same question, or instead of it.
+    """
+
+    served: Served
+    server: Server | None = None
+    share: float = 0.2
+    spared: int = 0
+    restart_after: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    _rng: random.Random = field(default_factory=lambda: random.Random(11))
+    _seen: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, asked: Asked) -> Reply:
+        with self._lock:
+            self._seen += 1
+            if self.server is not None and self._seen == self.restart_after:
+                self.faults["restart"] += 1
+                self.server.restart(0.3)
+                return Reply(fate="dropped")
+            reply = self.served(asked)
+            if self._seen <= self.spared or self._rng.random() >= self.share:
+                return reply
+            return self._broken(reply)
+
+    def _broken(self, reply: Reply) -> Reply:
+        broken: dict[str, Reply] = {
+            "429": failed(429, "slow down", retry_after="0.05"),
+            "503": failed(503, "overloaded"),
+            "500": failed(500, "internal error"),
+            "502 page": Reply(status=502, body=b"<html><title>Bad Gateway</title></html>"),
+            "page": Reply(body=b"<!doctype html><p>Please log in</p>"),
+            "dropped": Reply(fate="dropped"),
+            "half": replace(reply, fate="half"),
+            "half json": Reply(body=b'{"choices": [{"message": {"con', headers={"content-type": "application/json"}),
+            "wrong json": Reply(body={"choices": [], "id": "x"}),
+            "no end": Reply(body=chat("Yes", finish=None)),
+            "wrong index": Reply(body={**chat("Yes"), "choices": [{**chat("Yes")["choices"][0], "index": 3}]}),
+            "stall": Reply(fate="stalled"),
+        }
+        name = self._rng.choice(list(broken))
+        self.faults[name] += 1
+        return broken[name]
