@@ -428,11 +428,17 @@ def missing_module(name: str) -> Any:
         (("--on-bad-row", "ignore"), "argument --on-bad-row: invalid choice: 'ignore'"),
         (("--samples", "0"), "argument --samples: expected a whole number from 1"),
         (("--samples", "65"), "--samples: Input should be less than or equal to 64, found 65"),
-        (("--shuffles", "5"), "--shuffles: Input should be a multiple of 2, found 5"),
-        (("--shuffles", "66"), "--shuffles: Input should be less than or equal to 64, found 66"),
+        (("--ranker", "consistent", "--shuffles", "5"), "--shuffles: Input should be a multiple of 2, found 5"),
+        (
+            ("--ranker", "consistent", "--shuffles", "66"),
+            "--shuffles: Input should be less than or equal to 64, found 66",
+        ),
         (("--ranker", "pivot", "--shuffles", "4"), "--shuffles: does nothing for --ranker pivot, only for consistent"),
         (("--ranker", "listwise", "--stable", "1"), "--stable: does nothing for --ranker listwise, only for"),
-        (("--stable", "0.4"), "--stable: Input should be greater than or equal to 0.5, found 0.4"),
+        (
+            ("--ranker", "consistent", "--stable", "0.4"),
+            "--stable: Input should be greater than or equal to 0.5, found 0.4",
+        ),
         (("--stable", "most"), "argument --stable: invalid float value: 'most'"),
         (("--precision", "0"), "--precision: Input should be greater than 0, found 0.0"),
         (("--precision", "1.1"), "--precision: Input should be less than or equal to 1, found 1.1"),
@@ -913,8 +919,8 @@ BELONGS: dict[tuple[str, ...], tuple[Says, Says]] = {
     ("--partial-positives",): (("none", "margin", "rlhn"), ("arhn",)),
     ("--ranker", "pivot"): (("none", "margin", "rlhn"), ("arhn",)),
     ("--rank-by", "both"): (("none", "margin", "rlhn"), ("arhn",)),
-    ("--shuffles", "4"): (("none", "margin", "rlhn"), ("arhn",)),
-    ("--stable", "0.9"): (("none", "margin", "rlhn"), ("arhn",)),
+    ("--shuffles", "4"): (("none", "margin", "rlhn"), ()),
+    ("--stable", "0.9"): (("none", "margin", "rlhn"), ()),
     ("--model", "m"): (("none", "margin"), ("arhn", "rlhn")),
 }
 
@@ -928,6 +934,10 @@ def test_flag_of_another_method(similar: Arhn, flag: Says, methods: tuple[Says, 
     assert similar.engines == []
     for method in own:
         similar.works(*CLEAN, "--overwrite", "--method", method, *flag)
+
+
+def test_flags_of_the_consistent_ranker(similar: Arhn) -> None:
+    similar.works(*CLEAN, "--ranker", "consistent", "--shuffles", "4", "--stable", "0.9")
 
 
 def test_method_margin(similar: Arhn) -> None:
