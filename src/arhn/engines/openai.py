@@ -20,7 +20,8 @@ from arhn.engines.http.budget import Budget
 from arhn.engines.http.controller import Controller
 from arhn.engines.http.faults import Fault, pause
 from arhn.engines.http.features import Encoded, Encoder
-from arhn.engines.http.probe import USUAL_CONTEXT, Found, has_model, probe
+from arhn.engines.http.listing import has_model
+from arhn.engines.http.probe import USUAL_CONTEXT, Found, probe
 from arhn.engines.http.servers import Server, Servers
 from arhn.engines.http.settings import Key, Settings, Timeouts
 from arhn.engines.http.wire import Wire
@@ -154,15 +155,7 @@ class OpenAIEngine:
     @property
     def described(self) -> str:
         """What was found out, in a line."""
-        features = self.features
-        kept = (
-            f"constraints by {features.way} ({', '.join(sorted(features.kinds))})"
-            if features.way
-            else ("no constraints: answers are checked against the passage")
-        )
-        first = f"{features.top} log-probabilities" if features.top else "no log-probabilities: whole answers are asked"
-        thinking = "; thinks before it answers" if features.thinks else ""
-        return f"{self._name}: {kept}; {first}; context {self.capabilities.context}{thinking}"
+        return f"{self._name}: {self.features.described}; context {self.capabilities.context}"
 
     def report(self) -> dict[str, Any]:
         """What was found and used, for the summary. No key, and no address with a password, is in it."""
@@ -249,9 +242,8 @@ class OpenAIEngine:
 
     async def _asked(self, servers: Servers, server: Server, encoded: Encoded, alternatives: int) -> Outcome:
         wire = servers.wires[server.name]
-        url = wire.url("/chat/completions")
         return await outcome(
-            lambda: wire.post(url, encoded.body),
+            lambda: wire.ask(encoded.body),
             encoded,
             thinks=self.features.thinks,
             alternatives=alternatives if self.features.top else 0,

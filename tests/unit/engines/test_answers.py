@@ -212,7 +212,7 @@ CONTEXT = [
     (
         "This model's maximum context length is 4096 tokens. However, you requested 96 output tokens and your"
         " prompt contains at least 4001 input tokens",
-        4001,
+        0,
     ),
     (
         "Requested token count exceeds the model's maximum context length of 4096 tokens. You requested a "

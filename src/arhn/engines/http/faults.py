@@ -38,7 +38,7 @@ _NEEDED = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         r"(\d+) (?:in the messages|tokens? (?:in|from) the (?:input|messages|prompt)|input tokens|prompt tokens)",
-        r"(?:resulted in|contains|has)(?: at least)? (\d+)",
+        r"(?:resulted in|contains|has) (\d+)",
         r"(?:request|input|prompt) \((\d+) tokens\)",
         r"input token count \((\d+)\)",
         r"too long: (\d+) tokens",
@@ -158,6 +158,8 @@ def _needed(error: Mapping[str, Any], said: str) -> int:
     exact = error.get("n_prompt_tokens")
     if isinstance(exact, int):
         return exact
+    if "at least" in said:
+        return 0  # vLLM counts no further than its limit
     found = (pattern.search(said) for pattern in _NEEDED)
     return next((int(match[1]) for match in found if match), 0)
 

@@ -71,6 +71,14 @@ class Features:
         odd = [name for name in ("temperature", "seed") if not getattr(self, name)]
         return " ".join([_METHOD, *(f"{k}={v}" for k, v in said.items()), *(f"no-{name}" for name in odd)])
 
+    @property
+    def described(self) -> str:
+        """For people."""
+        kinds = ", ".join(sorted(self.kinds))
+        kept = f"constraints by {self.way} ({kinds})" if self.way else "no constraints: answers are checked afterwards"
+        first = f"{self.top} log-probabilities" if self.top else "no log-probabilities: whole answers are asked for"
+        return "; ".join([kept, first, *(["thinks before it answers"] if self.thinks else [])])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:

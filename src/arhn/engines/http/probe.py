@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
-
-import orjson
 
 from arhn.engines.http.answers import Unsound, read_answer, thinks_aloud
-from arhn.engines.http.asking import fatal, hidden, patiently
+from arhn.engines.http.asking import hidden, patiently
 from arhn.engines.http.faults import Fault, fault_of, is_page
 from arhn.engines.http.features import WAYS, Encoded, Encoder, Features, Quiet, Way
+from arhn.engines.http.listing import TRIES, choose_model, context_of, hopeless, list_models
 from arhn.engines.http.settings import Settings
 from arhn.engines.http.wire import Dropped, Reply, TooSlow, Unreachable, Wire
 from arhn.engines.protocol import (
@@ -33,17 +31,11 @@ from arhn.engines.protocol import (
 )
 from arhn.errors import ContextTooShort, EngineError, OtherApi, ServerGone, UnknownModel
 
-#: Seconds for what a server knows without its model.
-LOOK_SECONDS = 15.0
 #: Tokens that instructions, examples, a short passage and an answer take.
 LEAST_CONTEXT = 1024
 #: Where neither the user nor the server says.
 USUAL_CONTEXT = 4096
-_TRIES = 4
-#: What servers call the context of a model.
-_CONTEXT_NAMES = ("max_model_len", "context_length", "max_context_length", "context_window")
 _TOPS = (ALTERNATIVES, 20, 5)
-_KINDS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llamacpp", "library": "ollama"}
 _FIRST_WAYS: Mapping[str, tuple[Way, ...]] = {"llamacpp": ("llguidance", "grammar"), "sglang": ("ebnf",)}
 _ASKED = (Message("system", "You are a helpful assistant."), Message("user", "Which city is the capital of France?"))
 _COUNTED = "one two three four"
@@ -65,19 +57,6 @@ class Found:
     context: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Listed:
-    """What a server says of itself: whose it is, and its models with what it says of each."""
-
-    kind: str
-    models: Mapping[str, Mapping[str, Any]]
-
-    @property
-    def names(self) -> frozenset[str]:
-        """All names that the models go by."""
-        return frozenset(alias for model, row in self.models.items() for alias in (model, *_aliases(row)))
-
-
 async def probe(wire: Wire, name: str, settings: Settings, rng: random.Random) -> Found:
     """Find out everything about one server.
 
@@ -85,9 +64,9 @@ async def probe(wire: Wire, name: str, settings: Settings, rng: random.Random) -
         ServerGone, KeyRefused, UnknownModel, OtherApi, ContextTooShort: see errors.py; all of them within seconds.
         EngineError: it doesn't answer a simple question.
     """
-    listed = await _models(wire, name, settings, rng)
-    model = _chosen(listed, name, settings)
-    context = _context(listed.models.get(model, {}))
+    listed = await list_models(wire, name, settings, rng)
+    model = choose_model(listed, name, settings)
+    context = context_of(listed.models.get(model, {}))
     usable = min(filter(None, (context, settings.context)), default=USUAL_CONTEXT)
     if usable < LEAST_CONTEXT:
         raise ContextTooShort(
@@ -96,92 +75,6 @@ async def probe(wire: Wire, name: str, settings: Settings, rng: random.Random) -
         )
     features = await _Prober(wire, name, model, settings, rng).features(listed.kind)
     return Found(model=model, features=features, context=context)
-
-
-async def has_model(wire: Wire, name: str, model: str, settings: Settings) -> bool:
-    """Whether a server that was probed before, and was away, is there again with its model."""
-    try:
-        listed = await _models(wire, name, settings, random.Random(), tries=1)  # noqa: S311 - no secret hangs on it
-    except EngineError:
-        return False
-    return not listed.models or model in listed.names or f"{model}:latest" in listed.names
-
-
-async def _models(wire: Wire, name: str, settings: Settings, rng: random.Random, *, tries: int = _TRIES) -> _Listed:
-    """What the server says it has; nothing where it has no such list.
-
-    Raises:
-        ServerGone, KeyRefused, OtherApi
-    """
-    try:
-        reply = await patiently(lambda: wire.get("/models", seconds=LOOK_SECONDS), tries=tries, rng=rng)
-    except (Unreachable, Dropped, TooSlow) as error:
-        raise ServerGone(
-            f"{name}: no server there ({error}). Start it, or correct --url (such as http://localhost:8000/v1)"
-        ) from None
-    fault = fault_of(reply)
-    if fault is not None and fault.kind in ("key", "credit"):
-        raise _fatal(fault, name, "", settings)
-    if is_page(reply):
-        raise OtherApi(
-            f"{name}: answers with a web page (status {reply.status}), as a proxy or a log-in page does. Give the base "
-            "URL of an OpenAI-compatible server, such as http://localhost:8000/v1"
-        )
-    if fault is not None and fault.kind in ("busy", "broken"):
-        raise ServerGone(f"{name}: the server can't answer ({hidden(fault, settings.key).reason}). Try again later")
-    if fault is not None and not settings.model:
-        raise OtherApi(
-            f"{name}: it lists no models ({hidden(fault, settings.key).reason}). If it is an OpenAI-compatible server, "
-            "name one with --model; else correct --url (such as http://localhost:8000/v1)"
-        )
-    return _listed(reply) if fault is None else _Listed(kind="", models={})
-
-
-def _listed(reply: Reply) -> _Listed:
-    try:
-        rows = orjson.loads(reply.body)["data"]
-        models = {row["id"]: row for row in rows if isinstance(row.get("id"), str)}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        # Another API may answer here too; the next question will tell.
-        return _Listed(kind="", models={})
-    owners = {str(row.get("owned_by")) for row in models.values()}
-    return _Listed(kind=next((kind for owner, kind in _KINDS.items() if owner in owners), ""), models=models)
-
-
-def _chosen(listed: _Listed, name: str, settings: Settings) -> str:
-    """The model's name as the server knows it."""
-    if not settings.model:
-        if len(listed.models) == 1:
-            return next(iter(listed.models))
-        raise UnknownModel(f"{name}: which model? Give one with --model. It has: {_names(listed)}")
-    known = listed.names & {settings.model, f"{settings.model}:latest"}
-    if listed.kind and not known:
-        raise UnknownModel(f"{name}: it doesn't have the model {settings.model!r}. It has: {_names(listed)}")
-    return settings.model  # hosted servers know more names than they list
-
-
-def _aliases(row: Mapping[str, Any]) -> Sequence[str]:
-    aliases = row.get("aliases")
-    return [a for a in aliases if isinstance(a, str)] if isinstance(aliases, list) else ()
-
-
-def _names(listed: _Listed) -> str:
-    names = sorted(listed.models)
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return ", ".join(names[:20]) + more if names else "a list of models that can't be had"
-
-
-def _context(row: Mapping[str, Any]) -> int | None:
-    meta = row.get("meta")
-    said = [row.get(key) for key in _CONTEXT_NAMES] + [meta.get("n_ctx") if isinstance(meta, dict) else None]
-    return next((n for n in said if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
-
-
-def _fatal(fault: Fault, name: str, model: str, settings: Settings) -> EngineError:
-    shown = hidden(fault, settings.key)
-    return fatal(shown, name, model, settings.key) or EngineError(
-        f"{name}: can't answer a simple question ({shown.reason}). Does it serve {model!r} for chat?"
-    )
 
 
 class _Garbled(Dropped):
@@ -193,7 +86,6 @@ class _Prober:
 
     def __init__(self, wire: Wire, name: str, model: str, settings: Settings, rng: random.Random) -> None:
         self._wire = wire
-        self._url = wire.url("/chat/completions")
         self._name = name
         self._model = model
         self._settings = settings
@@ -294,7 +186,7 @@ class _Prober:
 
     async def _sent(self, encoded: Encoded) -> Reply:
         try:
-            return await patiently(lambda: self._whole(encoded), tries=_TRIES, slow=2, rng=self._rng)
+            return await patiently(lambda: self._whole(encoded), tries=TRIES, slow=2, rng=self._rng)
         except _Garbled as error:
             raise OtherApi(
                 f"{self._name}: answers, but not as an OpenAI-compatible server does ({error}). Give the base URL of "
@@ -307,7 +199,7 @@ class _Prober:
 
     async def _whole(self, encoded: Encoded) -> Reply:
         """A reply that is sound or a refusal: what got broken on its way says nothing of the server's features."""
-        reply = await self._wire.post(self._url, encoded.body)
+        reply = await self._wire.ask(encoded.body)
         if is_page(reply) and reply.status == 200:
             raise _Garbled("a web page")
         if reply.status == 200:
@@ -322,7 +214,7 @@ class _Prober:
             return UnknownModel(
                 f"{self._name}: it doesn't have the model {self._model!r} ({hidden(fault, self._settings.key).reason})"
             )
-        return _fatal(fault, self._name, self._model, self._settings)
+        return hopeless(fault, self._name, self._model, self._settings)
 
 
 def _without_named(features: Features, fault: Fault) -> Features | None:
@@ -355,4 +247,4 @@ def kept_to(constraint: Constraint, answer: str) -> bool:
             return re.fullmatch(pattern, answer) is not None
 
 
-__all__ = ["LOOK_SECONDS", "USUAL_CONTEXT", "Found", "has_model", "kept_to", "probe"]
+__all__ = ["USUAL_CONTEXT", "Found", "kept_to", "probe"]

@@ -47,6 +47,8 @@ class Wire:
     def __init__(self, base: httpx.URL, key: Key | None, timeouts: Timeouts) -> None:
         self._base = base
         self._timeouts = timeouts
+        # Made once: to put a URL together takes longer than to write a request.
+        self._chat = self._url("/chat/completions")
         self._headers = _headers(base, key)
         self._extensions = {"timeout": {"connect": timeouts.connect, "read": None, "write": None, "pool": None}}
         self._proxy = _proxy(base)
@@ -55,21 +57,18 @@ class Wire:
         self._all: list[httpx.AsyncHTTPTransport] = []
 
     async def get(self, path: str, *, seconds: float) -> Reply:
-        """Raises as `post` does."""
-        return await self._send("GET", self.url(path), b"", seconds)
+        """Raises as `ask` does."""
+        return await self._send("GET", self._url(path), b"", seconds)
 
-    async def post(self, url: httpx.URL, body: bytes, *, seconds: float | None = None) -> Reply:
-        """Send `body`, which is JSON, and wait for the answer.
+    async def ask(self, body: bytes) -> Reply:
+        """Send a question, which is JSON, and wait for the answer.
 
         Raises:
             Unreachable, Dropped, TooSlow
         """
-        return await self._send("POST", url, body, seconds or self._timeouts.answer)
+        return await self._send("POST", self._chat, body, self._timeouts.answer)
 
-    def url(self, path: str) -> httpx.URL:
-        """Where `path` is: below the base URL, or on the server itself if it begins with "//"."""
-        if path.startswith("//"):
-            return self._base.copy_with(path=path[1:])
+    def _url(self, path: str) -> httpx.URL:
         return self._base.copy_with(path=self._base.path.rstrip("/") + path)
 
     async def aclose(self) -> None:
