@@ -1,53 +1,14 @@
-"""Requests that failed for good: a file of them, and a limit on their share."""
+"""A limit on the share of requests that failed for good."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from arhn.asking import Failure
 from arhn.errors import TooManyFailures
-from arhn.formats import AtomicFile, JsonlFile, Output
-from arhn.formats.atomic import output_errors
 
 #: Share of a run's requests that may get no answer.
 USUAL_LIMIT = 0.01
-
-
-class Failures(Output):
-    """A file of failures, JSON lines, that appears only if there is one."""
-
-    def __init__(self, path: Path, overwrite: bool) -> None:
-        self._path = path
-        self._overwrite = overwrite
-        self._file: JsonlFile | None = None
-        self.count = 0
-        # What is wrong with the place is found now rather than at the first failure, hours later.
-        AtomicFile(path, overwrite=overwrite).abort()
-
-    def add(self, failure: Failure) -> None:
-        self.count += 1
-        if self._file is None:
-            self._file = JsonlFile(self._path, overwrite=self._overwrite)
-        self._file.write(asdict(failure))
-
-    def _prepare(self) -> None:
-        if self._file is not None:
-            self._file.prepare()
-
-    def _publish(self) -> None:
-        if self._file is not None:
-            self._file.publish()
-        elif self._overwrite:
-            # An earlier run's failures aren't this one's.
-            with output_errors(self._path):
-                self._path.unlink(missing_ok=True)
-
-    def _abort(self) -> None:
-        if self._file is not None:
-            self._file.abort()
 
 
 def require_few(content: Mapping[str, Any], limit: float) -> None:
@@ -71,4 +32,4 @@ def require_few(content: Mapping[str, Any], limit: float) -> None:
     )
 
 
-__all__ = ["USUAL_LIMIT", "Failures", "require_few"]
+__all__ = ["USUAL_LIMIT", "require_few"]

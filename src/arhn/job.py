@@ -22,21 +22,19 @@ from arhn import store
 from arhn.config import CleanConfig
 from arhn.engines import Engine
 from arhn.errors import OutputLocked, OutputNotWritable, UsageError
-from arhn.failures import Failures
 from arhn.formats import (
     AtomicFile,
     Format,
     GroupWriter,
     JsonlFile,
+    JsonlIfAny,
     OnBadRow,
     Output,
     Reject,
-    RejectsWriter,
     Source,
     detect,
     read,
 )
-from arhn.formats.atomic import output_errors
 from arhn.locks import locked
 from arhn.loops import LoopThread
 from arhn.methods.choose import Models
@@ -193,7 +191,7 @@ def convert(
     require_apart(source.path, {"--output": output, "--rejects": place})
     with (
         GroupWriter(output, to, like=source, overwrite=overwrite) as writer,
-        Rejects(place, overwrite) as rejected,
+        JsonlIfAny(place, overwrite=overwrite) as rejected,
     ):
         for group in read(source, on_bad_row=on_bad_row, rejects=rejected.add, require_negatives=False):
             writer.write(group)
@@ -303,40 +301,6 @@ def _named(job: Job, source: Source, outputs: _Outputs, progress: Progress) -> d
     }
 
 
-class Rejects(Output):
-    """A file of rejected rows that appears only if there is one."""
-
-    def __init__(self, path: Path, overwrite: bool) -> None:
-        self._path = path
-        self._overwrite = overwrite
-        self._writer: RejectsWriter | None = None
-        self.count = 0
-        # What is wrong with the place is found now rather than at the first bad row, hours later.
-        AtomicFile(path, overwrite=overwrite).abort()
-
-    def add(self, row: Reject) -> None:
-        self.count += 1
-        if self._writer is None:
-            self._writer = RejectsWriter(self._path, overwrite=self._overwrite)
-        self._writer.add(row)
-
-    def _prepare(self) -> None:
-        if self._writer is not None:
-            self._writer.prepare()
-
-    def _publish(self) -> None:
-        if self._writer is not None:
-            self._writer.publish()
-        elif self._overwrite:
-            # An earlier run's rejects aren't this one's.
-            with output_errors(self._path):
-                self._path.unlink(missing_ok=True)
-
-    def _abort(self) -> None:
-        if self._writer is not None:
-            self._writer.abort()
-
-
 class _Outputs:
     """The files of one run, all aborted unless published."""
 
@@ -352,9 +316,9 @@ class _Outputs:
         stack.callback(self._decisions.abort)
         self._summary = AtomicFile(files.summary, overwrite=self._may_replace(files.summary))
         stack.callback(self._summary.abort)
-        self.rejects = Rejects(files.rejects, self._may_replace(files.rejects))
+        self.rejects = JsonlIfAny(files.rejects, overwrite=self._may_replace(files.rejects))
         stack.callback(self.rejects.abort)
-        self.failures = Failures(files.failures, self._may_replace(files.failures))
+        self.failures = JsonlIfAny(files.failures, overwrite=self._may_replace(files.failures))
         stack.callback(self.failures.abort)
 
     def write(self, cleaned: CleanedGroup) -> None:

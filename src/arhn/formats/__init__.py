@@ -10,9 +10,9 @@ from __future__ import annotations
 from arhn.formats.atomic import AtomicFile, AtomicFolder, Output
 from arhn.formats.detection import Container, Source, detect
 from arhn.formats.draft import Format
-from arhn.formats.jsonl import JsonlFile
+from arhn.formats.jsonl import JsonlFile, JsonlIfAny
 from arhn.formats.reading import OnBadRow, read
-from arhn.formats.rejects import OnReject, Reject, RejectsWriter
+from arhn.formats.rejects import OnReject, Reject
 from arhn.formats.writing import GroupWriter, container_for, losses
 
 __all__ = [
@@ -22,11 +22,11 @@ __all__ = [
     "Format",
     "GroupWriter",
     "JsonlFile",
+    "JsonlIfAny",
     "OnBadRow",
     "OnReject",
     "Output",
     "Reject",
-    "RejectsWriter",
     "Source",
     "container_for",
     "detect",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
 
 import orjson
@@ -17,7 +19,8 @@ from arhn.formats.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from pathlib import Path
+
+    from _typeshed import DataclassInstance
 
     from arhn.formats.rows import Row
 
@@ -89,6 +92,40 @@ class JsonlFile(Output):
         with suppress(OSError):  # closing flushes, which fails again on a full disk
             self._compressor.close()
         self._file.abort()
+
+
+class JsonlIfAny(Output):
+    """A file of records (dataclasses), JSON lines, that appears only if there is one. `count`: how many there are."""
+
+    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
+        self._path = Path(path)
+        self._overwrite = overwrite
+        self._file: JsonlFile | None = None
+        self.count = 0
+        # What is wrong with the place is found now rather than at the first record, hours later.
+        AtomicFile(path, overwrite=overwrite).abort()
+
+    def add(self, record: DataclassInstance) -> None:
+        self.count += 1
+        if self._file is None:
+            self._file = JsonlFile(self._path, overwrite=self._overwrite)
+        self._file.write(asdict(record))
+
+    def _prepare(self) -> None:
+        if self._file is not None:
+            self._file.prepare()
+
+    def _publish(self) -> None:
+        if self._file is not None:
+            self._file.publish()
+        elif self._overwrite:
+            # An earlier run's records aren't this one's.
+            with output_errors(self._path):
+                self._path.unlink(missing_ok=True)
+
+    def _abort(self) -> None:
+        if self._file is not None:
+            self._file.abort()
 
 
 def encoded(row: Row) -> bytes:

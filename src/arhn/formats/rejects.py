@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-
-from arhn.formats.jsonl import JsonlFile
+from dataclasses import dataclass
 
 OnReject = Callable[["Reject"], None]
 
@@ -18,10 +16,3 @@ class Reject:
     line: int
     error: str
     row: str
-
-
-class RejectsWriter(JsonlFile):
-    """Rejects as JSON lines; `add` fits the `rejects` of `read`."""
-
-    def add(self, reject: Reject) -> None:
-        self.write(asdict(reject))

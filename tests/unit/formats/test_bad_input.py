@@ -20,7 +20,7 @@ from arhn.errors import (
     UnknownFormat,
     UsageError,
 )
-from arhn.formats import Format, GroupWriter, OnBadRow, RejectsWriter, detect, read
+from arhn.formats import Format, GroupWriter, JsonlIfAny, OnBadRow, detect, read
 
 from .helpers import FLAG, LABELED, NTUPLE, SAMPLES, TEVATRON, TRIPLET, copy, lines, put, rows_of, skipped
 
@@ -282,7 +282,7 @@ def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
 
 def test_rejects_file(tmp_path: Path) -> None:
     path = put(tmp_path, TEVATRON, "{", b'{"query": "\xff"}')
-    with RejectsWriter(tmp_path / "rejects.jsonl") as rejects:
+    with JsonlIfAny(tmp_path / "rejects.jsonl") as rejects:
         list(read(path, on_bad_row="skip", rejects=rejects.add))
     rows = rows_of(tmp_path / "rejects.jsonl")
     assert [(row["path"], row["line"], row["row"]) for row in rows] == [
