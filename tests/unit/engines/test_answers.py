@@ -90,6 +90,12 @@ def test_thoughts_are_left_out(text: str, thinks: bool, shown: str) -> None:
     assert read(chat(text), thinks=thinks).text == shown
 
 
+def test_thoughts_that_were_cut_off_are_no_answer() -> None:
+    # The opening tag was in the prompt, so nothing tells these words from an answer but their end.
+    assert read(chat("No, wait. The passage", finish="length"), thinks=True).text == ""
+    assert read(chat("No", finish="length")).text == "No"
+
+
 def test_thoughts_apart_are_ignored() -> None:
     answer = chat("2 > 1", reasoning_content="1 > 2")
     assert read(answer).text == "2 > 1"

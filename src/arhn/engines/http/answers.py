@@ -36,7 +36,7 @@ def read_answer(body: bytes, *, lead: str = "", thinks: bool = False, alternativ
     message = _object(choice.get("message"), "message")
     finish = _finish(choice, message)
     text = _text(message, finish)
-    shown = _without_thoughts(text, thinks) if not lead else text
+    shown = _without_thoughts(text, thinks, finish) if not lead else text
     first = _first(choice, shown, alternatives) if alternatives else {}
     if lead and not shown.startswith(lead):
         shown = lead + shown
@@ -115,8 +115,10 @@ def _text(message: Mapping[str, Any], finish: Finish) -> str:
     raise Unsound("no content")
 
 
-def _without_thoughts(text: str, thinks: bool) -> str:
+def _without_thoughts(text: str, thinks: bool, finish: Finish) -> str:
     """What follows the thoughts. A passage may hold these tags too, so they only count where thoughts stand."""
+    if thinks and finish == "length" and _CLOSE not in text:
+        return ""  # cut off, maybe in thoughts whose opening tag the prompt held: no answer can be told from them
     opened = text.lstrip().startswith(_OPEN)
     if not (opened or (thinks and _CLOSE in text)):
         return text
