@@ -2,7 +2,8 @@
 
     python -m bench.methods FOLDER --split test --every 6 --model qwen2.5-coder-0.5b --similarity MODEL
 
-Rows: arhn per model (calibrated; with --precision; with the similarity fused, where a calibration has it), the paper's
+Rows: arhn per model (calibrated; with --precision; with the similarity fused, where a calibration has it; that with
+--triage, and "agrees" is then the share of negatives that were found to answer, or not to, as without), the paper's
 way (every passage judged alone, by the LLM's own word), the RLHN cascade (each --model judges, the first one flags),
 margins (the rules' defaults, and the best of a sweep, chosen on these very labels), none, oracle. Ambiguous negatives
 count neither way.
@@ -20,7 +21,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,7 @@ from arhn.pipeline import clean
 from arhn.similarity import Similarity
 from arhn.store import MemoryStore, ResponseStore, SqliteStore
 from arhn.tasks import Family
-from arhn.types import CleanedGroup, Decision, Group, Mode, Passage, Reason
+from arhn.types import Action, CleanedGroup, Decision, Extraction, Group, Mode, Passage, Reason
 from bench import output
 from bench.scoring import Gold, abstained, data, decided, engine_for, f1, load, load_judgements, on_negatives, quality
 
@@ -63,6 +64,8 @@ class Variant:
     store: Path | None = None
     #: Whether its time is measured; the others ask the same.
     timed: bool = False
+    #: The row that it saves calls of, and should agree with.
+    cheaper_than: str = ""
 
 
 @dataclass(slots=True)
@@ -99,6 +102,8 @@ class Bench:
     file: Path
     cold: int
     write: Path | None
+    #: What each row's method found, by name.
+    found: dict[str, list[bool]] = field(default_factory=dict)
 
 
 def measure(bench: Bench, variant: Variant) -> dict[str, Any]:
@@ -111,8 +116,22 @@ def measure(bench: Bench, variant: Variant) -> dict[str, Any]:
         costs = Costs(kept)
         cleaned = list(_clean(variant, groups, costs))
     _write(bench, variant.name, cleaned)
+    bench.found[variant.name] = [e.status == "answer" for c in cleaned for e in _of_negatives(c)]
     seconds = _cold_seconds(variant, groups[: bench.cold]) if variant.timed and bench.cold else None
-    return {"name": variant.name, **score(bench, cleaned), **costs.of(len(groups)), "s/group": seconds}
+    spent = {**costs.of(len(groups)), "agrees": _agreement(bench, variant), "s/group": seconds}
+    return {"name": variant.name, **score(bench, cleaned), **spent}
+
+
+def _of_negatives(cleaned: CleanedGroup) -> Iterator[Extraction]:
+    positives = {p.doc_id for p in cleaned.group.positives}
+    return (e for e in cleaned.extractions if e.doc_id not in positives)
+
+
+def _agreement(bench: Bench, variant: Variant) -> float | None:
+    if not variant.cheaper_than:
+        return None
+    every, some = bench.found[variant.cheaper_than], bench.found[variant.name]
+    return sum(a == b for a, b in zip(every, some, strict=True)) / len(every)
 
 
 def _clean(variant: Variant, groups: Sequence[Group], store: ResponseStore) -> Iterator[CleanedGroup]:
@@ -182,6 +201,14 @@ def arhn_variants(
         models = Models(engine=engine, similarity=similarity)
         config = CleanConfig(calibrations=given, ranker=first)
         yield Variant(name=f"arhn {name}, fused", config=config, models=models, store=a.store)
+        for triage in a.triage:
+            yield Variant(
+                name=f"arhn {name}, fused, triage {triage:g}",
+                config=CleanConfig(calibrations=given, ranker=first, triage=triage),
+                models=models,
+                store=a.store,
+                cheaper_than=f"arhn {name}, fused",
+            )
         for precision in a.precision:
             config = CleanConfig(calibrations=given, ranker=first, precision=precision)
             yield Variant(
@@ -238,17 +265,25 @@ def _paired(group: Group, scores: Sequence[float]) -> Iterator[tuple[str, float]
     return zip((p.doc_id for p in group.passages), scores, strict=True)
 
 
-def oracle(groups: Sequence[Group], gold: Gold) -> list[CleanedGroup]:
-    """What the gold labels say, as a method: the most that relabelling can do."""
+#: What an oracle does with a gold label where it does anything.
+RELABEL: Mapping[str, Action] = {"false_negative": "relabel"}
+_REASONS: Mapping[Action, Reason] = {
+    "keep": Reason.UNDISPUTED,
+    "relabel": Reason.JUDGED_BETTER,
+    "filter": Reason.JUDGED_WORSE,
+}
+
+
+def oracle(groups: Sequence[Group], gold: Gold, actions: Mapping[str, Action] = RELABEL) -> list[CleanedGroup]:
+    """What the gold labels say, as a method: the most that its actions can do. Other labels stay."""
     cleaned = []
     for g in groups:
-        false = {d for d, label in gold[g.query_id].items() if label == "false_negative"}
+        labels = gold[g.query_id]
         positives = tuple(Decision(doc_id=p.doc_id, action="keep", reason=Reason.POSITIVE) for p in g.positives)
+        taken = [actions.get(labels.get(p.doc_id, ""), "keep") for p in g.negatives]
         negatives = tuple(
-            Decision(doc_id=p.doc_id, action="relabel", reason=Reason.JUDGED_BETTER)
-            if p.doc_id in false
-            else Decision(doc_id=p.doc_id, action="keep", reason=Reason.UNDISPUTED)
-            for p in g.negatives
+            Decision(doc_id=p.doc_id, action=action, reason=_REASONS[action])
+            for p, action in zip(g.negatives, taken, strict=True)
         )
         cleaned.append(CleanedGroup(group=g, decisions=positives + negatives, extractions=()))
     return cleaned
@@ -283,6 +318,7 @@ def main() -> None:
     add("--methods", default="arhn,paper,rlhn,margin,none,oracle", type=lambda text: text.split(","))
     add("--rankers", default="listwise", type=lambda text: text.split(","), help="for arhn; the first one for all")
     add("--precision", default=[0.9], type=lambda text: [float(p) for p in text.split(",")])
+    add("--triage", default=[], type=lambda text: [float(a) for a in text.split(",")], help="such as 0.99,0.98,0.95")
     add("--calibration", type=Path, action="append", default=[])
     add("--store", type=Path, help="keep answers here; a second run with it asks nothing")
     add("--cold", type=int, default=4, metavar="N", help="groups asked anew to measure time")

@@ -16,7 +16,16 @@ from operator import itemgetter
 from statistics import fmean, median
 from typing import Any
 
-from arhn.confidence import Calibration, CurvePoint, confidences, group_means
+from arhn.confidence import (
+    Calibration,
+    CurvePoint,
+    TriagePoint,
+    band,
+    confidences,
+    group_means,
+    most_similar,
+    with_spared,
+)
 from arhn.errors import CalibrationError, MissingDependency
 
 #: Fewer labels of a class than this can't be told from chance.
@@ -31,6 +40,8 @@ DOUBTFUL = 0.1
 #: Log-odds, as a share, that pull their group's mean with their full weight.
 WITHIN = 0.95
 FOLDS = 5
+#: Shares of a group's negatives to ask about that are tried.
+SHARES = tuple(n / 20 for n in range(20, 0, -1))
 _BINS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
 
 
@@ -132,6 +143,7 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
             "auc": round(auc(held_out), 4),
         },
     )
+    calibration = calibration.model_copy(update={"triage": triage(usable, calibration)})
     named = [_at(held_out, "threshold", threshold), _at(held_out, "lower", lower)]
     for precision in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
         reached = [p.threshold for p in calibration.curve if p.precision >= precision]
@@ -145,6 +157,35 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
         thresholds=tuple(named),
         skipped_groups=len(groups) - len(usable),
     )
+
+
+def triage(groups: Sequence[LabelledGroup], calibration: Calibration) -> tuple[TriagePoint, ...]:
+    """How far asking only about the most similar negatives agrees with asking about all of them; see `TriagePoint`.
+
+    Labels aren't looked at. Groups with a broken answer are left out; empty where there are no similarities.
+    """
+    usable = [g for g in groups if g.similarities is not None and None not in g.log_odds]
+    total = sum(len(g.log_odds) for g in usable)
+    if not total:
+        return ()
+    agreed = {share: sum(_agreeing(g, calibration, share) for g in usable) for share in SHARES}
+    return tuple(TriagePoint(share=share, agreement=round(n / total, 4)) for share, n in agreed.items())
+
+
+def _agreeing(group: LabelledGroup, calibration: Calibration, share: float) -> int:
+    """Negatives of a group that are found to answer, or not to, as if all were asked about."""
+    similarities = group.similarities or ()
+    asked = most_similar(similarities, share)
+    odds = [group.log_odds[i] for i in asked]
+    means = group_means(with_spared(odds, len(group.log_odds)), similarities, calibration)
+    some = confidences(odds, calibration, similarities=[similarities[i] for i in asked], means=means)
+    every = confidences(group.log_odds, calibration, similarities=similarities)
+    found = {i for i, c in zip(asked, some, strict=True) if _answers(c, calibration)}
+    return sum((i in found) == _answers(c, calibration) for i, c in enumerate(every))
+
+
+def _answers(confidence: float | None, calibration: Calibration) -> bool:
+    return confidence is not None and band(confidence, calibration) == "answer"
 
 
 def require_library() -> None:

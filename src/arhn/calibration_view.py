@@ -40,7 +40,8 @@ def fit_view(fit: Fit) -> RenderableType:
     )
     if fit.skipped_groups:
         heading += f"\n{fit.skipped_groups} groups without a usable label or with a broken answer were left out"
-    return Group(heading, _reliability(fit), _thresholds(fit))
+    shown = [_reliability(fit), _thresholds(fit)]
+    return Group(heading, *shown, *([_triage(fit)] if c.triage else []))
 
 
 def _similarity(fit: Fit) -> str:
@@ -64,6 +65,15 @@ def _thresholds(fit: Fit) -> Table:
     for t in fit.thresholds:
         numbers = (f"{t.threshold:.3f}", f"{t.precision:.2f}", f"{t.recall:.2f}", f"{t.f1:.2f}", f"{t.lost:.1%}")
         table.add_row(t.name, *numbers)
+    return table
+
+
+def _triage(fit: Fit) -> Table:
+    table = Table(title="Triage: asking only about the most similar negatives", title_justify="left")
+    for column in ("asked about", "agreement with asking about all"):
+        table.add_column(column, justify="right")
+    for point in fit.calibration.triage[::2]:
+        table.add_row(f"{point.share:.0%}", f"{point.agreement:.1%}")
     return table
 
 

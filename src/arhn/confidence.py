@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,6 +34,18 @@ class CurvePoint(BaseModel):
     threshold: float = Field(ge=0, le=1)
     precision: float = Field(ge=0, le=1)
     recall: float = Field(ge=0, le=1)
+
+
+class TriagePoint(BaseModel):
+    """What asking only about the `share` of a group's negatives most similar to the query gave on labelled groups.
+
+    `agreement`: the share of all negatives that were found to answer, or not to, as when all were asked about.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(gt=0, le=1)
+    agreement: float = Field(ge=0, le=1)
 
 
 class Calibration(BaseModel):
@@ -69,6 +82,8 @@ class Calibration(BaseModel):
     spread: float = Field(default=1000.0, ge=0)
     #: By falling threshold; empty where nothing was fitted.
     curve: tuple[CurvePoint, ...] = ()
+    #: By falling share; empty where no similarity was given.
+    triage: tuple[TriagePoint, ...] = ()
     #: What it was fitted on: groups, labels, date.
     fitted: dict[str, Any] = Field(default_factory=dict)
 
@@ -94,6 +109,21 @@ class Calibration(BaseModel):
             )
         threshold = min(point.threshold for point in reached)
         return self.model_copy(update={"threshold": threshold, "lower": min(self.lower, threshold)})
+
+    def share_at(self, agreement: float) -> float:
+        """The smallest share of negatives to ask about that agreed so far on the labelled groups; 1 where none did.
+
+        Raises:
+            CalibrationError: it was fitted without a similarity.
+        """
+        if not self.triage:
+            raise CalibrationError(
+                f"agreement {agreement}: the calibration for {self.family or 'this prompt'} doesn't say what sparing "
+                "negatives costs. Make it anew with 'arhn calibrate' and the same --similarity"
+            )
+        # By falling share: that a smaller one agrees further than a larger one is luck.
+        reached = takewhile(lambda point: point.agreement >= agreement, self.triage)
+        return min((point.share for point in reached), default=1.0)
 
 
 #: For prompts without a fitted calibration: the LLM's own word, as in the paper.
@@ -159,6 +189,21 @@ def confidences(
         )
         for odds, similarity in zip(log_odds, similarities or (0.0,) * len(log_odds), strict=True)
     )
+
+
+def most_similar(similarities: Sequence[float], share: float) -> tuple[int, ...]:
+    """Positions, in their order, of the `share` of passages (rounded up) that are most similar; ties by position."""
+    wanted = math.ceil(round(share * len(similarities), 9))
+    return tuple(sorted(sorted(range(len(similarities)), key=lambda i: -similarities[i])[:wanted]))
+
+
+def with_spared(log_odds: Sequence[float | None], total: int) -> tuple[float | None, ...]:
+    """Log-odds of the passages that were asked about, and for each one that was spared the lowest of these.
+
+    Only the group's mean is made from them: a mean of the likeliest passages alone would be too high, and hide them.
+    """
+    known = [odds for odds in log_odds if odds is not None]
+    return (*log_odds, *[min(known, default=None)] * (total - len(log_odds)))
 
 
 def group_means(

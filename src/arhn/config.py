@@ -40,6 +40,9 @@ class CleanConfig(BaseModel):
     floor_policy: FloorPolicy = "keep"
     #: Act only where the model's calibration gives this precision, in (0, 1]; its usual thresholds unless given.
     precision: float | None = Field(default=None, gt=0, le=1)
+    #: Ask only about the negatives most similar to the query: as many as agree with asking about all of them on this
+    #: share of the calibration's negatives, in (0, 1]. All, unless given.
+    triage: float | None = Field(default=None, gt=0, le=1)
     #: Ask for whole answers and let this many vote, instead of reading log-probabilities. 0: only where there are none.
     samples: int = Field(default=0, ge=0, le=64)
     #: Whether the positives' answer is shown when a negative is judged; else each passage is judged alone.

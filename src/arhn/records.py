@@ -16,8 +16,7 @@ from arhn import prompts
 from arhn._version import __version__
 from arhn.asking import StageStats, Stats
 from arhn.config import CleanConfig, Method
-from arhn.engines import Reporting
-from arhn.methods.choose import Models
+from arhn.methods.choose import Described
 from arhn.methods.task import samples_of, tasks_for
 from arhn.tasks import Family
 from arhn.types import CleanedGroup, Label, Reason
@@ -127,7 +126,7 @@ class Progress:
 def summary(
     progress: Progress,
     config: CleanConfig,
-    models: Models,
+    described: Described,
     *,
     written: int,
     settings: dict[str, Any],
@@ -147,9 +146,9 @@ def summary(
         "schema": SCHEMA,
         "versions": _versions(),
         "files": files,
-        **models.names,
+        **described.names,
         "prompts": _prompts(config, tally),
-        "calibrations": _calibrations(config, tally, models),
+        "calibrations": _calibrations(config, tally, described),
         "settings": {**config.model_dump(mode="json", exclude={"calibrations"}), **settings},
         "groups": {
             "read": tally.groups,
@@ -170,7 +169,7 @@ def summary(
         "cut_passages": tally.cut,
         "losses": losses,
         "llm": {name: stage(counts) for name, counts in stats.stages.items()},
-        "serving": {name: engine.report() for name, engine in models.roles.items() if isinstance(engine, Reporting)},
+        "serving": dict(described.serving),
         "seconds": round(progress.seconds, 3),
     }
 
@@ -181,15 +180,14 @@ def _prompts(config: CleanConfig, tally: Tally) -> dict[str, Any]:
     return {family: prompts.load(family).hashes for family in sorted({family for family, _ in tally.families})}
 
 
-def _calibrations(config: CleanConfig, tally: Tally, models: Models) -> dict[str, Any]:
+def _calibrations(config: CleanConfig, tally: Tally, described: Described) -> dict[str, Any]:
     """The calibration of each family that occurred; `calibrated` is false where the LLM's own word decided."""
-    if models.engine is None or config.method is not Method.ARHN:
+    if described.capabilities is None or config.method is not Method.ARHN:
         return {}
-    samples = samples_of(config, models.engine.capabilities)
-    scorer = models.similarity.identity if models.similarity else ""
-    tasks = tasks_for(config, models.engine.model, samples, scorer)
+    samples = samples_of(config, described.capabilities)
+    tasks = tasks_for(config, described.names["model"], samples, described.names.get("similarity", ""))
     return {
-        name: (task := tasks[Family(name)]).calibration.model_dump(mode="json", exclude={"curve"})
+        name: (task := tasks[Family(name)]).calibration.model_dump(mode="json", exclude={"curve", "triage"})
         | {"calibrated": task.fitted}
         for name in sorted({family for family, _ in tally.families})
     }

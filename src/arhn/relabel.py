@@ -84,6 +84,7 @@ _NEGATIVE = {
     "unknown": Reason.EXTRACTION_UNKNOWN,
     "uncertain": Reason.UNCERTAIN,
     "no_answer": Reason.NO_ANSWER,
+    "spared": Reason.SPARED,
 }
 
 

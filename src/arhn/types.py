@@ -17,7 +17,7 @@ Label = Literal["positive", "negative"]
 Action = Literal["keep", "relabel", "filter"]
 #: What a confidence says of a passage; between the thresholds arhn can't tell.
 Band = Literal["answer", "uncertain", "no_answer"]
-ExtractionStatus = Literal["answer", "uncertain", "no_answer", "unknown"]
+ExtractionStatus = Literal["answer", "uncertain", "no_answer", "unknown", "spared"]
 RankingStatus = Literal["ok", "repaired", "failed"]
 
 
@@ -46,6 +46,8 @@ class Reason(StrEnum):
     POSITIVE_DOUBTFUL = "positive_doubtful"
     #: A negative in which no answer was found: stays.
     NO_ANSWER = "no_answer"
+    #: A negative so far behind its group's others by a retriever's similarity that the LLM wasn't asked: stays.
+    SPARED = "spared"
     #: A passage whose confidence lies between the thresholds: arhn can't tell, the label stays.
     UNCERTAIN = "uncertain"
     #: A negative that answers more directly than the best labelled positive.
@@ -142,7 +144,8 @@ class Extraction:
 
     `snippet` is `text[start:end]` of the passage it was made from (character offsets), or all three are
     None; exactly those with status `answer` have one. `confidence`, in [0, 1], is how sure we are that the passage
-    answers the query; None where the answer was broken or a single one was asked for without log-probabilities.
+    answers the query; None where the answer was broken, a single one was asked for without log-probabilities, or
+    nothing was asked (`spared`).
     `log_odds` is the raw log-odds (natural log) of an answer against none, before the group's own offset is taken
     off. `fullness`, in [0, 1], is how sure we are that the
     passage answers all of the query and not a part; None where nothing hung on it. `cut` says that the passage was

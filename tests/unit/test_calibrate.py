@@ -31,6 +31,7 @@ from arhn.calibrate import (
     LabelledGroup,
     auc,
     fit,
+    triage,
 )
 from arhn.calibration_view import fit_view
 from arhn.confidence import Calibration, load_calibrations, sigmoid
@@ -220,6 +221,26 @@ def test_a_similarity_that_tells_more_makes_confidences_better() -> None:
     assert fused.calibration.similarity == pytest.approx(20.0, rel=0.2)
     assert fused.calibration.similarity_centre == pytest.approx(1.0, abs=0.15)
     assert fused.calibration.similarity_prior == pytest.approx(0.5, abs=0.05)
+
+
+def test_triage_agrees_fully_where_all_are_asked_about_and_less_where_fewer_are() -> None:
+    found = fitted(similar=20.0).calibration
+    agreement = {point.share: point.agreement for point in found.triage}
+    assert agreement[1.0] == 1.0
+    assert agreement[0.05] < agreement[0.5] < agreement[0.75] < 1
+    assert found.share_at(1.0) == 0.95  # of twelve, rounded up: all of them
+    assert found.share_at(agreement[0.5]) <= 0.5
+    assert fit([replace(g, similarities=None) for g in synthetic(60)]).calibration.triage == ()
+
+
+def test_triage_counts_what_would_be_found_otherwise() -> None:
+    """One group, by hand: two of four are asked about, and one that answers is among the spared."""
+    calibration = Calibration(slope=1.0, threshold=0.5, lower=0.5)
+    group = LabelledGroup(
+        query_id="q", log_odds=(2.0, -2.0, 2.0, -2.0), similarities=(0.9, 0.8, 0.1, 0.2), labels=(None,) * 4
+    )
+    agreement = {point.share: point.agreement for point in triage([group], calibration)}
+    assert (agreement[0.5], agreement[0.75], agreement[1.0]) == (0.75, 0.75, 1.0)
 
 
 def test_a_similarity_that_is_always_the_same_does_no_harm() -> None:

@@ -17,13 +17,16 @@ from arhn.confidence import (
     PRIOR_PASSAGES,
     Calibration,
     CurvePoint,
+    TriagePoint,
     band,
     calibration_for,
     confidences,
     group_means,
     load_calibrations,
+    most_similar,
     shipped,
     sigmoid,
+    with_spared,
 )
 from arhn.errors import CalibrationError
 
@@ -298,3 +301,25 @@ def test_a_calibration_file_that_cannot_be_read(tmp_path: Path, make: Callable[[
     make(tmp_path / "c.json")
     with pytest.raises(CalibrationError, match=r"c\.json: can't be read \(.*\)\. Check the path"):
         load_calibrations(tmp_path / "c.json")
+
+
+@given(st.lists(st.floats(-1, 1), max_size=12), st.floats(0.01, 1))
+def test_the_most_similar_are_a_share_rounded_up(similarities: list[float], share: float) -> None:
+    asked = most_similar(similarities, share)
+    assert list(asked) == sorted(set(asked))
+    assert len(asked) == math.ceil(round(share * len(similarities), 9))
+    spared = set(range(len(similarities))) - set(asked)
+    assert all(similarities[i] >= similarities[j] for i in asked for j in spared)
+
+
+def test_spared_ones_have_the_lowest_log_odds_of_the_others() -> None:
+    assert with_spared([1.0, None, -2.0], 5) == (1.0, None, -2.0, -2.0, -2.0)
+    assert with_spared([None], 2) == (None, None)
+
+
+def test_a_share_that_agrees_by_luck_is_not_taken() -> None:
+    """Agreement falls with the share; where a smaller one is better than a larger one, that is chance."""
+    points = tuple(TriagePoint(share=s, agreement=a) for s, a in ((1.0, 1.0), (0.75, 0.97), (0.5, 0.99)))
+    assert Calibration(triage=points).share_at(0.98) == 1.0
+    with pytest.raises(CalibrationError, match="doesn't say what sparing negatives costs"):
+        Calibration().share_at(0.98)

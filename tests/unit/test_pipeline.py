@@ -14,7 +14,7 @@ import pytest
 
 from arhn import prompts
 from arhn.asking import Stats
-from arhn.confidence import Calibration, CurvePoint
+from arhn.confidence import Calibration, CurvePoint, TriagePoint
 from arhn.config import CleanConfig
 from arhn.engines import Completion, Request, RequestFailed, SpanOf
 from arhn.engines.fake import FakeEngine, Script
@@ -1025,3 +1025,67 @@ def test_memory_does_not_grow_with_the_number_of_groups(tmp_path: Path) -> None:
 
     peak(50)
     assert peak(800) < 1.2 * peak(200)
+
+
+# Triage: the LLM is asked about the likeliest negatives only
+
+
+def triaging(**fields: object) -> Calibration:
+    points = tuple(TriagePoint(share=s, agreement=a) for s, a in ((1.0, 1.0), (0.5, 0.98), (0.25, 0.9)))
+    return fitted(scorer="words", triage=points, **fields)  # type: ignore[arg-type]
+
+
+def test_triage_asks_about_the_most_similar_negatives_and_keeps_the_others() -> None:
+    g = group(negatives=["far ANSWER0", "NEAR ANSWER3", "NEAR nothing", "far"])
+    engine = FakeEngine(answer_by_marks)
+    result = cleaned(g, engine, similarity=WORDS, calibrations=(triaging(),), triage=0.95)
+    assert [e.status for e in result.extractions] == ["answer", "spared", "answer", "no_answer", "spared"]
+    assert actions(result)[1:] == [
+        ("keep", Reason.SPARED),
+        ("filter", Reason.RANKED_BELOW),
+        ("keep", Reason.NO_ANSWER),
+        ("keep", Reason.SPARED),
+    ]
+    assert not any("far" in shown(r) for r in engine.asked)
+    assert [e.confidence is None for e in result.extractions[1:]] == [True, False, False, True]
+
+
+def test_a_spared_passage_counts_in_the_mean_as_the_least_likely_of_the_others() -> None:
+    g = group(negatives=["NEAR ANSWER3", "NEAR nothing", "far", "further"])
+    calibration = triaging(centre=1.0, prior=0.0)
+    result = cleaned(g, FakeEngine(answer_by_marks), similarity=WORDS, calibrations=(calibration,), triage=0.95)
+    mean = (2.3 - 3 * 2.3) / 5  # with the prior's one passage
+    assert result.extractions[1].confidence == pytest.approx(1 / (1 + math.exp(-(2.3 - mean))), abs=1e-3)
+
+
+@pytest.mark.parametrize(("triage", "spared"), [(None, 0), (1.0, 0), (0.99, 0), (0.98, 2), (0.9, 3), (0.1, 3)])
+def test_the_smallest_share_that_agrees_so_far_is_asked_about(triage: float | None, spared: int) -> None:
+    g = group(negatives=["NEAR a", "NEAR b", "far c", "far d"])
+    result = cleaned(g, FakeEngine(answer_by_marks), similarity=WORDS, calibrations=(triaging(),), triage=triage)
+    assert [e.status for e in result.extractions].count("spared") == spared
+
+
+def test_a_broken_verdict_among_those_asked_about_leaves_the_spared_ones_as_they_are() -> None:
+    def script(request: Request) -> Completion | str:
+        return verdict(NEITHER) if "broken" in shown(request) else answer_by_marks(request)
+
+    g = group(negatives=["NEAR broken", "NEAR ANSWER3", "far", "far ANSWER4"])
+    calibration = triaging(centre=1.0)
+    result = cleaned(g, scripted("verdict", script), similarity=WORDS, calibrations=(calibration,), triage=0.95)
+    assert [e.status for e in result.extractions[1:]] == ["unknown", "unknown", "spared", "spared"]
+
+
+def test_backfill_asks_about_what_it_takes_in_also_under_triage() -> None:
+    g = group(negatives=["NEAR ANSWER3", "far", "far ANSWER4", "far nothing"])
+    settings: dict[str, Any] = {"negatives": 2, "floor": 2, "floor_policy": "backfill", "triage": 0.95}
+    result = cleaned(g, FakeEngine(answer_by_marks), similarity=WORDS, calibrations=(triaging(),), **settings)
+    assert texts(result.negatives) == ["far", "far nothing"]
+
+
+def test_triage_needs_a_calibration_that_knows_its_cost(engine: FakeEngine) -> None:
+    g = group(negatives=["x"])
+    with pytest.raises(CalibrationError, match=r"agreement 0\.9: .* doesn't say what sparing negatives costs"):
+        cleaned(g, engine, similarity=WORDS, calibrations=(fitted(scorer="words"),), triage=0.9)
+    with pytest.raises(CalibrationError, match="--triage, --similarity: there is no calibration"):
+        cleaned(g, engine, similarity=WORDS, triage=0.9)
+    assert engine.asked == []

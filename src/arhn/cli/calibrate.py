@@ -29,6 +29,7 @@ def add(tasks: Tasks) -> None:
     # What 'arhn clean' has beside these doesn't touch a confidence.
     unset = (
         "precision",
+        "triage",
         "calibration",
         "ranker",
         "rank_by",

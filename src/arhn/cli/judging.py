@@ -26,6 +26,7 @@ _BELONG = {
     "flag_model": ("rlhn",),
     "margin": ("margin",),
     "precision": ("arhn",),
+    "triage": ("arhn",),
     "calibration": ("arhn",),
     "samples": ("arhn",),
     "task_map": ("arhn",),
@@ -53,6 +54,8 @@ def config_of(a: argparse.Namespace) -> CleanConfig:
     for name in ("shuffles", "stable"):
         if getattr(a, name) is not None and ranker != Ranker.CONSISTENT:
             raise UsageError(f"--{name}: does nothing for --ranker {ranker}, only for {Ranker.CONSISTENT}")
+    if a.triage is not None and a.similarity is None:
+        raise UsageError("--triage: needs a retriever's scores to spare negatives by. Give a model with --similarity")
     given = {name: getattr(a, name) for name in _SETTINGS if getattr(a, name) is not None}
     try:
         return CleanConfig(
@@ -74,6 +77,7 @@ _SETTINGS = (
     "floor",
     "floor_policy",
     "precision",
+    "triage",
     "samples",
     "ranker",
     "rank_by",
@@ -107,6 +111,8 @@ def models_of(a: argparse.Namespace, stack: ExitStack) -> Models:
     def opened(model: str | None, urls: list[str] | None) -> Engine:
         if a.engine == "openai":
             engine = serving.openai(a, model or "", urls, budget)
+        elif a.engine == "vllm":
+            engine = serving.vllm(a, model)
         else:
             engine = _llamacpp(a, model or weights.STARTER)
         stack.callback(job.close, engine)
@@ -139,7 +145,8 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         help="a name from 'arhn models', a GGUF file, or hf://org/repo/file.gguf; the starter unless given. With "
-        "--engine openai: the server's name of the model; the only one it has unless given",
+        "--engine openai: the server's name of the model; the only one it has unless given. With --engine vllm: a "
+        "folder in Hugging Face's format, or a name of its hub",
     )
     add(
         "--passages-alone",

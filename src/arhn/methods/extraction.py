@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from arhn.asking import Asker
-from arhn.confidence import band, confidences, group_means, sigmoid
+from arhn.confidence import band, confidences, group_means, most_similar, sigmoid, with_spared
 from arhn.config import CleanConfig
 from arhn.engines import Capabilities, Completion, Request
 from arhn.extract import (
@@ -116,20 +116,28 @@ class ExtractionStage:
         similarities: tuple[float, ...] | None,
         means: Means | None = None,
     ) -> tuple[tuple[Extraction, ...], Means | None]:
-        """Extractions of negatives of one group, and the means that their confidences were made against."""
+        """Extractions of negatives of one group, and the means that their confidences were made against.
+
+        A negative that comes alone, and is held against means from before, is asked about in any case.
+        """
+        triage = similarities is not None and means is None and task.asked < 1
+        places = most_similar(similarities or (), task.asked) if triage else range(len(passages))
         wording = _negatives_wording(task, known)
-        verdicts = await self._verdicts(query, passages, wording)
+        asked = [passages[i] for i in places]
+        verdicts = await self._verdicts(query, asked, wording)
         odds = [v.log_odds for v in verdicts]
-        found = confidences(odds, task.calibration, similarities=similarities, means=means)
+        if means is None and not (task.calibration.centre and None in odds):
+            means = group_means(with_spared(odds, len(passages)), similarities, task.calibration)
+        own = None if similarities is None else [similarities[i] for i in places]
+        found = confidences(odds, task.calibration, similarities=own, means=means)
         answering = [c is not None and band(c, task.calibration) == "answer" for c in found]
         spans = await self._spans(query, verdicts, answering, wording)
-        extractions = [
-            _extraction(p, v, c, None if c is None else band(c, task.calibration), span)
-            for p, v, c, span in zip(passages, verdicts, found, spans, strict=True)
-        ]
-        if means is None and not (task.calibration.centre and None in odds):
-            means = group_means(odds, similarities, task.calibration)
-        return self._unsure(extractions), means
+        extractions = {
+            p.doc_id: _extraction(p, v, c, None if c is None else band(c, task.calibration), span)
+            for p, v, c, span in zip(asked, verdicts, found, spans, strict=True)
+        }
+        spared = {p.doc_id: Extraction(doc_id=p.doc_id, status="spared") for p in passages}
+        return self._unsure([*(spared | extractions).values()]), means
 
     async def _positives(
         self, query: str, passages: Sequence[Passage], task: Task

@@ -16,12 +16,17 @@ from arhn.tasks import Family
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What one kind of query is asked with. `fitted`: a calibration decides, not the LLM's own word, nor nothing."""
+    """What one kind of query is asked with.
+
+    `fitted`: a calibration decides, not the LLM's own word, nor nothing. `asked`: the share of negatives, most similar
+    to the query first, that are asked about.
+    """
 
     family: Family
     prompts: FamilyPrompts
     calibration: Calibration
     fitted: bool
+    asked: float = 1.0
 
 
 def samples_of(config: CleanConfig, capabilities: Capabilities) -> int:
@@ -62,6 +67,7 @@ def tasks_for(config: CleanConfig, model: str, samples: int, scorer: str) -> dic
             prompts=prompts.load(family),
             calibration=known or instead[family],
             fitted=known is not None,
+            asked=1.0 if config.triage is None or known is None else known.share_at(config.triage),
         )
         for family, known in used.items()
     }
@@ -97,6 +103,7 @@ def _refuse_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: 
     """Refuse what only a calibration makes possible."""
     wanted = {
         "--precision": config.precision is not None,
+        "--triage": config.triage is not None,
         "--similarity": bool(scorer),
         "--calibration": bool(config.calibrations),
     }
