@@ -33,6 +33,8 @@ MRR = "MRR@10"
 MEASURES = (NDCG, RECALL, MRR)
 #: The lowest rank that counts for MRR.
 MRR_DEPTH = 10
+#: And for recall.
+RECALL_DEPTH = 100
 
 _TREC_EVAL = {NDCG: "ndcg_cut_10", RECALL: "recall_100", MRR: "recip_rank"}
 

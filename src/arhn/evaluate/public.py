@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
+from filelock import FileLock
 
 from arhn.errors import ArhnError, TaskUnavailable
 from arhn.evaluate.sets import BeirSet
@@ -53,7 +54,7 @@ def require_reachable(each: BeirSet) -> None:
 
 
 def fetch(each: BeirSet, folder: Path) -> Kept:
-    """Fetch a set into `folder`, which appears when it is whole.
+    """Fetch a set into `folder`, which appears when it is whole; what another process is fetching is waited for.
 
     Raises:
         TaskUnavailable: it can't be fetched.
@@ -61,6 +62,13 @@ def fetch(each: BeirSet, folder: Path) -> Kept:
         DiskFull, OutputNotWritable: there is no room, or no way to write there.
     """
     task = _task(each)
+    with output_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        return kept(folder) or _fetched(each, task, folder)
+
+
+def _fetched(each: BeirSet, task: Any, folder: Path) -> Kept:
     logger.info("%s: fetching %s", each.name, task.metadata.dataset["path"])
     try:
         task.load_data()

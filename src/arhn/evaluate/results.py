@@ -56,8 +56,15 @@ class ModelRecord(_Record):
             return None
         settings = {key: value for key, value in self._trained.items() if key != "seed"}
         data = self.manifest.get("data", {}).get("content_sha256")
-        kept = [self.manifest.get("model"), settings, data, self.prompts, self.max_length]
+        # What a refresh mined hangs on the model, and so on the seed; whether there was one doesn't.
+        refreshed = [refresh.get("epoch") for refresh in self.manifest.get("refreshes", [])]
+        kept = [self.manifest.get("model"), settings, data, refreshed, self.prompts, self.max_length]
         return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS).decode()
+
+    @property
+    def unnamed(self) -> int:
+        """Groups of its training that name no data set, where the manifest says so."""
+        return int((self.manifest or {}).get("data", {}).get("unnamed", 0))
 
     @property
     def _trained(self) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from arhn.evaluate.measures import MEASURES
+from arhn.evaluate.measures import MEASURES, RECALL_DEPTH
 from arhn.evaluate.results import Results
 
 _DIGITS = 4
@@ -53,3 +53,7 @@ def _notes(results: Results) -> Iterator[str]:
         yield "Domain unknown: nothing says what the model was trained on (--trained-on)"
     elif trained:
         yield f"Trained on {', '.join(trained)}"
+    if trained and results.model.unnamed:
+        yield f"{results.model.unnamed:,} groups of its training name no data set, and may make more known"
+    if results.settings.depth < RECALL_DEPTH and results.model.kind != "run":
+        yield f"Runs end at rank {results.settings.depth} (--depth), before recall@{RECALL_DEPTH} does"

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from arhn._version import __version__
-from arhn.errors import OutputLocked, OutputNotWritable, UsageError
+from arhn.errors import OutputLocked, UsageError
 from arhn.formats import AtomicFile, Format, GroupWriter, JsonlFile, Output
+from arhn.formats.names import local, stem_of
 from arhn.locks import locked
 from arhn.mine.counts import SCHEMA, Counts
 from arhn.mine.mining import Mined, mine
@@ -24,8 +25,6 @@ from arhn.retrieval.search import Searcher
 
 #: Told the queries that are done, and how many there are.
 OnQuery = Callable[[int, int], None]
-
-_SUFFIXES = (".gz", ".zst", ".jsonl", ".json", ".parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +51,9 @@ class Files:
             UsageError: two paths are the same, or one has no file name.
             OutputNotWritable: a data set on the hub.
         """
-        if "://" in output:
-            raise OutputNotWritable(f"{output}: data sets on the hub are only read; write a file or folder")
-        place = Path(output)
-        if place.name in ("", ".."):
-            raise UsageError(f"{output!r}: has no file name to write to. Name a file")
-        stem = place.name
-        for suffix in _SUFFIXES:
-            stem = stem.removesuffix(suffix)
-        files = cls(output=output, summary=summary or place.with_name(f"{stem}.summary.json"), candidates=candidates)
+        place = local(output, summary, candidates)
+        usual = place.with_name(f"{stem_of(place.name)}.summary.json")
+        files = cls(output=output, summary=summary or usual, candidates=candidates)
         places = [os.path.realpath(p) for p in (output, files.summary, candidates) if p is not None]
         if len({*places}) < len(places):
             raise UsageError("--output, --summary and --candidates name one file twice. Give each its own.")

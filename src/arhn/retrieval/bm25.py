@@ -10,6 +10,7 @@ Formula: Lucene's variant (Kamphuis et al., ECIR 2020, "Which BM25 Do You Mean?"
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import weakref
@@ -62,12 +63,21 @@ class Bm25:
             MissingDependency: bm25s isn't installed, or PyStemmer for a stemmer.
             UsageError: a number out of range, or a language that isn't known.
         """
-        if k1 < 0 or not 0 <= b <= 1 or shard < 1:
-            raise UsageError(f"BM25 needs k1 from 0 on, b from 0 to 1; found k1={k1:g}, b={b:g}, shards of {shard}.")
+        self._words = self.checked(k1=k1, b=b, stemmer=stemmer, stopwords=stopwords)
+        if shard < 1:
+            raise UsageError(f"shard: expected 1 passage or more, found {shard}.")
         self._corpus = corpus
         self._k1, self._b, self._shard = k1, b, shard
-        self._words = Words(stemmer, stopwords)
         self._index: _Index | None = None
+
+    @staticmethod
+    def checked(
+        *, k1: float = K1, b: float = B, stemmer: str | None = ENGLISH, stopwords: str | None = ENGLISH
+    ) -> Words:
+        """What splits texts. Whether all this can be is found out without a corpus; raises as `Bm25` does."""
+        if not 0 <= k1 < math.inf or not 0 <= b <= 1:
+            raise UsageError(f"BM25 needs k1 from 0 on, b from 0 to 1; found k1={k1:g}, b={b:g}.")
+        return Words(stemmer, stopwords)
 
     @property
     def name(self) -> str:

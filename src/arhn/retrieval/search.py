@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 if TYPE_CHECKING:
     from arhn.retrieval.collection import Collection
+    from arhn.retrieval.corpus import Corpus
     from arhn.retrieval.runs import Run
 
 _T = TypeVar("_T")
@@ -74,12 +75,24 @@ def search_run(searcher: Searcher, collection: Collection, k: int, *, skip_ident
     """
     queries = collection.queries
     hits = searcher.search(list(queries.values()), k + skip_identical)
-    return {
-        query_id: _scored(collection, query_id, h, k, skip_identical) for query_id, h in zip(queries, hits, strict=True)
-    }
+    ids = _Ids(collection.corpus)
+    return {query_id: _scored(ids, query_id, h, k, skip_identical) for query_id, h in zip(queries, hits, strict=True)}
 
 
-def _scored(collection: Collection, query_id: str, hits: Hits, k: int, skip_identical: bool) -> dict[str, float]:
-    found = zip(collection.corpus.ids(hits.positions.tolist()), hits.scores.tolist(), strict=True)
+class _Ids:
+    """doc_ids by file position; each is read from disk once, however many queries find the passage."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
+        self._known: dict[int, str] = {}
+
+    def at(self, positions: Sequence[int]) -> list[str]:
+        new = [position for position in positions if position not in self._known]
+        self._known.update(zip(new, self._corpus.ids(new), strict=True))
+        return [self._known[position] for position in positions]
+
+
+def _scored(ids: _Ids, query_id: str, hits: Hits, k: int, skip_identical: bool) -> dict[str, float]:
+    found = zip(ids.at(hits.positions.tolist()), hits.scores.tolist(), strict=True)
     kept = [(doc_id, score) for doc_id, score in found if not (skip_identical and doc_id == query_id)]
     return dict(kept[:k])

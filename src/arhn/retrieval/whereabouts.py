@@ -15,8 +15,13 @@ _MODULES = "modules.json"
 _HUB = re.compile(r"(?:hf://)?(?P<repo>\w[\w.-]*(?:/\w[\w.-]*)?)(?:@(?P<revision>[^@\s]+))?", re.IGNORECASE)
 #: Files that a score can hang on: weights, vocabulary, settings.
 _SUFFIXES = frozenset({".safetensors", ".bin", ".json", ".txt", ".model"})
-#: Other formats of the same weights, and what training leaves behind.
-_ELSEWHERE = re.compile(r"onnx|openvino|checkpoint-.*|\..*")
+#: Folders of other formats of the same weights, and of what training leaves behind.
+_ELSEWHERE = re.compile(r"onnx|openvino|checkpoints?(-.*)?|groups|\..*")
+#: Files about a training run, ours or transformers', and of its optimiser.
+_OF_TRAINING = frozenset(
+    {"arhn.train.json", "trainer_state.json", "training_args.bin", "optimizer.bin", "scheduler.bin"}
+    | {f"{part}_results.json" for part in ("all", "train", "eval")}
+)
 
 
 def folder_of(given: str) -> Path | None:
@@ -85,7 +90,7 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
         if path.is_dir() and not _ELSEWHERE.fullmatch(path.name):
             yield from _files(path)
-        elif path.is_file() and path.suffix in _SUFFIXES:
+        elif path.is_file() and path.suffix in _SUFFIXES and path.name not in _OF_TRAINING:
             yield path
 
 

@@ -86,11 +86,11 @@ def contrast(queries: Tensor, passages: Tensor, marks: Marks, temperature: float
     Args:
         queries: embeddings (queries, dimensions); passages: (passages, dimensions), as `marks` number them.
     """
-    passages, columns, padding, offset = _gathered(passages, marks["columns"])
+    passages, columns, surplus, offset = _gathered(passages, marks["columns"])
     cosines = functional.normalize(queries.float(), dim=1) @ functional.normalize(passages.float(), dim=1).T
     blocked = forbidden(columns, marks, len(queries))
-    if padding is not None:
-        blocked |= padding
+    if surplus is not None:
+        blocked |= surplus
     rows, targets = marks["rows"], marks["targets"] + offset
     if len(rows) != len(queries):  # several positives a query
         cosines, blocked = cosines[rows], blocked[rows]
@@ -119,9 +119,10 @@ def forbidden(columns: Tensor, marks: Marks, queries: int) -> Tensor:
 
 
 def _gathered(passages: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor | None, int]:
-    """The passages and keys of all devices, which of them only pad, and the number of this device's first one.
+    """The passages and keys of all devices, which of them don't count, and the number of this device's first one.
 
-    Devices have different numbers of passages, but a gather wants equal ones.
+    Devices have different numbers of passages, but a gather wants equal ones: what fills up doesn't count, nor does a
+    passage that a device before has too.
     """
     if get_world_size() == 1:
         return passages, columns, None, 0
@@ -132,7 +133,15 @@ def _gathered(passages: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor
     padding = (torch.arange(most, device=passages.device) >= len(passages)).to(torch.uint8)
     passages = all_gather_with_grad(functional.pad(passages, (0, 0, 0, missing)))
     columns = all_gather(functional.pad(columns, (0, 0, 0, missing)))
-    return passages, columns, all_gather(padding).bool(), get_rank() * most
+    return passages, columns, all_gather(padding).bool() | _again(columns), get_rank() * most
+
+
+def _again(columns: Tensor) -> Tensor:
+    """Which rows were there before: (rows,)."""
+    distinct, numbers = columns.unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
+    places = torch.arange(len(columns), device=columns.device)
+    first = places.new_full((len(distinct),), len(columns)).scatter_reduce(0, numbers, places, "amin")
+    return first[numbers] < places
 
 
 class ListwiseLoss(nn.Module):

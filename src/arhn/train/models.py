@@ -11,6 +11,7 @@ from typing import Any
 from arhn.errors import ArhnError, DeviceMissing, ModelCorrupt, ModelMissing, ModelUnavailable
 from arhn.libraries import library, require
 from arhn.retrieval.whereabouts import said
+from arhn.train import tokens
 from arhn.train.recipe import Recipe
 
 EXTRA = "train"
@@ -69,6 +70,22 @@ def find(recipe: Recipe) -> str:
     return recipe.model if "/" in recipe.model else f"sentence-transformers/{recipe.model}"
 
 
+def require_there(recipe: Recipe) -> None:
+    """Look for the model, of which no more than its settings are fetched.
+
+    Raises:
+        ModelMissing, ModelUnavailable: as `load`.
+    """
+    place = find(recipe)
+    if Path(place).is_dir():
+        return
+    try:
+        if not _has_modules(recipe, place):
+            library("huggingface_hub", EXTRA).hf_hub_download(place, _CONFIG, revision=recipe.revision)
+    except Exception as error:  # whatever the hub raises
+        raise _not_loaded(recipe, place, error) from error
+
+
 def load(recipe: Recipe) -> Any:
     """The model, on the CPU (the trainer moves it), with the recipe's prompts, length, pooling and adapters.
 
@@ -76,6 +93,7 @@ def load(recipe: Recipe) -> Any:
         ModelMissing: as `find`.
         ModelUnavailable: the hub can't be reached, or has no such model for us.
         ModelCorrupt: what is there can't be loaded.
+        RecipeError: `max_length` is more than the model can hold.
     """
     place = find(recipe)
     try:
@@ -84,6 +102,9 @@ def load(recipe: Recipe) -> Any:
         raise
     except Exception as error:  # whatever the hub and the loaders of a dozen file formats raise
         raise _not_loaded(recipe, place, error) from error
+    if model.transformers_model is not None:
+        tokens.require_length(model, recipe)
+        tokens.pad(model)
     if recipe.lora is not None:
         _add_adapters(model, recipe)
     return model
@@ -137,7 +158,10 @@ def _retriever(recipe: Recipe, place: str) -> Any:
 
 
 def _loading(recipe: Recipe, place: str) -> dict[str, Any]:
-    kwargs = {"dtype": recipe.dtype, "attn_implementation": recipe.attention}
+    # Weights that are stored in 16 bits would stay as they are: a step of 1e-5 is less than half of the distance from
+    # one such number around 0.02 to the next. What adapters are put on doesn't change.
+    dtype = recipe.dtype or (None if recipe.lora else "float32")
+    kwargs = {"dtype": dtype, "attn_implementation": recipe.attention}
     return {
         "device": "cpu",
         "revision": None if Path(place).is_dir() else recipe.revision,
@@ -159,6 +183,8 @@ def _with_pooling(recipe: Recipe, place: str) -> Any:
         processor_kwargs=revision or None,
     )
     assert recipe.pooling is not None
+    if recipe.pooling == "last":
+        tokens.end(transformer.tokenizer)
     pooling = parts.Pooling(transformer.get_embedding_dimension(), pooling_mode=_POOLING[recipe.pooling])
     return library_.SentenceTransformer(modules=[transformer, pooling, parts.Normalize()], device="cpu")
 
@@ -194,6 +220,9 @@ def _add_adapters(model: Any, recipe: Recipe) -> None:
             task_type=peft.TaskType.FEATURE_EXTRACTION if recipe.kind == "retriever" else peft.TaskType.SEQ_CLS,
         )
     )
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # they take the type of what they are put on: see `_loading`
+            parameter.data = parameter.data.float()
 
 
 def _has_modules(recipe: Recipe, place: str) -> bool:

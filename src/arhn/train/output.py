@@ -93,12 +93,24 @@ class Folder:
         """
         if resume and self.is_ours:
             self.require_same(identity)
-        elif self.path.exists():
-            shutil.rmtree(self.path)
+        else:
+            self._empty()
         with output_errors(self.checkpoints):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         with AtomicFile(self.checkpoints / _RUN, overwrite=True) as file:
             file.write(orjson.dumps(identity, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+    def _empty(self) -> None:
+        """What is in the folder goes; the folder stays, for it may be a link or a place that is mounted."""
+        with output_errors(self.path):
+            # The manifest first: without it, what is left of the model isn't taken for one. Last what says that the
+            # folder is ours.
+            (self.path / manifest.NAME).unlink(missing_ok=True)
+            for path in sorted(self.path.glob("*"), key=lambda path: path == self.checkpoints):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
     def require_same(self, identity: Identity) -> None:
         """Raise OtherRun where the run in the folder is another one; only what `identity` names is compared."""

@@ -67,7 +67,8 @@ class Recipe(BaseModel):
     #: What stands before a query and a passage, and is saved with the model; the model's own, unless given.
     query_prompt: str | None = None
     document_prompt: str | None = None
-    #: How weights are held, and which implementation of attention is used; as they are stored, the library's choice.
+    #: How weights are held: float32 unless given, under adapters as they are stored. Which implementation of attention
+    #: is used: the library's choice unless given.
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
     lora: Lora | None = None
@@ -129,7 +130,14 @@ class Recipe(BaseModel):
             raise ValueError("a query alone, without hard negatives, has nothing to be contrasted with")
         if self.architecture == "static":
             self._fits_static()
+        if self.kind == "reranker":
+            self._fits_reranker()
         return self
+
+    def _fits_reranker(self) -> None:
+        given = {"pooling": self.pooling, "query_prompt": self.query_prompt, "document_prompt": self.document_prompt}
+        if names := [name for name, value in given.items() if value]:
+            raise ValueError(f"{', '.join(names)}: not for rerankers, which read query and passage together")
 
     def _fits_static(self) -> None:
         given = {"mini_batch": self.mini_batch, "lora": self.lora, "max_length": self.max_length}
@@ -197,6 +205,8 @@ def _set(table: dict[str, Any], setting: str, name: str) -> None:
     *tables, last = [part.strip() for part in key.split(".")]
     if not equals or not last or not all(tables):
         raise RecipeError(f"setting {setting!r}: expected KEY=VALUE, such as epochs=3. {_allowed()}")
+    if value.strip().casefold() == "none" and tables and not isinstance(table.get(tables[0]), dict):
+        raise RecipeError(f"setting {setting!r}: recipe {name!r} has no {tables[0]}. Leave it out")
     inner = table
     for part in tables:
         found = inner.get(part)

@@ -76,13 +76,12 @@ def trainer_for(
     arguments = _arguments(recipe, schedule, folder, device)
     trainer: RetrieverTrainer | RerankerTrainer
     if recipe.kind == "reranker":
-        args = CrossEncoderTrainingArguments(**arguments)
+        args = _one_device(CrossEncoderTrainingArguments(**arguments))
         trainer = RerankerTrainer(model=model, args=args, loss=_reranker_loss(recipe, model, store))
         trainer.collator = PairCollator() if recipe.loss == "bce" else ListCollator()
     else:
-        trainer = RetrieverTrainer(
-            model=model, args=SentenceTransformerTrainingArguments(**arguments), loss=retriever_loss(recipe, model)
-        )
+        args = _one_device(SentenceTransformerTrainingArguments(**arguments))
+        trainer = RetrieverTrainer(model=model, args=args, loss=retriever_loss(recipe, model))
         trainer.collator = collator_for(recipe, model)
     trainer.examples, trainer.plan = examples, plan
     for chatty in list(trainer.callback_handler.callbacks):
@@ -154,6 +153,13 @@ def _arguments(recipe: Recipe, schedule: Schedule, folder: Folder, device: str) 
         "ddp_timeout": PATIENCE,
         **_checkpointing(recipe),
     }
+
+
+def _one_device(args: Any) -> Any:
+    """A process that nothing else was started beside would take all GPUs it sees, and cut our batches up."""
+    if args.n_gpu > 1:
+        args._n_gpu = 1
+    return args
 
 
 def _checkpointing(recipe: Recipe) -> dict[str, Any]:

@@ -193,6 +193,18 @@ def test_seeds_are_found_by_their_manifests() -> None:
     assert len(contenders(paths)) == 5
 
 
+def test_a_run_with_refreshes_is_no_seed_of_one_without() -> None:
+    refreshed = {"refreshes": [{"epoch": 1, "content_sha256": "its own"}]}
+    for name, of in {
+        "none-1": manifest(1),
+        "with-1": manifest(1) | refreshed,
+        "with-2": manifest(2) | refreshed,
+    }.items():
+        written(Path(name), results(name, BASE, manifest=of))
+    found = contenders(["none-1", "with-1", "with-2"], by_seed=True)
+    assert [(c.name, len(c.results)) for c in found] == [("none-1", 1), ("with", 2)]
+
+
 def test_names_of_contenders() -> None:
     for name in ("a", "b", "x/a"):
         written(Path(name), results(name, BASE))

@@ -19,6 +19,7 @@ from arhn.errors import (
     BadJson,
     BadRow,
     CannotHold,
+    DeviceMissing,
     DuplicateId,
     EmptyCorpus,
     FileMissing,
@@ -233,12 +234,12 @@ def test_out_of_domain_is_worked_out_from_what_was_trained_on(arhn: Arhn, folder
     assert content["average"] == pytest.approx(found().average)
 
 
-def manifest(folder: Path, sets: dict[str, int]) -> None:
+def manifest(folder: Path, sets: dict[str, int], unnamed: int = 0) -> None:
     """A training manifest in a model's folder."""
     from arhn.train.manifest import Manifest
 
     data = dict.fromkeys(("read", "used", "no_negatives", "contradicted_negatives", "positives", "negatives"), 2)
-    rest = {"groups": {}, "content_sha256": "c", "filtered_passages": 0, "sets": sets, "unnamed": 0}
+    rest = {"groups": {}, "content_sha256": "c", "filtered_passages": 0, "sets": sets, "unnamed": unnamed}
     Manifest.model_validate(
         {
             "recipe": "tiny", "settings": {"seed": 3, "epochs": 1}, "changed": [], "model": "m", "data": data | rest,
@@ -256,6 +257,8 @@ def test_what_the_manifest_says(arhn: Arhn, folder: Path, tmp_path: Path) -> Non
     assert found().model.seed == 3
     assert found().out_of_domain == ()
     assert "losses" not in (found().model.manifest or {"losses": 1})
+    manifest(trained, {"fever": 1}, unnamed=1234)
+    assert "1,234 groups of its training name no data set" in arhn.works(trained, "--data", folder, "-o", "some", *CPU)
     manifest(trained, {})
     arhn.works(trained, "--data", f"fever={folder}", "-o", "unnamed", *CPU)
     assert found("unnamed").model.training_sets is None
@@ -298,8 +301,9 @@ def test_identical_ids(arhn: Arhn, tmp_path: Path) -> None:
 
 def test_depth_and_split(arhn: Arhn, folder: Path) -> None:
     beir(folder, **parts(), split="dev")
-    arhn.works("bm25", "--data", folder, *OUT, "--depth", "7", "--split", "dev")
+    shown = arhn.works("bm25", "--data", folder, *OUT, "--depth", "7", "--split", "dev")
     assert {len(scores) for scores in read_run("out/words.trec").values()} == {7}
+    assert "Runs end at rank 7 (--depth), before recall@100 does" in shown
     assert found().datasets[0].split == "dev"
 
 
@@ -418,7 +422,7 @@ def test_a_gpu_that_isnt_there(arhn: Arhn, folder: Path, model: Path, monkeypatc
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with nothing_is_searched(monkeypatch):
-        arhn.fails(UsageError, model, "--data", folder, *OUT, "--device", "cuda", says="device 'cuda' can't be used")
+        arhn.fails(DeviceMissing, model, "--data", folder, *OUT, "--device", "cuda", says="device 'cuda' can't be used")
 
 
 def test_a_broken_model(arhn: Arhn, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

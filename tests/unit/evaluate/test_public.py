@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +17,7 @@ from arhn.evaluate.evaluate import evaluate
 from arhn.evaluate.measures import MRR, NDCG, RECALL
 from arhn.evaluate.results import Results
 from arhn.evaluate.retrievers import Embedding, WordMatching
+from arhn.evaluate.sets import chosen
 from arhn.evaluate.sources import Folder, Public, sources
 from arhn.retrieval.runs import read_run
 from tests.unit.evaluate.invented import PROMPTS, beir, parts
@@ -164,6 +167,37 @@ def test_a_public_set_is_fetched_once_and_evaluated(hub: list[str], tmp_path: Pa
     assert len(hub) == 3
     assert again.datasets[0].per_query == dataset.per_query
     assert read_run(tmp_path / "again" / "nfcorpus.trec") == read_run(tmp_path / "out" / "nfcorpus.trec")
+
+
+def test_what_another_process_fetches_is_waited_for_not_fetched_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetching, may_end, loads = threading.Event(), threading.Event(), []
+
+    class Slow:
+        def __init__(self) -> None:
+            self.of = task(parts(), name="NFCorpus")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.of, name)
+
+        def load_data(self) -> None:
+            loads.append(1)
+            fetching.set()
+            assert may_end.wait(30)
+            self.of.load_data()
+
+    monkeypatch.setattr(mteb, "get_task", lambda _: Slow())
+    [nfcorpus] = chosen(["nfcorpus"])
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(public.fetch, nfcorpus, tmp_path / "beir" / "nfcorpus")
+        assert fetching.wait(30)
+        second = pool.submit(public.fetch, nfcorpus, tmp_path / "beir" / "nfcorpus")
+        with pytest.raises(TimeoutError):
+            second.result(0.2)
+        may_end.set()
+        assert first.result(30) == second.result(30) == public.kept(tmp_path / "beir" / "nfcorpus")
+    assert loads == [1]
 
 
 def test_misfits_of_public_sets_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -300,12 +300,13 @@ def _on_two_devices(rank: int, port: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-# No passage is on both devices, where it would count twice; their numbers differ.
+# Devices have different numbers of passages. Three are on both: a negative of both, and each one's positive as the
+# other's negative.
 CASES["devices"] = [
-    example("q0", ["p0"], ["n0", "n0b"], ["p2"]),
+    example("q0", ["p0"], ["n0", "n0b", "p3"], ["p2"]),
     example("q1", ["p1"], ["n1"]),
-    example("q2", ["p2"], []),
-    example("q3", ["p3"], ["n3"], ["n0b", "p0"]),
+    example("q2", ["p2"], ["p1"]),
+    example("q3", ["p3"], ["n0"], ["n0b", "p0"]),
 ]
 
 

@@ -85,6 +85,8 @@ def test_a_file_is_a_recipe_called_as_the_file_is(tmp_path: Path) -> None:
         (["kind=reranker"], "loss 'contrastive' isn't one for a reranker: bce, lce or lambda"),
         (["batch=1", "min_negatives=0"], "has nothing to be contrasted with"),
         (["architecture=static"], "max_length: not with architecture 'static'"),
+        (["lora.r=none"], "recipe 'tiny' has no lora. Leave it out"),
+        (["kind=reranker", "loss=lce", "query_prompt=Q: "], "query_prompt: not for rerankers"),
         (["kind=oven"], "kind is 'oven': input should be 'retriever' or 'reranker'"),
         (["model=none"], "model is missing"),
         (["name=x"], "unknown key 'name'"),

@@ -16,7 +16,7 @@ SIZES = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "intermediate_size": 64,
-    "max_position_embeddings": 64,
+    "max_position_embeddings": 192,
     "vocab_size": len(VOCABULARY),
 }
 
