@@ -88,7 +88,7 @@ class Similarity:
             ModelMissing: the hub has no such model, or what it has isn't one of sentence-transformers.
             ModelUnavailable: neither the hub nor its cache has it for us.
             ModelCorrupt: it can't be loaded, or gives embeddings that aren't numbers.
-            UsageError: there is no such `device`.
+            DeviceMissing: there is no such `device`.
         """
         pairs = iter(asked)
         while window := list(islice(pairs, WINDOW)):

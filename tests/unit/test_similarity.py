@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from arhn import formats, similarity
-from arhn.errors import MissingDependency, ModelCorrupt, ModelMissing, ModelUnavailable, UsageError
+from arhn.errors import DeviceMissing, MissingDependency, ModelCorrupt, ModelMissing, ModelUnavailable, UsageError
 from arhn.similarity import Similarity
 from arhn.types import Passage
 from tests.conftest import group, passage
@@ -154,6 +154,9 @@ def test_identity_is_the_folders_name_and_what_is_in_it(tiny: Path, copy: Path) 
     (copy / "README.md").write_text("another card")
     (copy / "checkpoint-5").mkdir()
     (copy / "checkpoint-5" / "model.safetensors").write_bytes(b"left behind")
+    (copy / "checkpoints").mkdir()
+    for told in ("checkpoints/run.json", "arhn.train.json", "trainer_state.json", "training_args.bin"):
+        (copy / told).write_text("of the training")
     assert Similarity(copy).identity == identity
 
 
@@ -215,7 +218,7 @@ def test_embeddings_that_are_no_numbers_are_an_error(tiny: Path, monkeypatch: py
 
 
 def test_a_device_that_is_not_there_is_an_error(tiny: Path) -> None:
-    with pytest.raises(UsageError, match="Try cpu"):
+    with pytest.raises(DeviceMissing, match="Try cpu"):
         Similarity(tiny, device="toaster").scores("the cat", passages("a dog"))
 
 

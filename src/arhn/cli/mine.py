@@ -23,17 +23,11 @@ if TYPE_CHECKING:
     from arhn.retrieval.search import Searcher
 
 BM25 = "bm25"
-_OF_BM25 = ("k1", "b", "stemmer", "stopwords")
-_OF_EMBEDDER = (
-    "query_prompt",
-    "document_prompt",
-    "max_length",
-    "dtype",
-    "device",
-    "threads",
-    "batch_size",
-)
-_OF_MODELS = (*_OF_EMBEDDER, "embeddings", "faiss_above")
+OF_BM25 = ("k1", "b", "stemmer", "stopwords")
+#: Of models that are loaded, and of how any model is used.
+OF_LOADED = ("query_prompt", "document_prompt", "max_length", "dtype", "device", "threads", "embeddings")
+OF_MODELS = (*OF_LOADED, "batch_size", "faiss_above")
+_OF_EMBEDDER = tuple(name for name in OF_MODELS if name not in ("embeddings", "faiss_above"))
 
 
 def add(tasks: Tasks) -> None:
@@ -45,20 +39,26 @@ def add(tasks: Tasks) -> None:
     add("--summary", type=Path, help="counts of the run; beside the output unless given")
     add("--candidates", type=Path, metavar="FILE", help="what became of each candidate, a line a passage")
     add("--overwrite", action="store_true", help="replace outputs that are there already")
-    _add_rules(parser)
-    _add_retrievers(parser)
+    add_rules(parser)
+    add_retrievers(parser)
 
 
 def add_collection(parser: argparse.ArgumentParser, *, split: str) -> None:
     """The flags that name queries, corpus and qrels."""
+    add_files(parser, ("queries", "corpus", "qrels"))
     add = parser.add_argument
-    add("folder", nargs="?", help="a BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv")
-    for what in ("queries", "corpus", "qrels"):
-        add(f"--{what}", metavar="FILE", help=f"the {what}, instead of the folder's: JSON lines, Parquet, TSV")
     add("--split", default=split, help="which qrels of the folder; default: %(default)s")
     choices = ("fail", "drop")
     add("--missing-qrels", choices=choices, default="fail", help="judged passages that the corpus lacks")
     add("--no-positives", choices=choices, default="fail", help="queries without a relevant passage")
+
+
+def add_files(parser: argparse.ArgumentParser, files: Sequence[str]) -> None:
+    """A BEIR folder, and a flag for each of some files instead of its own."""
+    parser.add_argument("folder", nargs="?", help="a BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv")
+    for what in files:
+        help_ = f"the {what}, instead of the folder's: JSON lines, Parquet, TSV"
+        parser.add_argument(f"--{what}", metavar="FILE", help=help_)
 
 
 def collection_of(a: argparse.Namespace) -> Collection:
@@ -76,7 +76,8 @@ def collection_of(a: argparse.Namespace) -> Collection:
     )
 
 
-def _add_rules(parser: argparse.ArgumentParser) -> None:
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    """The flags of `settings_of`, and --score-by."""
     add = parser.add_argument_group("which passages become negatives").add_argument
     add("--negatives", type=positive, default=7, metavar="N", help="at most, a query; default: %(default)s")
     add("--range", default="0:100", metavar="A:B", help="skip the first A passages, look no further than the B-th")
@@ -90,7 +91,8 @@ def _add_rules(parser: argparse.ArgumentParser) -> None:
     add("--score-by", metavar="RETRIEVER", help="whose scores; the first model unless given, bm25 without one")
 
 
-def _add_retrievers(parser: argparse.ArgumentParser) -> None:
+def add_retrievers(parser: argparse.ArgumentParser) -> None:
+    """The flags of `opener`."""
     add = parser.add_argument_group("retrievers").add_argument
     add(
         "--retriever",
@@ -124,7 +126,7 @@ def _run(a: argparse.Namespace) -> None:
     from arhn.mine import counts, job
 
     files = job.Files.beside(a.output, summary=a.summary, candidates=a.candidates)
-    settings = _settings(a)
+    settings = settings_of(a)
     with group_bars(Console(stderr=True)) as bars:
         bar = bars.add_task("groups", total=None, state="")
         content = job.run(
@@ -142,7 +144,12 @@ def _run(a: argparse.Namespace) -> None:
             out.print(str(path), soft_wrap=True)
 
 
-def _settings(a: argparse.Namespace) -> Settings:
+def settings_of(a: argparse.Namespace) -> Settings:
+    """How negatives are chosen.
+
+    Raises:
+        UsageError
+    """
     from arhn.mine.rules import Settings
 
     first, _, last = a.range.partition(":")
@@ -169,39 +176,54 @@ def _opened(a: argparse.Namespace) -> tuple[Collection, Retrievers]:
     """What can be seen of the retrievers is checked before the corpus is read."""
     from arhn.mine.job import Retrievers
 
-    names = list(dict.fromkeys(a.retriever or [BM25]))
-    by = a.score_by or next((name for name in names if name != BM25), BM25)
-    if by not in names:
-        raise UsageError(f"--score-by {by!r}: is none of the retrievers {', '.join(names)}.")
-    _refuse_useless(a, names)
-    openers = {name: _opener(a, name) for name in names}
+    names, by = retrievers_of(a, BM25)
+    openers = {name: opener(a, name) for name in names}
     collection = collection_of(a)
     searchers = {name: open_one(collection.corpus) for name, open_one in openers.items()}
     return collection, Retrievers(searchers=list(searchers.values()), scorer=searchers[by])
 
 
-def _refuse_useless(a: argparse.Namespace, names: Sequence[str]) -> None:
-    """Flags of a kind of retriever that isn't used."""
-    for useless, flags, what in ((BM25 not in names, _OF_BM25, BM25), ({*names} == {BM25}, _OF_MODELS, "a model")):
+def retrievers_of(a: argparse.Namespace, usual: str) -> tuple[list[str], str]:
+    """The names of the retrievers, and of the one whose scores count.
+
+    Args:
+        usual: the retriever unless others are given.
+
+    Raises:
+        UsageError: that is none of them, or flags are given of a kind of retriever that isn't used.
+    """
+    names = list(dict.fromkeys(a.retriever or [usual]))
+    by = a.score_by or next((name for name in names if name != BM25), BM25)
+    if by not in names:
+        raise UsageError(f"--score-by {by!r}: is none of the retrievers {', '.join(names)}.")
+    for useless, flags, what in ((BM25 not in names, OF_BM25, BM25), ({*names} == {BM25}, OF_MODELS, "a model")):
         given = [name for name in flags if getattr(a, name) is not None]
         if useless and given:
             flag = given[0].replace("_", "-")
             raise UsageError(f"--{flag}: does nothing without {what} among the retrievers ({', '.join(names)}).")
+    return names, by
 
 
-def _opener(a: argparse.Namespace, name: str) -> Callable[[Corpus], Searcher]:
+def opener(a: argparse.Namespace, name: str) -> Callable[[Corpus], Searcher]:
+    """What makes a retriever over a corpus. All that can be seen of it before is checked.
+
+    Raises:
+        MissingDependency, ModelMissing, DeviceMissing, UsageError
+    """
     if name == BM25:
         require("bm25s", "bm25s", "mine")
         from arhn.retrieval.bm25 import Bm25
 
-        given = {flag: value for flag in _OF_BM25 if (value := getattr(a, flag)) is not None}
+        given = {flag: value for flag in OF_BM25 if (value := getattr(a, flag)) is not None}
         options: dict[str, Any] = {flag: None if value == "none" else value for flag, value in given.items()}
+        Bm25.checked(**options)
         return partial(Bm25, **options)
-    from arhn.retrieval.dense import FAISS_ABOVE, Dense
+    from arhn.retrieval.dense import FAISS_ABOVE, Dense, require_above
     from arhn.retrieval.embedder import Embedder
 
     given = {flag: value for flag in _OF_EMBEDDER if (value := getattr(a, flag)) is not None}
     embedder = Embedder(name, **given)
     embedder.require_device()
     above = FAISS_ABOVE if a.faiss_above is None else a.faiss_above
+    require_above(above)
     return partial(Dense, embedder=embedder, cache=a.embeddings, faiss_above=above)

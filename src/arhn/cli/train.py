@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arhn.cli import refreshing
 from arhn.cli.shared import FORMATS, Tasks, console, positive, task
 
 if TYPE_CHECKING:
@@ -36,11 +38,13 @@ def add(tasks: Tasks) -> None:
     add("--resume", action="store_true", help="go on with a run that was stopped; do nothing where it is done")
     add("--overwrite", action="store_true", help="replace a model that is there already")
     add("--dry-run", action="store_true", help="check everything, show the plan, and train nothing")
+    refreshing.add_refreshing(parser)
 
 
 def _run(a: argparse.Namespace) -> None:
     from arhn.train.run import Training, prepare, train
 
+    refresh = refreshing.refreshing_of(a)
     training = Training(
         groups=a.input,
         recipe=a.recipe,
@@ -59,14 +63,19 @@ def _run(a: argparse.Namespace) -> None:
         resume=a.resume,
     )
     prepared = prepare(training)
+    negatives = None if refresh is None else refresh.negatives(training, prepared)
     first = os.environ.get("RANK", "0") == "0"
     if first:
         _show(prepared)
+    if first and refresh and negatives:
+        checked = refresh.checked(negatives)
+        refreshing.show(console(), negatives, checked)
+        prepared = replace(prepared, refreshing=checked)
     if a.dry_run:
         return
     from arhn.train.progress import Lines
 
-    record = train(training, prepared=prepared, on_log=Lines(prepared))
+    record = train(training, prepared=prepared, on_epoch=negatives, on_log=Lines(prepared))
     if first:
         console().print(f"{record.steps} steps in {record.seconds:,.0f} s: {a.output}", soft_wrap=True)
 

@@ -22,6 +22,7 @@ _SAID = {
     Fate.SKIPPED: "skipped by the range",
     Fate.BLANK: "without a text",
     Fate.EQUALS_POSITIVE: "with the text of a positive",
+    Fate.FILTERED: "filtered by cleaning before",
     Fate.DUPLICATE: "with the text of a candidate before",
     Fate.MAX_SCORE: "above max-score",
     Fate.MIN_SCORE: "below min-score",

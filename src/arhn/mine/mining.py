@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice, zip_longest
 
 from arhn.errors import UsageError
@@ -14,6 +15,9 @@ from arhn.types import Group, Passage
 
 #: Queries whose candidates are in memory together.
 BATCH = 256
+
+#: Whether cleaning filtered a passage from a query, by query_id, before.
+WasFiltered = Callable[[str, Passage], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +41,12 @@ class Mined:
 
 
 def mine(
-    collection: Collection, searchers: Sequence[Searcher], settings: Settings, *, scorer: Searcher | None = None
+    collection: Collection,
+    searchers: Sequence[Searcher],
+    settings: Settings,
+    *,
+    scorer: Searcher | None = None,
+    filtered: WasFiltered = lambda *_: False,
 ) -> Iterator[Mined]:
     """Every query of a collection with its hard negatives, in the order of the queries.
 
@@ -48,6 +57,7 @@ def mine(
         searchers: the retrievers, over `collection.corpus`.
         scorer: the retriever whose scores the rules on scores go by; the first one unless given. Passages that
             only others found are scored by it too.
+        filtered: what is no negative any more, though nobody labelled it.
 
     Raises:
         UsageError: no retriever.
@@ -55,7 +65,7 @@ def mine(
     """
     if not searchers:
         raise UsageError("Mining needs at least one retriever.")
-    return _Mining(collection, searchers, settings, scorer or searchers[0]).mined()
+    return _Mining(collection, searchers, settings, scorer or searchers[0], filtered).mined()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,7 @@ class _Mining:
     searchers: Sequence[Searcher]
     settings: Settings
     scorer: Searcher
+    filtered: WasFiltered
 
     def mined(self) -> Iterator[Mined]:
         pools = self._pools()
@@ -132,7 +143,8 @@ class _Mining:
         labelled = dict(zip(places, corpus.at(places), strict=True))
         positives = {place: passage for place, passage in labelled.items() if passage.text.strip()}
         scores = [pool.scores[place] for place in positives] if self.settings.by_score else []
-        found = tuple(fates(candidates, [*labelled.values()], scores, self.settings, pool.query_id))
+        filtered = partial(self.filtered, pool.query_id)
+        found = tuple(fates(candidates, [*labelled.values()], scores, self.settings, pool.query_id, filtered))
         negatives = [c.passage for c, fate in zip(candidates, found, strict=True) if fate is Fate.CHOSEN and c.passage]
         return Mined(
             query_id=pool.query_id,

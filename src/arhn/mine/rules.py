@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -31,6 +31,8 @@ class Fate(StrEnum):
     BLANK = "blank"
     #: It has title and text of a labelled positive.
     EQUALS_POSITIVE = "equals_positive"
+    #: Cleaning filtered it from this query before.
+    FILTERED = "filtered"
     #: It has title and text of a candidate before it.
     DUPLICATE = "duplicate"
     #: Scored above `max_score`.
@@ -108,6 +110,7 @@ def fates(
     positive_scores: Sequence[float],
     settings: Settings,
     query_id: str,
+    filtered: Callable[[Passage], bool] = lambda _: False,
 ) -> list[Fate]:
     """The fate of each candidate, in their order.
 
@@ -116,19 +119,22 @@ def fates(
         positives: the query's labelled positives.
         positive_scores: theirs, where `settings.by_score`; without any, no rule on scores applies.
         query_id: what a random sample hangs on, beside the seed.
+        filtered: whether cleaning filtered a passage from the query before.
     """
     limits = _limits(positive_scores, settings) if positive_scores else {}
     labelled = {content(passage) for passage in positives}
     earlier: set[Content] = set()
     found = [
-        _by_passage(candidate.passage, labelled, earlier) or _by_score(candidate.score, limits)
+        _by_passage(candidate.passage, labelled, earlier, filtered) or _by_score(candidate.score, limits)
         for candidate in candidates
     ]
     chosen = _sample([i for i, fate in enumerate(found) if fate is None], settings, query_id)
     return [fate or (Fate.CHOSEN if i in chosen else Fate.SPARE) for i, fate in enumerate(found)]
 
 
-def _by_passage(passage: Passage | None, labelled: Set[Content], earlier: set[Content]) -> Fate | None:
+def _by_passage(
+    passage: Passage | None, labelled: Set[Content], earlier: set[Content], filtered: Callable[[Passage], bool]
+) -> Fate | None:
     if passage is None:
         return Fate.SKIPPED
     if not passage.text.strip():  # a group can't hold it
@@ -136,6 +142,8 @@ def _by_passage(passage: Passage | None, labelled: Set[Content], earlier: set[Co
     shown = content(passage)
     if shown in labelled:
         return Fate.EQUALS_POSITIVE
+    if filtered(passage):
+        return Fate.FILTERED
     if shown in earlier:
         return Fate.DUPLICATE
     earlier.add(shown)

@@ -89,50 +89,43 @@ def open_collection(
         MissingPassages, NoPositives: with `missing` and `without_positives` as "fail".
         EmptyCorpus: no passage, no judgement, or nothing left of them.
     """
-    files = _files(folder, queries, corpus, qrels, split)
+    name, files = places(folder, {"queries": queries, "corpus": corpus, "qrels": qrels}, split)
+    place = files["qrels"]
     dropped: dict[str, int] = {}
-    judged = _qrels(files.qrels)
-    _settle_positives(judged, files.qrels, without_positives, dropped)
-    texts = _queries(files.queries, judged, files.qrels)
-    passages = Corpus.open(files.corpus)
-    _settle_passages(judged, passages, files.qrels, missing, dropped)
-    _settle_positives(judged, files.qrels, without_positives, dropped)
+    judged = _qrels(place)
+    _settle_positives(judged, place, without_positives, dropped)
+    texts = judged_queries(files["queries"], judged, str(place))
+    passages = Corpus.open(files["corpus"])
+    _settle_passages(judged, passages, place, missing, dropped)
+    _settle_positives(judged, place, without_positives, dropped)
     if not judged:
-        raise EmptyCorpus("no query is left", path=str(files.qrels))
+        raise EmptyCorpus("no query is left", path=str(place))
     kept = {query_id: text for query_id, text in texts.items() if query_id in judged}
-    return Collection(name=files.name, queries=kept, qrels=judged, corpus=passages, dropped=dropped)
+    return Collection(name=name, queries=kept, qrels=judged, corpus=passages, dropped=dropped)
 
 
 # --- Which files ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
-    name: str
-    queries: Path
-    corpus: Path
-    qrels: Path
+def places(
+    folder: str | os.PathLike[str] | None, given: Mapping[str, str | os.PathLike[str] | None], split: str = ""
+) -> tuple[str, dict[str, Path]]:
+    """What a collection is called, and its files: those `given` by what they hold, else those of a BEIR folder.
 
-
-def _files(
-    folder: str | os.PathLike[str] | None,
-    queries: str | os.PathLike[str] | None,
-    corpus: str | os.PathLike[str] | None,
-    qrels: str | os.PathLike[str] | None,
-    split: str,
-) -> _Files:
-    given = {"queries": queries, "corpus": corpus, "qrels": qrels}
+    Raises:
+        UsageError: no folder, and not all of them.
+        FileMissing: there is no such folder, or one isn't in it.
+    """
     lacking = [what for what, path in given.items() if path is None]
     if folder is None and lacking:
-        raise UsageError(
-            f"A folder is needed, or all of queries, corpus and qrels; found no {' and no '.join(lacking)}."
-        )
+        *others, last = given
+        needed = f"all of {', '.join(others)} and {last}" if others else last
+        raise UsageError(f"A folder is needed, or {needed}; found no {' and no '.join(lacking)}.")
     root = Path(folder) if folder is not None else Path()
     if folder is not None and lacking and not root.is_dir():
         raise FileMissing("there is no such folder; check the path", path=str(root))
     paths = {what: Path(path) if path is not None else _inside(root, what, split) for what, path in given.items()}
-    name = root.resolve().name if folder is not None else paths["corpus"].name.split(".")[0]
-    return _Files(name, paths["queries"], paths["corpus"], paths["qrels"])
+    return root.resolve().name if folder is not None else paths["corpus"].name.split(".")[0], paths
 
 
 def _inside(root: Path, what: str, split: str) -> Path:
@@ -167,8 +160,16 @@ def _qrels(path: Path) -> Qrels:
     return judged
 
 
-def _queries(path: Path, judged: Sized[str], qrels: Path) -> dict[str, str]:
-    """The texts of the judged queries; every row is checked."""
+def judged_queries(path: Path, judged: Sized[str], qrels: str) -> dict[str, str]:
+    """The texts of the judged queries; every row is checked.
+
+    Args:
+        qrels: what judges them, for messages.
+
+    Raises:
+        UnknownFormat, NotUtf8, BadJson, BadRow, DuplicateId, EmptyCorpus: as `open_collection`.
+        MissingQueries: some aren't there.
+    """
     texts: dict[str, str] = {}
     with closing(SeenIds()) as seen:
         for line, query_id, text in _or_empty(path, readers.queries(path), "query"):
@@ -183,8 +184,8 @@ def _queries(path: Path, judged: Sized[str], qrels: Path) -> dict[str, str]:
                 texts[query_id] = text
     lacking = [query_id for query_id in judged if query_id not in texts]
     if lacking:
-        named = f"{len(lacking)} of {len(judged)} queries aren't in {path}: {_some(lacking)}"
-        raise _advised(MissingQueries(named, path=str(qrels)), "Check that both files belong together")
+        named = f"{len(lacking)} of {len(judged)} queries aren't in {path}: {some(lacking)}"
+        raise _advised(MissingQueries(named, path=qrels), "Check that both files belong together")
     return texts
 
 
@@ -210,7 +211,7 @@ def _settle_passages(judged: Qrels, corpus: Corpus, path: Path, on_misfit: OnMis
     there = corpus.positions(named)
     lacking = [doc_id for doc_id in named if doc_id not in there]
     if lacking and on_misfit == "fail":
-        message = f"{len(lacking)} of {len(named)} judged passages aren't in {corpus.path}: {_some(lacking)}"
+        message = f"{len(lacking)} of {len(named)} judged passages aren't in {corpus.path}: {some(lacking)}"
         advice = "Check that both files belong together, or leave them out with --missing-qrels drop"
         raise _advised(MissingPassages(message, path=str(path)), advice)
     if lacking:
@@ -230,9 +231,7 @@ def _settle_positives(judged: Qrels, path: Path, on_misfit: OnMisfit, dropped: d
         return
     without = [query_id for query_id, grades in judged.items() if not relevant(grades)]
     if without and on_misfit == "fail":
-        message = (
-            f"{len(without)} of {len(judged)} queries have no relevant passage (a grade above 0): {_some(without)}"
-        )
+        message = f"{len(without)} of {len(judged)} queries have no relevant passage (a grade above 0): {some(without)}"
         advice = "Correct them, or leave them out with --no-positives drop"
         raise _advised(NoPositives(message, path=str(path)), advice)
     for query_id in without:
@@ -247,6 +246,7 @@ def _advised(error: DataError, advice: str) -> DataError:
     return error
 
 
-def _some(ids: Sized[str]) -> str:
+def some(ids: Sized[str]) -> str:
+    """The first of some ids, for a message."""
     named = ", ".join(map(repr, islice(ids, _SHOWN)))
     return f"{named}, …" if len(ids) > _SHOWN else named

@@ -50,8 +50,7 @@ class Dense:
             MissingDependency: FAISS is needed and isn't installed.
             UsageError: `faiss_above` below 0.
         """
-        if faiss_above < 0:
-            raise UsageError(f"faiss_above: expected 0 or more, found {faiss_above}.")
+        require_above(faiss_above)
         self._corpus = corpus
         self._embedder = embedder
         self._cache = None if cache is None else Path(cache)
@@ -93,6 +92,12 @@ class Dense:
             for row, columns in compare.candidates(chunk, _floors(found, k), k):
                 found[row] = joined(found[row], columns + start, cosines(chunk[columns], queries[row]), k)
         return found
+
+
+def require_above(faiss_above: int) -> None:
+    """Raises UsageError: no number of passages."""
+    if faiss_above < 0:
+        raise UsageError(f"faiss_above: expected 0 or more, found {faiss_above}.")
 
 
 def _floors(found: list[Hits], k: int) -> Scores:

@@ -12,8 +12,9 @@ from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from arhn.errors import ArhnError, ModelCorrupt, ModelUnavailable, UsageError
+from arhn.errors import ArhnError, DeviceMissing, ModelCorrupt, ModelUnavailable, UsageError
 from arhn.libraries import library, require
+from arhn.retrieval.limits import positions
 from arhn.retrieval.whereabouts import digest, folder_of, hub_name, resolved, said
 from arhn.types import Passage
 from arhn.weights.cache import cache_root
@@ -120,7 +121,7 @@ class Embedder:
         return str(self.model.device)
 
     def require_device(self) -> None:
-        """Raise UsageError if the `device` that was asked for can't be used here. Nothing is loaded but PyTorch."""
+        """Raise DeviceMissing if the `device` that was asked for can't be used here. Nothing is loaded but PyTorch."""
         require_device(library("torch", self._extra), self._device)
 
     def queries(self, texts: Sequence[str]) -> np.ndarray:
@@ -130,7 +131,7 @@ class Embedder:
             ModelMissing: the hub has no such model, or what it has isn't one of sentence-transformers.
             ModelUnavailable: neither the hub nor its cache has it for us.
             ModelCorrupt: it can't be loaded, or gives embeddings that aren't numbers.
-            UsageError: there is no such `device`.
+            DeviceMissing: there is no such `device`.
         """
         return self._encode("query", texts)
 
@@ -198,6 +199,9 @@ class Embedder:
             return load(str(self._folder), **kwargs)
 
     def _cut(self, model: Any, length: int) -> None:
+        held = positions(model)
+        if held is not None and length > held:
+            raise UsageError(f"max_length: model {self._given!r} holds {held} tokens, not {length}. Take {held}.")
         try:
             model.max_seq_length = length
         except AttributeError as error:  # static embeddings take texts of any length
@@ -210,13 +214,13 @@ def as_text(passage: Passage) -> str:
 
 
 def require_device(torch: Any, device: str | None) -> None:
-    """Raises UsageError: `device` is given and can't be used here."""
+    """Raises DeviceMissing: `device` is given and can't be used here."""
     if device is None:
         return
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {device!r} can't be used here: {said(error)} Try cpu.") from error
+        raise DeviceMissing(f"device {device!r} can't be used here: {said(error)} Try cpu.") from error
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from arhn.formats.rows import Row
 from arhn.job import Files
 from arhn.retrieval.embedder import as_text
 from arhn.train.keys import doc_key, text_key
-from arhn.types import Passage
+from arhn.types import CleanedGroup, Passage, Reason
 
 FILTER = "filter"
 _ACTIONS = ("keep", "relabel", FILTER)
@@ -42,6 +42,11 @@ class Filtered:
         """One filtered passage, by one key or two."""
         self.keys.setdefault(query_id, array("q")).extend(keys)
         self.passages += 1
+
+    def holds(self, query_id: str, passage: Passage) -> bool:
+        """Whether a passage was filtered from a query, by its `doc_id` or its text."""
+        keys = self.keys.get(query_id)
+        return keys is not None and (doc_key(passage.doc_id) in keys or text_key(as_text(passage)) in keys)
 
     def read(self, path: Path) -> None:
         """Add what a decisions file says.
@@ -73,9 +78,16 @@ class Filtered:
             raise rows.bad(row, "action", f"one of {', '.join(_ACTIONS)}")
         doc_id = rows.identifier(row, "doc_id")
         self.queries.add(query_id)
-        if action == FILTER:
+        # Nothing was found against negatives that were more than wanted.
+        if action == FILTER and row.get("reason") != Reason.UNUSED:
             text = row.get("text")
             self.add(query_id, doc_key(doc_id), *([text_key(text)] if isinstance(text, str) else []))
+
+
+def judged_out(cleaned: CleanedGroup) -> tuple[Passage, ...]:
+    """What cleaning found to be no negative and no positive, without negatives that were only more than wanted."""
+    unused = {decision.doc_id for decision in cleaned.decisions if decision.reason is Reason.UNUSED}
+    return tuple(passage for passage in cleaned.filtered if passage.doc_id not in unused)
 
 
 def write(path: Path, filtered: Mapping[str, Iterable[Passage]], *, overwrite: bool = False) -> None:

@@ -43,13 +43,36 @@ class Data(BaseModel):
     unnamed: int
 
 
+class Renewal(BaseModel):
+    """What mining and cleaning did in a refresh, counted; passages each once for each query.
+
+    `new` of the `mined` negatives weren't negatives of their query just before. `asked` LLM calls were made, and
+    `reused` answers known already (`requests` that had none `failed`).
+    """
+
+    retrievers: list[str]
+    mined: int
+    new: int
+    relabelled: int
+    filtered: int
+    requests: int
+    asked: int
+    reused: int
+    failed: int
+    seconds: float
+
+
 class Refresh(BaseModel):
-    """Groups that took the place of the first ones, from the epoch `epoch` (the first is 0) on."""
+    """Groups that took the place of the first ones, from the epoch `epoch` (the first is 0) on.
+
+    `renewal` is None where they weren't made by `arhn.train.negatives`.
+    """
 
     epoch: int
     groups: Source
     content_sha256: str
     used: int
+    renewal: Renewal | None = None
 
 
 class Logged(BaseModel):

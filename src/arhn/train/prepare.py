@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -62,11 +62,19 @@ class Prepared:
     groups: manifest.Source
     decisions: manifest.Source | None
     rejected: int
+    #: How groups change between epochs, as far as what is learned hangs on it; by name.
+    refreshing: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What a run that is gone on with must have in common with this one."""
-        return {"recipe": self.recipe.name, **self.recipe.lasting, "data": self.store.sha256}
+        return {
+            "recipe": self.recipe.name,
+            **self.recipe.lasting,
+            "data": self.store.sha256,
+            "refresh_negatives": None,
+            **self.refreshing,
+        }
 
     @property
     def steps(self) -> int:
@@ -87,7 +95,7 @@ def prepare(training: Training) -> Prepared:
     chosen, changed = _recipe(training)
     models.require_libraries(chosen)
     device = models.require_device(chosen, training.device)
-    models.find(chosen)
+    models.require_there(chosen)
     folder = _folder(training)
     if training.resume and folder.is_ours:
         folder.require_same({"recipe": chosen.name, **chosen.lasting})
@@ -106,6 +114,16 @@ def prepare(training: Training) -> Prepared:
         decisions=manifest.Source(path=str(decisions), sha256=filtered.sha256[0]) if decisions else None,
         rejected=rejected,
     )
+
+
+def groups_of(training: Training) -> Iterator[Group]:
+    """The groups of a run once more, read as `prepare` reads them."""
+    return islice(_read(training, _source(training), lambda _: None), training.limit)
+
+
+def named(training: Training) -> str:
+    """What messages call the groups of a run."""
+    return os.fspath(training.groups) if isinstance(training.groups, (str, os.PathLike)) else "the groups given"
 
 
 def rank() -> int:
@@ -152,6 +170,8 @@ def _source(training: Training) -> Source | None:
 
 def _decisions(training: Training) -> Path | None:
     if not training.use_decisions:
+        if training.decisions is not None:
+            raise UsageError("--decisions and --no-decisions: they are used or not. Leave one out")
         return None
     if training.decisions is not None or not isinstance(training.groups, (str, os.PathLike)):
         return training.decisions
@@ -178,10 +198,10 @@ def _gathered(
     try:
         store = gather(groups(), filtered, min_negatives=chosen.min_negatives)
     except NothingToTrain as error:
-        raise NothingToTrain(f"{_named(training)}: {error}") from None
+        raise NothingToTrain(f"{named(training)}: {error}") from None
     if judged and len(filtered.queries) == judged:
         raise DataError(
-            f"none of its {judged:,} queries is in {_named(training)}. Give the decisions that these groups were "
+            f"none of its {judged:,} queries is in {named(training)}. Give the decisions that these groups were "
             "cleaned by, with the same query_id, or leave them out with --no-decisions",
             path=str(decisions),
         )
@@ -193,10 +213,6 @@ def _read(training: Training, source: Source | None, reject: OnReject) -> Iterab
         assert not isinstance(training.groups, (str, os.PathLike))
         return training.groups
     return read(source, on_bad_row=training.on_bad_row, rejects=reject, require_negatives=False)
-
-
-def _named(training: Training) -> str:
-    return os.fspath(training.groups) if isinstance(training.groups, (str, os.PathLike)) else "the groups given"
 
 
 def _described(training: Training) -> manifest.Source:

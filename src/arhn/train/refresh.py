@@ -1,8 +1,9 @@
 """Groups that change while a model is trained: between epochs, others may take the place of those there are.
 
 What takes their place is written into the model's folder first (`groups/epoch-N.jsonl.zst`, and what cleaning filtered
-beside it as `groups/epoch-N.decisions.jsonl`), and read from there: a run that is killed goes on with the same. What
-was filtered from a query, before training or in any refresh, is never a negative of it again.
+beside it as `groups/epoch-N.decisions.jsonl`), and read from there: a run that is killed goes on with the same. Whoever
+makes the groups may leave counts beside them (`groups/epoch-N.summary.json`) for the record of the run. What was
+filtered from a query, before training or in any refresh, is never a negative of it again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from arhn.errors import NothingToTrain
+import orjson
+
+from arhn.errors import BadJson, NothingToTrain
 from arhn.formats import Format, GroupWriter, read
 from arhn.train import filtered as filtering
 from arhn.train import manifest
@@ -25,7 +28,8 @@ from arhn.types import CleanedGroup, Group, Passage
 #: was filtered), or None for those there are.
 OnEpoch = Callable[[Any, int], Iterable[Group | CleanedGroup] | None]
 
-_GROUPS, _DECISIONS = "epoch-{}.jsonl.zst", "epoch-{}.decisions.jsonl"
+GROUPS, SUMMARY = "epoch-{}.jsonl.zst", "epoch-{}.summary.json"
+_DECISIONS = "epoch-{}.decisions.jsonl"
 
 
 class Refreshing:
@@ -61,7 +65,7 @@ class Refreshing:
         return self._read(epoch) if self._has(epoch) else found
 
     def _has(self, epoch: int) -> bool:
-        return self._place(epoch, _GROUPS).is_file()
+        return self._place(epoch, GROUPS).is_file()
 
     def _earlier(self, epoch: int) -> GroupStore | None:
         """What the refreshes before an epoch left, in a run that is gone on with."""
@@ -74,17 +78,22 @@ class Refreshing:
         """Both files; the groups last, for they say that it is done."""
         self._folder.mkdir(exist_ok=True)
         dropped: dict[str, tuple[Passage, ...]] = {}
-        with GroupWriter(self._place(epoch, _GROUPS), Format.TEVATRON, overwrite=True) as writer:
+        with GroupWriter(self._place(epoch, GROUPS), Format.TEVATRON, overwrite=True) as writer:
             for each in groups:
                 if isinstance(each, CleanedGroup):
-                    dropped[each.group.query_id] = each.filtered
+                    dropped[each.group.query_id] = filtering.judged_out(each)
                     if each.dropped:
                         continue
                 writer.write(each.cleaned if isinstance(each, CleanedGroup) else each)
+            if not writer.written:
+                raise NothingToTrain(
+                    f"the groups that epoch {epoch} was to go on with: all of {len(dropped)} were dropped, having too "
+                    "few negatives left. Lower the floor, mine more, or take another floor policy"
+                )
             filtering.write(self._place(epoch, _DECISIONS), dropped, overwrite=True)
 
     def _read(self, epoch: int) -> GroupStore:
-        decisions, path = self._place(epoch, _DECISIONS), self._place(epoch, _GROUPS)
+        decisions, path = self._place(epoch, _DECISIONS), self._place(epoch, GROUPS)
         if decisions.stat().st_size:
             self._filtered.read(decisions)
         try:
@@ -99,9 +108,20 @@ class Refreshing:
                 groups=manifest.Source(path=f"groups/{path.name}", sha256=filtering.sha256_of(path)),
                 content_sha256=store.sha256,
                 used=len(store),
+                renewal=self._renewal(epoch),
             )
         )
         return store
+
+    def _renewal(self, epoch: int) -> manifest.Renewal | None:
+        """What a summary beside the groups says, if the refresh left one."""
+        path = self._place(epoch, SUMMARY)
+        if not path.is_file():
+            return None
+        try:
+            return manifest.Renewal.model_validate(orjson.loads(path.read_bytes())["counts"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadJson(f"isn't the summary of a refresh ({error}). Delete it", path=str(path)) from error
 
     def _place(self, epoch: int, name: str) -> Path:
         return self._folder / name.format(epoch)

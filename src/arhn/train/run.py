@@ -53,7 +53,9 @@ def train(
     started = time.monotonic()
     run = prepared or prepare(training)
     if training.resume and run.folder.finished:
-        run.folder.require_same(run.identity)
+        if rank() == 0:
+            run.folder.require_same(run.identity)
+            run.folder.finish()  # as far as a process that was killed right then didn't
         return manifest.read(run.folder.path)
     with ExitStack() as stack:
         if rank() == 0:
@@ -101,8 +103,8 @@ def _save(model: Any, run: Prepared, record: Manifest) -> None:
     with models.quiet(), output_errors(folder / "model"):
         model.save_pretrained(str(folder), create_model_card=False)
         (folder / "README.md").write_text(card(record), encoding="utf-8")
-    run.folder.finish()
     record.write(folder)
+    run.folder.finish()
 
 
 def _record(run: Prepared, trainer: Any, refreshing: Refreshing, checkpoint: Path | None, started: float) -> Manifest:

@@ -178,14 +178,13 @@ def test_what_does_not_fit_can_be_left_out(here: Path, capsys: pytest.CaptureFix
         (["--max-length", "5"], errors.UsageError, "--max-length: does nothing without a model"),
         (["--retriever", "./none"], errors.ModelMissing, "no such folder"),
         (["--score-by", "./none"], errors.UsageError, "is none of the retrievers bm25"),
-        (["--k1", "-1"], errors.UsageError, "BM25 needs k1 from 0 on"),
-        (["--stemmer", "klingon"], errors.UsageError, "There is no stemmer 'klingon'; there are "),
         (["--split", "dev"], errors.FileMissing, "no split 'dev'; there are train"),
         (["--corpus", "none.jsonl"], errors.FileMissing, "none.jsonl: there is no such file"),
         (["--summary", "groups.jsonl"], errors.UsageError, "name one file twice"),
         (["-o", "none/groups.jsonl"], errors.OutputNotWritable, "no such folder"),
         (["-o", "hf://org/name"], errors.OutputNotWritable, "only read"),
         (["-o", ".."], errors.UsageError, "no file name"),
+        (["--candidates", "."], errors.UsageError, "no file name"),
     ],
 )
 def test_mistakes_are_named_and_leave_nothing(
@@ -205,11 +204,29 @@ def test_flags_of_bm25_are_refused_without_it(
     assert "does nothing without bm25" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--k1", "-1"], "BM25 needs k1 from 0 on"),
+        (["--k1", "nan"], "BM25 needs k1 from 0 on"),
+        (["--stemmer", "klingon"], "There is no stemmer 'klingon'; there are "),
+        (["--stopwords", "klingon"], "Stop words of 'klingon' aren't known"),
+        (["--retriever", "MODEL", "--faiss-above", "-1"], "faiss_above: expected 0 or more, found -1"),
+    ],
+)
+def test_what_can_be_seen_of_a_retriever_is_said_before_the_corpus_is_read(
+    here: Path, model: str, capsys: pytest.CaptureFixture[str], flags: list[str], says: str
+) -> None:
+    (here / "data" / "corpus.jsonl").write_text("not read")
+    assert mine(*(model if flag == "MODEL" else flag for flag in flags)) == errors.UsageError.exit_code
+    assert says in capsys.readouterr().err
+
+
 def test_a_device_that_is_not_there_is_said_before_the_corpus_is_read(
     here: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "data" / "corpus.jsonl").write_text("not read")
-    assert mine("--retriever", model, "--device", "cuda:77") == errors.UsageError.exit_code
+    assert mine("--retriever", model, "--device", "cuda:77") == errors.DeviceMissing.exit_code
     assert "'cuda:77' can't be used here" in capsys.readouterr().err
 
 

@@ -34,6 +34,13 @@ def scored(*scores: float) -> list[Candidate]:
 POSITIVE = ("the positive", 0.8)
 
 
+def test_what_cleaning_filtered_is_out_whatever_its_rank() -> None:
+    candidates = [candidate(1), candidate(2, "the positive"), candidate(3), candidate(4, "text 1")]
+    labelled = [Passage(doc_id="p0", text="the positive")]
+    found = fates(candidates, labelled, [], Settings(negatives=2), "q1", lambda p: p.text in ("text 1", "the positive"))
+    assert [fate.value for fate in found] == ["filtered", "equals_positive", "chosen", "filtered"]
+
+
 def test_the_first_that_no_rule_takes_out_are_chosen() -> None:
     assert settled([candidate(i) for i in range(1, 5)], POSITIVE) == ["chosen", "chosen", "spare", "spare"]
     assert settled([candidate(1)], POSITIVE) == ["chosen"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from arhn.errors import MissingDependency, ModelMissing, UsageError
+from arhn.errors import DeviceMissing, MissingDependency, ModelMissing, UsageError
 from arhn.retrieval import approximate as faiss_module
 from arhn.retrieval import dense as module
 from arhn.retrieval import vectors as vectors_module
@@ -211,7 +211,7 @@ def test_models_that_are_not_there_say_which_extra(tmp_path: Path, monkeypatch: 
 
 def test_a_device_that_is_not_there_is_an_error_before_the_model_is_loaded(model: Path) -> None:
     embedder = Embedder(model, device="cuda:99")
-    with pytest.raises(UsageError, match=r"cuda:99.*Try cpu"):
+    with pytest.raises(DeviceMissing, match=r"cuda:99.*Try cpu"):
         embedder.require_device()
 
 
@@ -247,6 +247,15 @@ def test_a_model_in_memory_is_used_as_it_is(embedder: Embedder) -> None:
 def test_a_model_without_a_length_says_so(model: Path) -> None:
     with pytest.raises(UsageError, match="no maximal length"):
         Embedder(model, device="cpu", max_length=5).queries(["moon"])
+
+
+def test_a_length_that_a_model_can_not_hold_is_said_before_a_text_is_read(tmp_path: Path) -> None:
+    from tests.unit.train import tiny
+
+    folder = str(tiny.retriever(tmp_path / "bert"))
+    with pytest.raises(UsageError, match=r"holds 192 tokens, not 193\. Take 192"):
+        _ = Embedder(folder, device="cpu", max_length=193).model
+    assert Embedder(folder, device="cpu", max_length=192).queries(["w1 " * 300]).shape == (1, 32)
 
 
 def test_nothing_heavy_is_imported_with_the_embedder() -> None:

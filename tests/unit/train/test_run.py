@@ -195,6 +195,35 @@ def test_a_finished_run_is_not_done_again(data: Path, retriever: Path, tmp_path:
     assert (tmp_path / "m" / "model.safetensors").stat().st_mtime_ns == before
 
 
+def test_a_run_that_is_killed_while_it_tidies_up_is_done(
+    data: Path, retriever: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_: Folder) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(Folder, "finish", killed)
+        train(training(data, retriever, tmp_path / "m", "epochs=1"))
+    assert list((tmp_path / "m" / "checkpoints").glob("checkpoint-*"))
+    record = train(training(data, retriever, tmp_path / "m", "epochs=1", resume=True))
+    assert (record.steps, record.resumed_from) == (5, None)
+    assert not list((tmp_path / "m" / "checkpoints").glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("name", ["tiny", "reranker-tiny"])
+def test_a_process_takes_one_gpu_of_several(
+    data: Path, retriever: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from transformers import TrainingArguments
+
+    from arhn.train import models, trainers
+
+    run = prepare(training(data, retriever, tmp_path / "m", recipe=name))
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda self: getattr(self, "_n_gpu", 4) or 4))
+    trainer = trainers.trainer_for(run.recipe, models.load(run.recipe), run.store, run.schedule, run.folder, "cpu", 0)
+    assert trainer.args.n_gpu == 1
+
+
 def test_settings_that_change_nothing_learned_may_change(data: Path, retriever: Path, tmp_path: Path) -> None:
     train(training(data, retriever, tmp_path / "m"))
     train(training(data, retriever, tmp_path / "m", "log_steps=3", "workers=1", resume=True))
@@ -229,6 +258,9 @@ def test_only_models_of_ours_are_replaced(data: Path, retriever: Path, tmp_path:
         train(training(data, retriever, tmp_path / "m", "epochs=1"))
     train(training(data, retriever, tmp_path / "m", "seed=3", overwrite=True))
     assert manifest.read(tmp_path / "m").settings["seed"] == 3
+    (tmp_path / "link").symlink_to(tmp_path / "m")
+    train(training(data, retriever, tmp_path / "link", "epochs=1", "seed=4", overwrite=True))
+    assert manifest.read(tmp_path / "m").settings["seed"] == 4
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.tex").touch()
@@ -338,6 +370,8 @@ def test_decisions_beside_the_groups_are_used(data: Path, retriever: Path, tmp_p
     elsewhere = path.rename(tmp_path / "elsewhere.jsonl")
     assert prepare(training(data, retriever, tmp_path / "m")).store.counts.filtered == 0
     assert prepare(training(data, retriever, tmp_path / "m", decisions=elsewhere)).store.counts.filtered == 10
+    with pytest.raises(UsageError, match="--decisions and --no-decisions"):
+        prepare(training(data, retriever, tmp_path / "m", decisions=elsewhere, use_decisions=False))
 
 
 @pytest.mark.parametrize("loss", ["bce", "lce", "lambda"])
@@ -463,7 +497,7 @@ def test_a_hub_that_can_not_be_reached(data: Path, tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ModelUnavailable, match=r"isn't in the hub's cache and can't be fetched: .* --model FOLDER"):
-        train(training(data, Path("arhn-tests/none"), tmp_path / "m"))
+        prepare(training(data, Path("arhn-tests/none"), tmp_path / "m"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
