@@ -82,7 +82,7 @@ class _Lines:
         done = progress.tally.groups
         if self._total is None or not done:
             return ""
-        return f", {_clock(seconds / done * (self._total - done))} left"
+        return f", {clock(seconds / done * (self._total - done))} left"
 
 
 def state(progress: Progress, seconds: float) -> str:
@@ -236,10 +236,11 @@ def _percent(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "–"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds: 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-__all__ = ["closing_tables", "group_bars", "group_view", "live", "state", "store_view"]
+__all__ = ["clock", "closing_tables", "group_bars", "group_view", "live", "state", "store_view"]

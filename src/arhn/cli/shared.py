@@ -36,7 +36,9 @@ def task(
 
 
 def add_input(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", help="a file of groups, a folder saved by datasets, or hf://org/name[:split]")
+    parser.add_argument(
+        "input", help="a file of groups, also at s3:// or gs://, a folder saved by datasets, or hf://org/name[:split]"
+    )
     parser.add_argument("-o", "--output", required=True, help="where the groups go")
     parser.add_argument("--from", dest="from_format", choices=FORMATS, help="the input's format; detected unless given")
     parser.add_argument("--split", help="the split of a data set that has several")
@@ -49,6 +51,16 @@ def positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) < 2**31:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {2**31 - 1}, found {text!r}")
     return int(text)
+
+
+def amount(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return value
 
 
 def console() -> Console:

@@ -1,0 +1,239 @@
+"""What a cleaning run would ask, from a sample of its groups.
+
+The pipeline itself runs over the sample, with an engine that counts and doesn't compute. What it is answered is
+assumed, at a low, a middle and a high rate; what an earlier run's store holds is answered from there and costs nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+from arhn.asking import StageStats, Stats
+from arhn.config import CleanConfig
+from arhn.engines import Engine
+from arhn.errors import UsageError
+from arhn.estimate.assumed import Assumed, Rates
+from arhn.estimate.counting import Cost, CountingEngine, Known
+from arhn.estimate.pilot import Pilot, Range
+from arhn.estimate.reuse import Reuse
+from arhn.estimate.sample import Sample
+from arhn.estimate.tokens import Once, Tokenizer
+from arhn.methods.choose import Models
+from arhn.pipeline import clean
+from arhn.store import StoredAnswers
+from arhn.types import CleanedGroup, Group
+
+_RESAMPLES = 1000
+_TAIL = 0.025
+#: Groups that are looked at before the sample.
+_BEFORE = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counting:
+    """How requests are counted. `reuse` makes a new, empty one for every count; `described` says it to people."""
+
+    tokenizer: Tokenizer
+    reuse: Callable[[], Reuse]
+    described: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run over all groups would take, and what that was worked out from.
+
+    `stages`: the middle estimate by stage. `known`: sampled groups that the store answers altogether.
+    `answering`: share of the sample's negatives that came out as answering.
+    """
+
+    groups: int
+    sampled: int
+    known: int
+    passages: int
+    low: Cost
+    middle: Cost
+    high: Cost
+    stages: Mapping[str, Cost]
+    answering: float
+    pilot: Pilot
+
+    def of(self, value: Callable[[Cost], float]) -> Range:
+        """One number of it with its bounds."""
+        return Range(low=value(self.low), middle=value(self.middle), high=value(self.high))
+
+
+def estimate(
+    sample: Sample,
+    *,
+    config: CleanConfig,
+    models: Models,
+    counting: Counting,
+    pilot: Pilot | None = None,
+    stored: StoredAnswers | None = None,
+) -> Estimate:
+    """Count over the sample and extrapolate by the number of passages.
+
+    Bounds hold both what answers are assumed and a 95% bootstrap interval over the sampled groups: which of them have
+    answering negatives is drawn, even where all were sampled.
+
+    Args:
+        models: whose names and abilities count; no LLM of them is asked.
+        pilot: what an earlier run on such data found; unless given, what `stored` holds of these groups, else usual
+            rates.
+        stored: answers that cost nothing.
+
+    Raises:
+        UsageError: the method asks no LLM.
+    """
+    if models.engine is None:
+        raise UsageError(f"--method {config.method}: asks no LLM, so there is nothing to estimate")
+    counting = replace(counting, tokenizer=Once(counting.tokenizer))
+    run = _Run(config=config, models=models, counting=counting, stored=stored)
+    pilot = pilot or (_learned(run, sample) if stored else None) or Pilot.usual()
+    rates = pilot.answering
+    low, middle, high = (
+        run.count(sample.groups, pilot.rates(share)) for share in (rates.low, rates.middle, rates.high)
+    )
+    return Estimate(
+        groups=sample.total,
+        sampled=len(sample.groups),
+        known=sum(g.query_id not in middle.costs for g in sample.groups),
+        passages=sample.passages,
+        low=_bound(sample, low.costs, _TAIL),
+        middle=middle.total.times(sample.factor),
+        high=_bound(sample, high.costs, 1 - _TAIL),
+        stages={name: _cost(stage).times(sample.factor) for name, stage in middle.stats.stages.items()},
+        answering=middle.answering,
+        pilot=pilot,
+    )
+
+
+@dataclass(slots=True)
+class _Counts:
+    """One count over some groups."""
+
+    costs: dict[str, Cost]
+    stats: Stats
+    cleaned: list[CleanedGroup]
+
+    @property
+    def total(self) -> Cost:
+        return sum(self.costs.values(), Cost())
+
+    @property
+    def answering(self) -> float:
+        hits, of = answering(self.cleaned)
+        return hits / of if of else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    config: CleanConfig
+    models: Models
+    counting: Counting
+    stored: StoredAnswers | None
+
+    def count(self, groups: Sequence[Group], rates: Rates, before: Sequence[Group] = ()) -> _Counts:
+        """Clean them with assumed answers.
+
+        Args:
+            before: groups that an engine has seen by then, so that what all prompts share is computed already.
+        """
+        assumed = Assumed({g.query_id: g for g in (*before, *groups)}, rates, self.config.task_map)
+        engine, flagger = (self._standing_for(e, assumed) for e in (self.models.engine, self.models.flagger))
+        models = replace(self.models, engine=engine, flagger=flagger)
+        self._clean(before, models, Stats())
+        for each in filter(None, (engine, flagger)):
+            each.costs.clear()
+        stats = Stats()
+        cleaned = self._clean(groups, models, stats)
+        costs: dict[str, Cost] = {}
+        for each in filter(None, (engine, flagger)):
+            for query, cost in each.costs.items():
+                costs[query] = costs.get(query, Cost()) + cost
+        return _Counts(costs, stats, cleaned)
+
+    def _clean(self, groups: Sequence[Group], models: Models, stats: Stats) -> list[CleanedGroup]:
+        stream = clean(
+            groups,
+            engine=models.engine,
+            flagger=models.flagger,
+            similarity=models.similarity,
+            config=self.config,
+            store=Known(self.stored),
+            stats=stats,
+        )
+        return list(stream)
+
+    def _standing_for(self, engine: Engine | None, assumed: Assumed) -> CountingEngine | None:
+        if engine is None:
+            return None
+        counting = self.counting
+        return CountingEngine(
+            engine.model,
+            engine.capabilities,
+            tokenizer=counting.tokenizer,
+            reuse=counting.reuse(),
+            assumed=assumed,
+        )
+
+
+def _learned(run: _Run, sample: Sample) -> Pilot | None:
+    """Rates from the groups that the store answers altogether; None where there is none."""
+    groups = {g.query_id: g for g in (*sample.first, *sample.groups)}
+    counts = run.count(tuple(groups.values()), Pilot.usual().rates(Pilot.usual().answering.middle))
+    known = [c for c in counts.cleaned if c.group.query_id not in counts.costs]
+    hits, of = answering(known)
+    if not of:
+        return None
+    words = [len(e.snippet.split()) for c in known for e in c.extractions if e.snippet]
+    return Pilot.measured(hits, of, words=round(sum(words) / len(words)) if words else None, source="the store")
+
+
+def answering(cleaned: Sequence[CleanedGroup]) -> tuple[int, int]:
+    """How many negatives answer, and how many were asked about."""
+    statuses = [
+        e.status
+        for c in cleaned
+        for e in c.extractions
+        if e.doc_id in {p.doc_id for p in c.group.negatives} and e.status != "unknown"
+    ]
+    return sum(status == "answer" for status in statuses), len(statuses)
+
+
+def _unsampled(sample: Sample) -> tuple[Group, ...]:
+    """A few groups to begin with, where the sample isn't all there is: a whole run is cold only once."""
+    sampled = {g.query_id for g in sample.groups}
+    return tuple(g for g in sample.first if g.query_id not in sampled)[:_BEFORE]
+
+
+def _bound(sample: Sample, costs: Mapping[str, Cost], share: float) -> Cost:
+    """A quantile of each number over what other samples of as many groups might have given."""
+    of = [costs.get(g.query_id, Cost()) for g in sample.groups]
+    if len(of) < 2:
+        return sum(of, Cost()).times(sample.factor)
+    rng = random.Random(0)  # noqa: S311 - no secret hangs on it
+    draws = [rng.choices(range(len(of)), k=len(of)) for _ in range(_RESAMPLES)]
+    factors = [sample.passages / max(1, sum(sample.weights[i] for i in drawn)) for drawn in draws]
+    at = min(_RESAMPLES - 1, int(share * _RESAMPLES))
+
+    def quantile(name: str) -> float:
+        amounts: list[float] = [getattr(cost, name) for cost in of]
+        sums = (sum(amounts[i] for i in drawn) for drawn in draws)
+        return sorted(total * factor for total, factor in zip(sums, factors, strict=True))[at]
+
+    return Cost(**{f.name: quantile(f.name) for f in fields(Cost)})
+
+
+def _cost(stage: StageStats) -> Cost:
+    return Cost(
+        calls=stage.asked,
+        prompt=stage.prompt_tokens,
+        computed=stage.prompt_tokens - stage.cached_tokens,
+        completion=stage.completion_tokens,
+    )
+
+
+__all__ = ["Counting", "Estimate", "answering", "estimate"]

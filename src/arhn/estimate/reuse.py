@@ -1,0 +1,82 @@
+"""How much of a prompt an engine has computed before. Pure, but for waiting for a slot.
+
+A prompt is a sequence of tokens, or of characters where there is no tokenizer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any, Protocol
+
+Prompt = Sequence[Any]
+Prefix = Any
+
+
+class Reuse(Protocol):
+    """Told of prompts in the order in which they are asked."""
+
+    async def cached(self, prefix: Prefix, prompt: Prompt) -> int:
+        """How much of `prompt` isn't computed again, in its own elements.
+
+        Args:
+            prefix: what requests of a kind share.
+        """
+        ...
+
+
+class Slots(Protocol):
+    """How llama.cpp's slots are handed out (engines/llamacpp.py)."""
+
+    async def acquire(self, prefix: Any) -> int: ...
+
+    def release(self, slot: int) -> None: ...
+
+
+class SlotReuse:
+    """llama.cpp: a slot keeps its last prompt, and what the next one begins with like it."""
+
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
+        self._held: dict[int, Prompt] = {}
+
+    async def cached(self, prefix: Prefix, prompt: Prompt) -> int:
+        slot = await self._slots.acquire(prefix)
+        try:
+            found = _same(self._held.get(slot, ()), prompt)
+            self._held[slot] = prompt
+            # An engine takes its time; the others queue up meanwhile.
+            await asyncio.sleep(0)
+        finally:
+            self._slots.release(slot)
+        return found
+
+
+class BlockReuse:
+    """vLLM's automatic prefix caching: whole blocks, found by everything up to their end; none is ever evicted.
+
+    Args:
+        block: elements of a block; 16 tokens unless vLLM is told otherwise.
+    """
+
+    def __init__(self, block: int = 16) -> None:
+        self._block = block
+        self._seen: set[int] = set()
+
+    async def cached(self, prefix: Prefix, prompt: Prompt) -> int:  # noqa: ARG002 - blocks are found by content
+        ends = range(self._block, len(prompt) + 1, self._block)
+        state, states = 0, []
+        for end in ends:
+            state = hash((state, tuple(prompt[end - self._block : end])))
+            states.append(state)
+        known = len(list(takewhile(self._seen.__contains__, states)))
+        self._seen.update(states)
+        # At least one token is computed, and with it its block.
+        return min(known * self._block, (len(prompt) - 1) // self._block * self._block)
+
+
+def _same(held: Prompt, prompt: Prompt) -> int:
+    """Elements with which both begin; one at least is computed."""
+    same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(held, prompt, strict=False))))
+    return max(0, min(same, len(prompt) - 1))
