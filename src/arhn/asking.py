@@ -64,6 +64,12 @@ class StageStats:
         if self.in_flight == 0:
             self.seconds += time.monotonic() - self._since
 
+    def add(self, other: StageStats) -> None:
+        """Count what another one has counted, too."""
+        for count in fields(StageStats):
+            if not count.name.startswith("_"):
+                setattr(self, count.name, getattr(self, count.name) + getattr(other, count.name))
+
     def count(self, completion: Completion | None, *, asked: bool) -> None:
         """Count one request and its outcome; `asked`: it was this request that went to the engine."""
         self.requests += 1
@@ -94,10 +100,13 @@ class Stats:
         """All stages together."""
         total = StageStats()
         for stage in self.stages.values():
-            for count in fields(StageStats):
-                if not count.name.startswith("_"):
-                    setattr(total, count.name, getattr(total, count.name) + getattr(stage, count.name))
+            total.add(stage)
         return total
+
+    def add(self, other: Stats) -> None:
+        """Count what another one has counted, too."""
+        for name, stage in other.stages.items():
+            self.of(name).add(stage)
 
 
 class Asker:

@@ -32,6 +32,7 @@
     │   ├── StoreLocked            42
     │   └── StoreCorrupt           43
     ├── MissingDependency          50    an extra isn't installed
+    ├── DeviceMissing              51    a GPU, or a precision, that isn't there
     ├── CalibrationError           60    labels that nothing can be fitted on, or a precision that can't be had
     ├── CollectionError            70    queries, corpus and qrels that don't fit each other (a DataError)
     │   ├── MissingPassages        71    qrels that name passages the corpus lacks
@@ -46,22 +47,38 @@
     ├── TrainingError              90    training that can't go on
     │   ├── RecipeError            91    an unknown recipe, or a key or value that it can't have
     │   ├── NothingToTrain         92    no group to train on, or fewer than a batch
-    │   ├── OtherRun               93    a checkpoint of another recipe, model or data
-    │   └── DeviceMissing          94    a GPU, or a precision, that isn't there
+    │   └── OtherRun               93    a checkpoint of another recipe, model or data
+    ├── StorageError              100    an object store, or a file in one, that can't be used
+    │   └── AccessDenied          101    its credentials are missing or refused
+    ├── ClusterError              105    a Ray cluster that can't be used, or whose workers were lost
+    │   └── ClusterUnreachable    106    no Ray cluster at that address
     └── RunStopped                110    a run that reached a limit that it was given
         ├── BudgetSpent           111    calls, tokens or money; no output yet, the answers are kept
-        └── TooManyFailures       112    requests without an answer; the outputs are written
+        ├── TooManyFailures       112    requests without an answer; the outputs are written
+        └── PartitionsFailed      113    parts of a cluster's work that no worker could do; the others are kept
 
 A message says what arrived, what is allowed and what to do.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class ArhnError(Exception):
     """The root of all errors that arhn raises on purpose."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors come from other machines too, and some are made of more than their message.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[ArhnError], arguments: tuple[Any, ...], state: dict[str, Any]) -> ArhnError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(ArhnError):
@@ -219,6 +236,12 @@ class MissingDependency(ArhnError):
         super().__init__(f"{package} is needed for this and isn't installed. Run: pip install 'arhn[{extra}]'")
 
 
+class DeviceMissing(ArhnError):
+    """A GPU is asked for, or a precision that needs one, and there is none."""
+
+    exit_code = 51
+
+
 class CalibrationError(ArhnError):
     """Labelled groups that nothing can be fitted on, a calibration file that doesn't fit, or too high a precision."""
 
@@ -291,10 +314,26 @@ class OtherRun(TrainingError):
     exit_code = 93
 
 
-class DeviceMissing(TrainingError):
-    """A GPU is asked for, or a precision that needs one, and there is none."""
+class StorageError(ArhnError):
+    """An object store, or a file in one, that can't be used."""
 
-    exit_code = 94
+    exit_code = 100
+
+
+class AccessDenied(StorageError):
+    """An object store's credentials are missing or refused."""
+
+    exit_code = 101
+
+
+class ClusterError(ArhnError):
+    """A Ray cluster that can't be used, or whose workers were lost."""
+
+    exit_code = 105
+
+
+class ClusterUnreachable(ClusterError):
+    exit_code = 106
 
 
 class RunStopped(ArhnError):
@@ -313,3 +352,9 @@ class TooManyFailures(RunStopped):
     """More requests than allowed got no answer. The outputs are written."""
 
     exit_code = 112
+
+
+class PartitionsFailed(RunStopped):
+    """No worker could clean some partitions. No output is written, but the other partitions are kept."""
+
+    exit_code = 113

@@ -11,6 +11,20 @@ from arhn.errors import TooManyFailures
 USUAL_LIMIT = 0.01
 
 
+def too_many(content: Mapping[str, Any], limit: float) -> str | None:
+    """Says how many requests got no answer, where that is too many.
+
+    Args:
+        content: of summary.json.
+        limit: their share of all requests, in [0, 1].
+    """
+    stages = content["llm"].values()
+    failed, requests = (sum(stage[what] for stage in stages) for what in ("failed", "requests"))
+    if not failed or failed <= limit * requests:
+        return None
+    return f"{failed} of {requests} requests got no answer ({failed / requests:.1%}, allowed are {limit:.1%})"
+
+
 def require_few(content: Mapping[str, Any], limit: float) -> None:
     """Refuse a run of which too many requests got no answer.
 
@@ -21,15 +35,12 @@ def require_few(content: Mapping[str, Any], limit: float) -> None:
     Raises:
         TooManyFailures: there are more.
     """
-    stages = content["llm"].values()
-    failed, requests = (sum(stage[what] for stage in stages) for what in ("failed", "requests"))
-    if not failed or failed <= limit * requests:
+    if (said := too_many(content, limit)) is None:
         return
     raise TooManyFailures(
-        f"{failed} of {requests} requests got no answer ({failed / requests:.1%}, allowed are {limit:.1%}): "
-        f"{content['files']['failures']}. The outputs are written, and the labels that hung on them are as they were. "
-        "The same command with --overwrite asks only these again; --max-failures allows more"
+        f"{said}: {content['files']['failures']}. The outputs are written, and the labels that hung on them are as "
+        "they were. The same command with --overwrite asks only these again; --max-failures allows more"
     )
 
 
-__all__ = ["USUAL_LIMIT", "require_few"]
+__all__ = ["USUAL_LIMIT", "require_few", "too_many"]

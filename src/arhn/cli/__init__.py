@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from arhn._version import __version__
-from arhn.cli import agree, calibrate, clean, compare, convert, evaluate, inspect, mine, models, store, train
+from arhn.cli import agree, calibrate, clean, compare, convert, estimate, evaluate, inspect, mine, models, store, train
 from arhn.errors import ArhnError
 
 INTERRUPTED = 130
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A terminal that can't show a character of some passage shows its number.
             stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    for chatty in ("httpx", "sentence_transformers"):
+    for chatty in ("aiobotocore", "botocore", "gcsfs", "httpx", "sentence_transformers"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         arguments.run(arguments)
@@ -46,6 +46,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"arhn {__version__}")
     tasks = parser.add_subparsers(required=True, metavar="TASK")
-    for module in (clean, calibrate, mine, inspect, convert, models, store, agree, train, evaluate, compare):
+    for module in (clean, estimate, calibrate, mine, inspect, convert, models, store, agree, train, evaluate, compare):
         module.add(tasks)
     return parser

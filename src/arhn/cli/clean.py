@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
 
+from arhn.cli.clustering import add_cluster, cluster_of
 from arhn.cli.judging import add_judging, config_of, models_of
 from arhn.cli.serving import add_limit
 from arhn.cli.shared import FORMATS, Tasks, add_input, console, positive, task
 from arhn.config import CleanConfig, FloorPolicy, Method
+from arhn.errors import UsageError
 from arhn.rank import RankBy, Ranker
 from arhn.types import Mode
+
+if TYPE_CHECKING:
+    from arhn.cluster.run import Cluster
+    from arhn.job import Files
 
 
 def add(tasks: Tasks) -> None:
@@ -21,13 +30,25 @@ def add(tasks: Tasks) -> None:
     add_input(parser)
     add = parser.add_argument
     add("--to", choices=FORMATS, help="the output's format; the input's unless given")
+    add("--limit", type=positive, metavar="N", help="clean the first N groups only")
+    add("--decisions", type=Path, help="one line per passage; beside the output unless given")
+    add("--summary", type=Path, help="counts of the run; beside the output unless given")
+    add("--store", type=Path, help="the response store; beside the output unless given")
+    add_limit(parser)
+    add_method(parser)
+    add_judging(parser)
+    add_cluster(parser)
+
+
+def add_method(parser: argparse.ArgumentParser) -> None:
+    """How decisions are made, beside what an answer's confidence hangs on (judging.py)."""
+    add = parser.add_argument
     add(
         "--mode",
         choices=[mode.value for mode in Mode],
         default=Mode.RF.value,
         help="R relabels, F filters; default: %(default)s",
     )
-    add("--limit", type=positive, metavar="N", help="clean the first N groups only")
     add(
         "--negatives",
         type=positive,
@@ -51,6 +72,34 @@ def add(tasks: Tasks) -> None:
         help="act only where the calibration gives this precision, such as 0.9; below it the label stays",
     )
     add(
+        "--triage",
+        type=float,
+        metavar="A",
+        help="ask only about the negatives most similar to the query (--similarity): as few as agree with asking "
+        "about all on the share A of the negatives it was calibrated on, such as 0.98",
+    )
+    _add_ranker(parser)
+    add(
+        "--partial-positives",
+        dest="fullness",
+        action="store_false",
+        default=None,
+        help="also relabel negatives that answer a part of a query which the positive answers fully",
+    )
+    add(
+        "--calibration",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="made by 'arhn calibrate'; looked up before the shipped ones",
+    )
+    add("--flag-model", metavar="MODEL", help="method rlhn: the cheaper model that is asked first")
+    add("--margin", metavar="RULE[=X]", help="method margin: absolute, relative or perc, such as perc=0.95")
+
+
+def _add_ranker(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
         "--ranker",
         choices=[r.value for r in Ranker],
         help="listwise: as in the paper; consistent: several shuffled orders vote; "
@@ -64,38 +113,34 @@ def add(tasks: Tasks) -> None:
         metavar="SHARE",
         help=f"share of the orders that must agree for a relabel; default: {_default('stable')}",
     )
-    add(
-        "--partial-positives",
-        dest="fullness",
-        action="store_false",
-        default=None,
-        help="also relabel negatives that answer a part of a query which the positive answers fully",
-    )
-    add("--decisions", type=Path, help="one line per passage; beside the output unless given")
-    add("--summary", type=Path, help="counts of the run; beside the output unless given")
-    add("--store", type=Path, help="the response store; beside the output unless given")
-    add(
-        "--calibration",
-        type=Path,
-        action="append",
-        metavar="FILE",
-        help="made by 'arhn calibrate'; looked up before the shipped ones",
-    )
-    add("--flag-model", metavar="MODEL", help="method rlhn: the cheaper model that is asked first")
-    add("--margin", metavar="RULE[=X]", help="method margin: absolute, relative or perc, such as perc=0.95")
-    add_limit(parser)
-    add_judging(parser)
 
 
 def _run(a: argparse.Namespace) -> None:
-    from arhn import display, failures, job, records
+    from arhn import display, failures, job, remote
 
-    files = job.Files.beside(
-        a.output, decisions=a.decisions, summary=a.summary, rejects=a.rejects, failures=a.failures, store=a.store
-    )
+    given = {what: getattr(a, what) for what in ("decisions", "summary", "rejects", "failures", "store")}
+    if remote.is_url(a.output) and a.ray is None and a.store is None:
+        raise UsageError("--store: where do the LLM's answers go? Give a file on this machine")
+    where = cluster_of(a)
+    with job.placed(a.output, overwrite=a.overwrite, **given) as files:
+        content = _cleaned(a, files, where)
+    out = console()
+    display.closing_tables(out, content)
+    # What there is only if it holds something.
+    others = [name for what in ("rejects", "failures") if (name := content["files"][what])]
+    made = [files.urls.get(what) or str(getattr(files, what)) for what in ("output", "decisions", "summary")]
+    for path in (*made, *others):
+        out.print(path, soft_wrap=True)
+    failures.require_few(content, a.max_failures)
+
+
+def _cleaned(a: argparse.Namespace, files: Files, where: Cluster | None) -> dict[str, Any]:
+    from arhn import display, job, records, remote
+    from arhn.cluster import run as on_cluster
+
     progress = records.Progress()
     cleaning = job.Job(
-        input=a.input,
+        input=remote.local_path(a.input),
         files=files,
         config=config_of(a),
         format=a.from_format,
@@ -106,15 +151,14 @@ def _run(a: argparse.Namespace) -> None:
         overwrite=a.overwrite,
     )
     total = job.count(cleaning)
+    models = partial(models_of, a)
     with display.live(Console(stderr=True), progress, total) as on_group:
-        content = job.run(cleaning, lambda stack: models_of(a, stack), progress=progress, on_group=on_group)
-    out = console()
-    display.closing_tables(out, content)
-    # What there is only if it holds something.
-    others = [Path(name) for what in ("rejects", "failures") if (name := content["files"][what])]
-    for path in (files.output, files.decisions, files.summary, *others):
-        out.print(str(path), soft_wrap=True)
-    failures.require_few(content, a.max_failures)
+        if where is None:
+            return job.run(cleaning, models, progress=progress, on_group=on_group)
+        a.resumes = "Every finished partition is kept; the same command goes on from there"
+        # Ray prints what befalls workers, whatever it is told about its logs.
+        with redirect_stdout(sys.stderr):
+            return on_cluster.run(cleaning, where, models, progress=progress, on_group=on_group)
 
 
 def _default(setting: str) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,41 +14,45 @@ from arhn.errors import UsageError
 
 if TYPE_CHECKING:
     from arhn.engines import Engine
-    from arhn.engines.http.budget import Budget
+    from arhn.engines.http.budget import Budget, Prices
+    from arhn.engines.http.settings import Key
 
 logger = logging.getLogger(__name__)
 
-ENGINES = ("llamacpp", "openai")
-#: Flags of one engine only.
-_ONLY = {
-    "llamacpp": ("slots", "threads", "gpu_layers"),
-    "openai": (
-        "url",
-        "flag_url",
-        "api_key_env",
-        "concurrency",
-        "timeout",
-        "patience",
-        "attempts",
-        "budget",
-        "price_prompt",
-        "price_completion",
-        "price_cached",
-        "thinking_tokens",
-        "body",
+ENGINES = ("llamacpp", "openai", "vllm")
+#: Flags that some engines have, and which.
+_ONLY: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("slots", "threads", "gpu_layers"), ("llamacpp",)),
+    **dict.fromkeys(
+        (
+            "url",
+            "flag_url",
+            "api_key_env",
+            "timeout",
+            "patience",
+            "attempts",
+            "budget",
+            "price_prompt",
+            "price_completion",
+            "price_cached",
+            "body",
+        ),
+        ("openai",),
     ),
+    **dict.fromkeys(("concurrency", "thinking_tokens"), ("openai", "vllm")),
+    **dict.fromkeys(("tensor_parallel", "gpu_memory", "engine_args"), ("vllm",)),
 }
 
 
 def add_serving(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--engine", choices=ENGINES, default=ENGINES[0], help="in this process, or a server; default: %(default)s")
+    add("--engine", choices=ENGINES, default=ENGINES[0], help="docs/engines.md; default: %(default)s")
     openai = parser.add_argument_group("--engine openai", "Any OpenAI-compatible server (docs/engines.md).")
     add = openai.add_argument
     add("--url", action="append", metavar="URL", help="its base URL, such as http://localhost:8000/v1; may be repeated")
     add("--flag-url", action="append", metavar="URL", help="where --flag-model is served; at --url unless given")
     add("--api-key-env", metavar="VAR", help="the environment variable that holds the API key; never the key itself")
-    add("--concurrency", type=positive, metavar="N", help="requests at once per server, at most; default: 64")
+    add("--concurrency", type=positive, metavar="N", help="requests at once per server; default: 64, with vllm 256")
     add("--timeout", type=_seconds, metavar="S", help="seconds for one answer; default: 120")
     add("--patience", type=_seconds, metavar="S", help="seconds to wait for a server that went away; default: 300")
     add("--attempts", type=positive, metavar="N", help="tries until a request has failed for good; default: 6")
@@ -56,9 +61,20 @@ def add_serving(parser: argparse.ArgumentParser) -> None:
         add(f"--price-{tokens}", type=_price, metavar="X", help=f"money per million {tokens} tokens")
     add("--thinking-tokens", type=positive, metavar="N", help="for a model that thinks first; default: 2048")
     add("--body", type=_object, metavar="JSON", help="further fields of every request, a JSON object")
+    vllm = parser.add_argument_group("--engine vllm", "vLLM in this process; --model is a folder or a name of the hub.")
+    add = vllm.add_argument
+    add("--tensor-parallel", type=positive, metavar="N", help="GPUs that share each layer; default: 1")
+    add("--gpu-memory", type=_some_share, metavar="SHARE", help="of each GPU's memory; default: what vLLM takes")
+    add("--engine-args", type=_object, metavar="JSON", help="further arguments of vLLM's AsyncEngineArgs")
 
 
 def add_limit(parser: argparse.ArgumentParser) -> None:
+    """The flags about requests that got no answer."""
+    add_max_failures(parser)
+    parser.add_argument("--failures", type=Path, help="those requests; beside the output unless given")
+
+
+def add_max_failures(parser: argparse.ArgumentParser) -> None:
     from arhn.failures import USUAL_LIMIT
 
     parser.add_argument(
@@ -68,7 +84,6 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="requests that may stay without an answer; more is exit code 112; default: %(default)s",
     )
-    parser.add_argument("--failures", type=Path, help="those requests; beside the output unless given")
 
 
 def require_fitting(a: argparse.Namespace) -> None:
@@ -77,26 +92,38 @@ def require_fitting(a: argparse.Namespace) -> None:
     Raises:
         UsageError
     """
-    for engine, names in _ONLY.items():
-        for name in names:
-            if getattr(a, name) is not None and a.engine != engine:
-                flag = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{flag}: does nothing for --engine {a.engine}, only for {engine}")
+    for name, engines in _ONLY.items():
+        if getattr(a, name) is not None and a.engine not in engines:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{flag}: does nothing for --engine {a.engine}, only for {', '.join(engines)}")
     if a.flag_url is not None and a.flag_model is None:
         raise UsageError("--flag-url: does nothing without --flag-model")
 
 
 def budget_of(a: argparse.Namespace) -> Budget:
     """The budget that all servers share."""
-    from arhn.engines.http.budget import Prices, budget_of
+    from arhn.engines.http.budget import budget_of
 
-    prices = Prices(prompt=a.price_prompt or 0.0, completion=a.price_completion or 0.0, cached=a.price_cached)
-    return budget_of(a.budget, prices)
+    return budget_of(a.budget, prices_of(a))
+
+
+def prices_of(a: argparse.Namespace) -> Prices:
+    """What tokens cost."""
+    from arhn.engines.http.budget import Prices
+
+    return Prices(prompt=a.price_prompt or 0.0, completion=a.price_completion or 0.0, cached=a.price_cached)
+
+
+def key_of(a: argparse.Namespace) -> Key | None:
+    """The API key that the environment has, if one is asked for."""
+    from arhn.engines.http.settings import Key
+
+    return Key(a.api_key_env) if a.api_key_env else None
 
 
 def openai(a: argparse.Namespace, model: str, urls: list[str] | None, budget: Budget) -> Engine:
     """The engine for a model on servers, after asking these what they can do."""
-    from arhn.engines.openai import Key, Settings, Timeouts, connect
+    from arhn.engines.openai import Settings, Timeouts, connect
 
     if not urls:
         raise UsageError("--engine openai: where is the server? Give --url, such as http://localhost:8000/v1")
@@ -104,7 +131,7 @@ def openai(a: argparse.Namespace, model: str, urls: list[str] | None, budget: Bu
     settings = Settings(
         urls=tuple(urls),
         model=model,
-        key=Key(a.api_key_env) if a.api_key_env else None,
+        key=key_of(a),
         concurrency=a.concurrency or usual.concurrency,
         context=a.context,
         timeouts=Timeouts(answer=a.timeout or usual.timeouts.answer, patience=a.patience or usual.timeouts.patience),
@@ -113,6 +140,28 @@ def openai(a: argparse.Namespace, model: str, urls: list[str] | None, budget: Bu
         extra=a.body or {},
     )
     engine = connect(settings, budget)
+    logger.info("%s", engine.described)
+    return engine
+
+
+def vllm(a: argparse.Namespace, model: str | None) -> Engine:
+    """The engine for a model that vLLM computes in this process."""
+    from arhn.engines.vllm import Settings, VLLMEngine
+
+    if not model:
+        raise UsageError("--engine vllm: which model? Give --model: a folder in Hugging Face's format, or org/name")
+    usual = Settings(model=model)
+    engine = VLLMEngine(
+        Settings(
+            model=model,
+            tensor_parallel=a.tensor_parallel or usual.tensor_parallel,
+            gpu_memory=a.gpu_memory,
+            context=a.context,
+            concurrency=a.concurrency or usual.concurrency,
+            thinking_tokens=a.thinking_tokens or usual.thinking_tokens,
+            args=a.engine_args or {},
+        )
+    )
     logger.info("%s", engine.described)
     return engine
 
@@ -135,6 +184,13 @@ def _share(text: str) -> float:
     value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, found {text!r}")
+    return value
+
+
+def _some_share(text: str) -> float:
+    value = _share(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"expected a share above 0, at most 1, found {text!r}")
     return value
 
 

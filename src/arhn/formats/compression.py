@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
+    from arhn.remote import Remote
+
 _CHUNK = 1 << 16
 _COMPRESSED_CHUNK = 1 << 13  # repetitive text grows a hundredfold and more when it is decompressed
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -39,7 +41,7 @@ class _Frame(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-def chunks(path: Path) -> Generator[bytes]:
+def chunks(path: Path | Remote) -> Generator[bytes]:
     """The content of a file, decompressed if need be, a piece at a time.
 
     Raises:

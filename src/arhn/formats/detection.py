@@ -8,8 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from arhn import remote
 from arhn.errors import BadJson, BadRow, DataError, FileMissing, MixedFormats, NotUtf8, UnknownFormat, UsageError
 from arhn.formats import flagembedding, hub, jsonl, labeled_list, ntuple, parquet, tevatron, triplet
 from arhn.formats.draft import Choice, Codec, Format
@@ -63,7 +64,8 @@ def detect(
     format: Format | str | None = None,  # noqa: A002  # the users' word
     skip_bad_rows: bool = False,
 ) -> Source:
-    """The format and container of a file, a folder saved by `datasets` or a data set `hf://org/name[:split]`.
+    """The format and container of a file, here or in an object store, a folder saved by `datasets` or a data set
+    `hf://org/name[:split]`.
 
     Args:
         path: where the groups are.
@@ -108,12 +110,18 @@ def located(error: DataError, path: str, line: int, advice: str = "") -> DataErr
 def _records(path: str, container: Container, split: str | None) -> Generator[Record]:
     if container is Container.DATASETS:
         return hub.read(path, split)
-    return parquet.read(Path(path)) if container is Container.PARQUET else jsonl.read(Path(path))
+    place = remote.Remote(path) if remote.is_url(path) else Path(path)
+    return parquet.read(place) if container is Container.PARQUET else jsonl.read(place)
 
 
 def _container(path: str) -> Container:
     if path.startswith(hub.SCHEME):
         return Container.DATASETS
+    if remote.is_url(path):
+        there = remote.Remote(path)
+        there.check()
+        with there.open() as file:
+            return _plain(file)
     place = Path(path)
     try:
         mode = place.stat().st_mode
@@ -122,9 +130,13 @@ def _container(path: str) -> Container:
         if not stat.S_ISREG(mode):  # a pipe would be used up here
             raise FileMissing("isn't a regular file; save the groups to one, for they are read twice", path=path)
         with place.open("rb") as file:
-            return Container.PARQUET if file.read(len(parquet.MAGIC)) == parquet.MAGIC else Container.JSONL
+            return _plain(file)
     except OSError as error:
         raise FileMissing(f"can't be read: {error.strerror}; check the path", path=path) from error
+
+
+def _plain(file: BinaryIO) -> Container:
+    return Container.PARQUET if file.read(len(parquet.MAGIC)) == parquet.MAGIC else Container.JSONL
 
 
 def _saved(folder: Path, path: str) -> Container:

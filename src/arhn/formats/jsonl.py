@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from arhn.formats.rows import Row
+    from arhn.remote import Remote
 
 _BOM = b"\xef\xbb\xbf"
 UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
@@ -31,7 +32,7 @@ _LONG_INTEGER = re.compile(rb"[0-9]{19}")
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-def read(path: Path) -> Generator[Record]:
+def read(path: Path | Remote) -> Generator[Record]:
     """The lines of a file that aren't blank, numbered from 1 with the blank ones.
 
     Raises:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,17 +13,17 @@ from arhn.errors import BadJson, CannotHold, FileMissing, NotUtf8
 from arhn.formats.arrow import BATCH, Spool
 from arhn.formats.atomic import AtomicFile, Output, output_errors
 from arhn.formats.records import Record, without_nulls
+from arhn.remote import Remote
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
     from arhn.formats.rows import Row
 
 MAGIC = b"PAR1"
 
 
-def read(path: Path) -> Generator[Record]:
+def read(path: Path | Remote) -> Generator[Record]:
     """The rows of a file, numbered from 1.
 
     Raises:
@@ -32,7 +33,7 @@ def read(path: Path) -> Generator[Record]:
     """
     number = 0
     try:
-        with pq.ParquetFile(path) as file:
+        with _opened(path) as content, pq.ParquetFile(content) as file:
             for number, row in enumerate(_rows(file), start=1):
                 yield Record(number, without_nulls(row))
     except UnicodeDecodeError as error:
@@ -53,9 +54,14 @@ def _rows(file: pq.ParquetFile) -> Generator[Row]:
             yield from batch.to_pylist()
 
 
-def schema_of(path: Path) -> pa.Schema:
+def schema_of(path: Path | Remote) -> pa.Schema:
     """The columns of a file, without metadata, which may say things that don't hold for other rows."""
-    return pq.read_schema(path).remove_metadata()
+    with _opened(path) as content:
+        return pq.read_schema(content).remove_metadata()
+
+
+def _opened(path: Path | Remote) -> AbstractContextManager[Path | BinaryIO]:
+    return path.open() if isinstance(path, Remote) else nullcontext(path)
 
 
 class ParquetFile(Output):

@@ -17,6 +17,7 @@ from arhn.formats.draft import Format
 from arhn.formats.hub import SavedDataset
 from arhn.formats.jsonl import JsonlFile
 from arhn.formats.parquet import ParquetFile
+from arhn.remote import Remote, is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,4 +148,4 @@ def _schema(like: Source | None, target: Format) -> Any:
     """The columns to start with: a source's columns stay even where all their values are null."""
     if like is None or like.container is not Container.PARQUET or like.format is not target:
         return None
-    return parquet.schema_of(Path(like.path))
+    return parquet.schema_of(Remote(like.path) if is_url(like.path) else Path(like.path))

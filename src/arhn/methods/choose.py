@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from arhn.asking import Asker
 from arhn.config import CleanConfig, Method
-from arhn.engines import Engine
+from arhn.engines import Capabilities, Engine, Reporting
 from arhn.errors import UsageError
 from arhn.methods.arhn import Arhn
 from arhn.methods.margin import MarginMethod
@@ -22,6 +22,20 @@ class Cleaning(Protocol):
     """Cleans one group at a time."""
 
     async def clean(self, group: Group) -> CleanedGroup: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """Models as records tell of them.
+
+    `names`: by `model`, `flagger` and `similarity`, each only where there is one. `capabilities`: the LLM's.
+    `context`: the largest of all LLMs, in tokens. `serving`: by role, what engines say of how they answered.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    capabilities: Capabilities | None = None
+    context: int | None = None
+    serving: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +68,16 @@ class Models:
             **({"flagger": self.flagger.model} if self.flagger else {}),
             **({"similarity": self.similarity.identity} if self.similarity else {}),
         }
+
+    @property
+    def described(self) -> Described:
+        """What records tell of them, as of now."""
+        return Described(
+            names=self.names,
+            capabilities=self.engine.capabilities if self.engine else None,
+            context=max((e.capabilities.context for e in self.engines), default=None),
+            serving={name: engine.report() for name, engine in self.roles.items() if isinstance(engine, Reporting)},
+        )
 
 
 def choose(config: CleanConfig, models: Models, asker_for: Callable[[Engine], Asker]) -> Cleaning:

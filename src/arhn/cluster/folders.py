@@ -1,0 +1,67 @@
+"""Where complete partitions are kept: a folder on this machine or in an object store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from arhn.formats.atomic import AtomicFile, output_errors
+from arhn.remote import Remote, is_url, local_path
+
+
+class Folder(Protocol):
+    """Small files by name."""
+
+    def read(self, name: str) -> bytes | None:
+        """The content; None where there is no such file."""
+        ...
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a file in its place, whole."""
+        ...
+
+
+class LocalFolder:
+    """A folder on this machine, which is made where it is missing.
+
+    Raises:
+        OutputNotWritable: it can't be made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with output_errors(path):
+            path.mkdir(exist_ok=True)
+
+    def read(self, name: str) -> bytes | None:
+        with output_errors(self._path / name):
+            try:
+                return (self._path / name).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def write(self, name: str, content: bytes) -> None:
+        with AtomicFile(self._path / name, overwrite=True) as file:
+            file.write(content)
+
+
+class RemoteFolder:
+    """A folder in an object store."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        Remote(self._url).check()
+
+    def read(self, name: str) -> bytes | None:
+        return Remote(f"{self._url}/{name}").read()
+
+    def write(self, name: str, content: bytes) -> None:
+        Remote(f"{self._url}/{name}").write(content)
+
+
+def folder_at(place: str) -> Folder:
+    """The folder at a path or URL."""
+    return RemoteFolder(place) if is_url(place) else LocalFolder(Path(local_path(place)))
+
+
+__all__ = ["Folder", "LocalFolder", "RemoteFolder", "folder_at"]

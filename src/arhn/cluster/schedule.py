@@ -1,0 +1,185 @@
+"""Which partition is cleaned when, what is tried again, and in which order the results come. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from arhn.asking import Stats
+from arhn.cluster.kept import Kept
+from arhn.cluster.partitions import Part, Partition
+from arhn.cluster.work import Done, Failed, Serving
+from arhn.errors import (
+    ArhnError,
+    ClusterError,
+    ContextTooShort,
+    EngineError,
+    KeyRefused,
+    OtherApi,
+    OutputError,
+    PartitionsFailed,
+    UnknownModel,
+)
+
+logger = logging.getLogger(__name__)
+
+#: How often a partition is tried.
+TRIES = 3
+#: Tries that fail one after the other, until the cluster is taken for broken.
+_HOPELESS = 12
+
+_HOPEFUL = (EngineError, ClusterError, OutputError)
+_FINAL = (KeyRefused, UnknownModel, OtherApi, ContextTooShort)
+
+
+class Pool(Protocol):
+    """The workers."""
+
+    @property
+    def serving(self) -> Sequence[Serving]:
+        """What the engines of each worker say of how they answered."""
+        ...
+
+    def room(self, *, alone: bool) -> bool:
+        """Whether some worker can take a partition now; `alone`: one that has no other."""
+        ...
+
+    def begin(self, partition: Partition, answers: bytes | None, *, alone: bool) -> None:
+        """Give a worker a partition; `alone`: it gets no other beside it."""
+        ...
+
+    def ended(self) -> tuple[Partition, Done | Failed] | None:
+        """Wait for a partition to end; None where there is room that there wasn't before."""
+        ...
+
+
+@dataclass(slots=True)
+class _Slot:
+    partition: Partition
+    tries: int = 0
+    part: Part | None = None
+    error: ArhnError | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.part is not None or self.error is not None
+
+
+class Schedule:
+    """Cleans partitions with a pool and keeps them.
+
+    Args:
+        window: partitions between the first that isn't done and the last that is begun, at most.
+        stats: what was asked is counted there as soon as it is known.
+    """
+
+    def __init__(self, pool: Pool, kept: Kept, stats: Stats, *, window: int) -> None:
+        self.found = self.done = self.again = 0
+        self._pool = pool
+        self._kept = kept
+        self._stats = stats
+        self._window = window
+        self._open: deque[_Slot] = deque()
+        self._waiting: deque[_Slot] = deque()
+        self._flying: dict[int, _Slot] = {}
+        self._failed: list[_Slot] = []
+        self._in_a_row = 0
+
+    def run(self, partitions: Iterator[Partition]) -> Generator[tuple[Partition, Part]]:
+        """Partitions and what came of them, in order.
+
+        Raises:
+            PartitionsFailed: some were tried in vain, at the end, when all the others are kept; or so many that there
+                is no hope.
+            ArhnError: what no other worker could do better.
+        """
+        more = True
+        while more or self._open:
+            more = self._begin(partitions)
+            while self._open and self._open[0].over:
+                slot = self._open.popleft()
+                if slot.part is not None and not self._failed:
+                    yield slot.partition, slot.part
+            if self._flying or self._waiting or (more and not self._pool.room(alone=False)):
+                self._take()
+        if self._failed:
+            raise self._in_vain()
+
+    def _begin(self, partitions: Iterator[Partition]) -> bool:
+        """Give the workers what they can take; whether there may be more partitions."""
+        # What has failed may have brought its worker down, and is kept apart from the others.
+        while self._waiting:
+            if not self._pool.room(alone=True):
+                return True
+            self._hand_out(self._waiting.popleft(), alone=True)
+        while len(self._open) < self._window and self._pool.room(alone=False):
+            partition = next(partitions, None)
+            if partition is None:
+                return False
+            slot = _Slot(partition)
+            self._open.append(slot)
+            found = self._kept.find(partition)
+            if found is None:
+                self._hand_out(slot, alone=False)
+            else:
+                self.found += 1
+                slot.part = found.again()
+                self._stats.add(slot.part.stats)
+        return True
+
+    def _hand_out(self, slot: _Slot, *, alone: bool) -> None:
+        slot.tries += 1
+        self._flying[slot.partition.number] = slot
+        self._pool.begin(slot.partition, self._kept.answers(slot.partition), alone=alone)
+
+    def _take(self) -> None:
+        ended = self._pool.ended()
+        if ended is None:
+            return
+        partition, outcome = ended
+        slot = self._flying.pop(partition.number)
+        if isinstance(outcome, Failed):
+            self._put_back(slot, outcome)
+            return
+        self._kept.keep(partition, outcome)
+        slot.part = Part.unpacked(outcome.part)
+        assert slot.part is not None
+        self._stats.add(slot.part.stats)
+        self.done += 1
+        self._in_a_row = 0
+
+    def _put_back(self, slot: _Slot, failed: Failed) -> None:
+        if not hopeful(failed):
+            raise failed.error
+        self._in_a_row += 1
+        if slot.tries < TRIES:
+            logger.warning("partition %d: %s. It is tried again", slot.partition.number, failed.error)
+            self.again += 1
+            self._waiting.append(slot)
+            return
+        logger.warning("partition %d: %s. Tried %d times, given up", slot.partition.number, failed.error, slot.tries)
+        slot.error = failed.error
+        self._failed.append(slot)
+        if self._in_a_row >= _HOPELESS:
+            raise self._in_vain()
+
+    def _in_vain(self) -> PartitionsFailed:
+        first = min(self._failed, key=lambda slot: slot.partition.number)
+        groups = first.partition.groups
+        total = self.found + self.done + len(self._failed)
+        return PartitionsFailed(
+            f"{len(self._failed)} of {total} partitions were tried {TRIES} times in vain; the first, groups "
+            f"{groups[0].query_id} to {groups[-1].query_id}, ended with: {first.error}. "
+            "The others are kept: the same command tries only these again"
+        )
+
+
+def hopeful(failed: Failed) -> bool:
+    """Whether another worker, or the same at another time, may do better."""
+    return not failed.expected or (isinstance(failed.error, _HOPEFUL) and not isinstance(failed.error, _FINAL))
+
+
+__all__ = ["TRIES", "Pool", "Schedule", "hopeful"]

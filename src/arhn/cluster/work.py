@@ -1,0 +1,118 @@
+"""What a worker does: it holds the models and cleans one partition after the other. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from arhn._version import __version__
+from arhn.asking import Failure, Stats
+from arhn.cluster.partitions import Outcome, Part, Partition
+from arhn.config import CleanConfig
+from arhn.errors import ArhnError
+from arhn.methods.choose import Described, Models
+from arhn.pipeline import aclean
+from arhn.store import SqliteStore
+
+OpenModels = Callable[[ExitStack], Models]
+#: What engines say of how they answered, by role.
+Serving = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A partition that was cleaned: its part and its response store, as they are kept, and what the engines say."""
+
+    part: bytes
+    answers: bytes
+    serving: Serving
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Work that failed. `error` is one of ours where there is one, so that it can say what to do."""
+
+    error: ArhnError
+    expected: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A worker that can begin."""
+
+    described: Described
+    version: str = field(default=__version__)
+
+
+class Worker:
+    """Cleans partitions with models that it opens once. It raises nothing: what goes wrong is its answer."""
+
+    def __init__(self, open_models: OpenModels, config: CleanConfig) -> None:
+        self._open_models = open_models
+        self._config = config
+        self._stack = ExitStack()
+        self._models = Models()
+
+    async def open(self) -> Ready | Failed:
+        """Open the models."""
+        try:
+            self._models = self._open_models(self._stack)
+        except Exception as error:
+            return _failed(error)
+        return Ready(described=self._models.described)
+
+    async def clean(self, partition: Partition, answers: bytes | None) -> Done | Failed:
+        """Clean a partition.
+
+        Args:
+            answers: the response store of an earlier try.
+        """
+        try:
+            return await cleaned(partition, self._models, self._config, answers)
+        except Exception as error:
+            return _failed(error)
+
+    async def close(self) -> None:
+        """Close the models."""
+        for engine in self._models.engines:
+            await engine.aclose()
+        self._stack.close()
+
+
+async def cleaned(partition: Partition, models: Models, config: CleanConfig, answers: bytes | None = None) -> Done:
+    """Clean a partition with a response store of its own. Raises as `aclean` does."""
+    failures: list[Failure] = []
+    stats = Stats()
+    with TemporaryDirectory(prefix="arhn-") as folder:
+        place = Path(folder) / f"{partition.digest}.responses.sqlite"
+        if answers is not None:
+            place.write_bytes(answers)
+        names = [engine.model for engine in models.engines] or [config.method.value]
+        with SqliteStore(place, model=names[0]) as store:
+            stream = aclean(
+                partition.groups,
+                engine=models.engine,
+                flagger=models.flagger,
+                similarity=models.similarity,
+                config=config,
+                store=store,
+                stats=stats,
+                on_failure=failures.append,
+            )
+            async with aclosing(stream):
+                outcomes = tuple([Outcome.of(each) async for each in stream])
+        part = Part(outcomes=outcomes, failures=tuple(failures), stats=stats)
+        return Done(part=part.packed(), answers=place.read_bytes(), serving=models.described.serving)
+
+
+def _failed(error: Exception) -> Failed:
+    if isinstance(error, ArhnError):
+        return Failed(error=error)
+    return Failed(error=ArhnError(f"{type(error).__name__}: {error}"), expected=False)
+
+
+__all__ = ["Done", "Failed", "OpenModels", "Ready", "Serving", "Worker", "cleaned"]
