@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 from arhn import cli
 from arhn.cli import judging
+
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 
 SCRIPT = Path(__file__).parents[2] / "runs" / "cpu.sh"
 ARMS = ("none", "r", "f", "rf", "rlhn")
