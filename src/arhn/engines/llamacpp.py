@@ -26,13 +26,14 @@ import xllamacpp
 
 from arhn.engines.grammars import lark
 from arhn.engines.protocol import (
+    FAILURES_IN_A_ROW,
     Capabilities,
     Completion,
     Constraint,
     Message,
     Request,
     RequestFailed,
-    SpanOf,
+    begun,
 )
 from arhn.errors import EngineError
 
@@ -40,7 +41,6 @@ from arhn.errors import EngineError
 _CONTENT = "ARHN-CONTENT-5d0c9b7e"
 #: Changes with the way answers are made of the same weights, so that a store doesn't mix them.
 _METHOD = "llamacpp-2"
-_FAILURES_IN_A_ROW = 32
 Tokens = tuple[int, ...]
 Prefix = tuple[Message, ...]
 
@@ -80,8 +80,7 @@ class LlamaCppEngine:
             headers={"Authorization": f"Bearer {key}"},
             trust_env=False,
         )
-        # One slot more than requests in flight: a second kind of prompt gets a slot of its own.
-        self._slots = _Slots(slots + 1, slots)
+        self._slots = self.unused_slots()
         self._pool = ThreadPoolExecutor(slots, "llamacpp")
         self._failures = 0
         self._tokenize_lock = threading.Lock()
@@ -93,7 +92,7 @@ class LlamaCppEngine:
             completion = await asyncio.get_running_loop().run_in_executor(self._pool, self._complete, request, slot)
         except RequestFailed as error:
             self._failures += 1
-            if self._failures >= _FAILURES_IN_A_ROW:
+            if self._failures >= FAILURES_IN_A_ROW:
                 raise EngineError(f"llama.cpp failed {self._failures} times in a row, at last with: {error}") from error
             raise
         finally:
@@ -107,19 +106,28 @@ class LlamaCppEngine:
         with _signals_kept():
             self._server = None
 
+    def unused_slots(self) -> _Slots:
+        """As many slots as this engine has, as before its first request."""
+        # One more than requests in flight: a second kind of prompt gets a slot of its own.
+        return _Slots(self.capabilities.concurrency + 1, self.capabilities.concurrency)
+
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` is to this model, on its own."""
         return len(self._tokenize(text, special=False))
 
-    def _complete(self, request: Request, slot: int) -> Completion:
+    def tokens(self, request: Request) -> Tokens:
+        """A request's prompt as it would be computed; nothing is."""
+        return self._prompt(request)[0]
+
+    def _prompt(self, request: Request) -> tuple[Tokens, Constraint | None, str]:
+        """The prompt, and what of the answer is still to be written, and what of it is a part of the prompt."""
         before, after = self._frame(request.prefix)
         prompt = before + self._tokenize(request.messages[-1].content, special=False) + after
-        constraint = request.constraint
-        lead = constraint.lead if isinstance(constraint, SpanOf) and not constraint.otherwise else ""
-        if isinstance(constraint, SpanOf) and lead:
-            # Every answer begins with these words: reading them is cheaper than writing them.
-            prompt += self._tokenize(lead, special=False)
-            constraint = replace(constraint, lead="")
+        lead, constraint = begun(request.constraint)
+        return prompt + self._tokenize(lead, special=False) if lead else prompt, constraint, lead
+
+    def _complete(self, request: Request, slot: int) -> Completion:
+        prompt, constraint, lead = self._prompt(request)
         if len(prompt) + request.max_tokens > self.capabilities.context:
             return Completion(text="", finish="context", prompt_tokens=len(prompt))
         completion = self._generate(

@@ -9,11 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
-
-import orjson
 
 from arhn.engines.http.asking import Late, NoConnection, Outcome, fatal, outcome
 from arhn.engines.http.budget import Budget
@@ -21,18 +18,16 @@ from arhn.engines.http.controller import Controller
 from arhn.engines.http.faults import Fault, pause
 from arhn.engines.http.features import Encoded, Encoder
 from arhn.engines.http.listing import has_model
-from arhn.engines.http.probe import USUAL_CONTEXT, Found, probe
+from arhn.engines.http.probe import Found, probe
 from arhn.engines.http.servers import Server, Servers
 from arhn.engines.http.settings import Key, Settings, Timeouts
 from arhn.engines.http.wire import Wire
-from arhn.engines.protocol import Capabilities, Completion, Request, RequestFailed
+from arhn.engines.protocol import FAILURES_IN_A_ROW, Capabilities, Completion, Request, RequestFailed, extra_identity
+from arhn.engines.trial import USUAL_CONTEXT
 from arhn.errors import ArhnError, EngineError, ServerGone, UsageError
 from arhn.loops import LoopThread
 
 logger = logging.getLogger(__name__)
-
-#: Requests that fail for good one after the other, until the engine is taken for broken.
-_FAILURES_IN_A_ROW = 32
 
 
 def connect(settings: Settings, budget: Budget | None = None) -> OpenAIEngine:
@@ -101,7 +96,7 @@ class OpenAIEngine:
 
     def __init__(self, settings: Settings, servers: Sequence[Server], found: Sequence[Found], budget: Budget) -> None:
         features = found[0].features
-        self.model = f"{found[0].model} {features.identity}{_extra(settings.extra)}"
+        self.model = f"{found[0].model} {features.identity}{extra_identity(settings.extra)}"
         self.features = features
         self.servers = tuple(servers)
         self.budget = budget
@@ -135,7 +130,7 @@ class OpenAIEngine:
             completion = await self._answered(servers, encoded, request.alternatives)
         except RequestFailed as error:
             self._failures += 1
-            if self._failures >= _FAILURES_IN_A_ROW:
+            if self._failures >= FAILURES_IN_A_ROW:
                 raise EngineError(f"{self._failures} requests in a row failed, at last with: {error}") from error
             raise
         finally:
@@ -151,6 +146,11 @@ class OpenAIEngine:
         if self._generator is not None and self._loop is asyncio.get_running_loop():
             await self._generator.aclose()
         self._forget()
+
+    @property
+    def served_model(self) -> str:
+        """The model, as the servers call it."""
+        return self._name
 
     @property
     def described(self) -> str:
@@ -287,14 +287,6 @@ def _context(settings: Settings, found: Sequence[Found]) -> int:
             "--context %d: the server has %d, which is used; longer passages are cut", settings.context, said
         )
     return min(filter(None, (said, settings.context)), default=USUAL_CONTEXT)
-
-
-def _extra(extra: Mapping[str, Any]) -> str:
-    """What else is sent with every request, as a part of the identity."""
-    if not extra:
-        return ""
-    content = orjson.dumps(extra, option=orjson.OPT_SORT_KEYS)
-    return f" extra={sha256(content).hexdigest()[:16]}"
 
 
 __all__ = ["Budget", "Key", "OpenAIEngine", "Settings", "Timeouts", "connect", "open_engine"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import orjson
@@ -18,6 +18,8 @@ Finish = Literal["stop", "length", "context", "refused"]
 
 #: First-token alternatives to keep. Where neither expected word is among them, the last one bounds it.
 ALTERNATIVES = 40
+#: Requests that fail for good one after the other, until an engine is taken for broken.
+FAILURES_IN_A_ROW = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,13 @@ class Matching:
 
 
 Constraint = SpanOf | OneOf | Permutation | Matching
+
+
+def begun(constraint: Constraint | None) -> tuple[str, Constraint | None]:
+    """The words that every answer begins with, and the constraint on the rest: reading is cheaper than writing."""
+    if isinstance(constraint, SpanOf) and constraint.lead and not constraint.otherwise:
+        return constraint.lead, replace(constraint, lead="")
+    return "", constraint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +152,14 @@ class Capabilities:
     logprobs: bool
     concurrency: int
     context: int
+
+
+def extra_identity(extra: Mapping[str, Any]) -> str:
+    """What else is asked for with every request, as a part of an engine's identity."""
+    if not extra:
+        return ""
+    content = orjson.dumps(extra, option=orjson.OPT_SORT_KEYS)
+    return f" extra={sha256(content).hexdigest()[:16]}"
 
 
 class RequestFailed(Exception):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from arhn.engines import reading
 from arhn.engines.protocol import Completion, Finish
 
-#: Below this, a log-probability says "impossible": servers write -9999 and the like for -infinity.
-_IMPOSSIBLE = -100.0
 _FINISH: Mapping[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
-_OPEN, _CLOSE = "<think>", "</think>"
 
 
 class Unsound(Exception):
@@ -36,7 +33,7 @@ def read_answer(body: bytes, *, lead: str = "", thinks: bool = False, alternativ
     message = _object(choice.get("message"), "message")
     finish = _finish(choice, message)
     text = _text(message, finish)
-    shown = _without_thoughts(text, thinks, finish) if not lead else text
+    shown = reading.without_thoughts(text, thinks, finish) if not lead else text
     first = _first(choice, shown, alternatives) if alternatives else {}
     if lead and not shown.startswith(lead):
         shown = lead + shown
@@ -66,7 +63,7 @@ def thinks_aloud(body: bytes) -> bool:
     answer = _object(_json(body), "the answer")
     message = _object(_only_choice(answer).get("message"), "message")
     text = message.get("content")
-    aloud = isinstance(text, str) and (text.lstrip().startswith(_OPEN) or _CLOSE in text)
+    aloud = isinstance(text, str) and reading.thinks_aloud(text)
     apart = any(isinstance(message.get(name), str) and message[name] for name in ("reasoning_content", "reasoning"))
     usage = answer.get("usage")
     details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
@@ -115,17 +112,6 @@ def _text(message: Mapping[str, Any], finish: Finish) -> str:
     raise Unsound("no content")
 
 
-def _without_thoughts(text: str, thinks: bool, finish: Finish) -> str:
-    """What follows the thoughts. A passage may hold these tags too, so they only count where thoughts stand."""
-    if thinks and finish == "length" and _CLOSE not in text:
-        return ""  # cut off, maybe in thoughts whose opening tag the prompt held: no answer can be told from them
-    opened = text.lstrip().startswith(_OPEN)
-    if not (opened or (thinks and _CLOSE in text)):
-        return text
-    _, closed, rest = text.partition(_CLOSE)
-    return rest.lstrip() if closed else ""
-
-
 def _first(choice: Mapping[str, Any], text: str, alternatives: int) -> dict[str, float]:
     """The first token's alternatives; none where they aren't of the text's beginning."""
     logprobs = choice.get("logprobs")
@@ -139,12 +125,7 @@ def _first(choice: Mapping[str, Any], text: str, alternatives: int) -> dict[str,
     listed = chosen.get("top_logprobs")
     if not isinstance(listed, list):
         return {}
-    first: dict[str, float] = {}
-    for alternative in listed[:alternatives]:
-        word, logprob = _alternative(alternative)
-        if logprob > _IMPOSSIBLE:
-            first[word] = _sum(first[word], logprob) if word in first else logprob
-    return {word: round(logprob, 5) for word, logprob in first.items()}
+    return reading.first_token(map(_alternative, listed[:alternatives]))
 
 
 def _begins(text: str, token: str) -> bool:
@@ -160,14 +141,7 @@ def _alternative(value: Any) -> tuple[str, float]:
         raise Unsound("top_logprobs without token or logprob")
     if not logprob < 0.01:
         raise Unsound(f"a log-probability of {logprob}")
-    # Some models write a space before their first word; it means the same.
-    return token.lstrip(" ") or token, min(float(logprob), 0.0)
-
-
-def _sum(one: float, other: float) -> float:
-    """Log of the sum of two probabilities."""
-    high, low = max(one, other), min(one, other)
-    return min(0.0, high + math.log1p(math.exp(low - high)))
+    return token, float(logprob)
 
 
 def _count(value: Any) -> int:

@@ -1,9 +1,10 @@
 """How many requests a server gets at once. Pure: whoever uses it says what time it is.
 
 Additive increase, multiplicative decrease, as TCP does it, by two signs. A server that says it is busy (429, 503) or
-answers nothing in time gets fewer requests at once. A server whose latency rises is looked at more closely, for on a
-server that batches, latency rises with every request although more of them get done: by Little's law the rate is
-requests in flight over latency, so only where latency rises as fast as the number in flight is nothing gained.
+answers nothing in time, to more requests than chance would explain, gets fewer at once. A server whose latency rises is
+looked at more closely, for on a server that batches, latency rises with every request although more of them get done:
+by Little's law the rate is requests in flight over latency, so only where latency rises as fast as the number in flight
+is nothing gained.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ FIRST = 16
 LEAST_ANSWERS = 8
 #: What a busy server's limit is multiplied with.
 DECREASE = 0.7
+#: Of the requests of a round, the share (and the least number) that must find the server busy. Fewer are chance: asking
+#: less at once wouldn't help them.
+CONGESTED, LEAST_CONGESTED = 0.15, 4
 #: How much slower an answer may become than a longer queue explains.
 SLOWER = 1.5
 #: Growth of the limit from which on its gain is judged, and the share of it that must be gained.
@@ -31,9 +35,11 @@ Latencies = Mapping[int, float]
 
 @dataclass(slots=True)
 class _Round:
-    """Latencies of answers that were asked for since the limit last changed, by kind: count and seconds."""
+    """What became of requests since the limit last changed, and the latencies of answers by kind: count and seconds."""
 
+    sent: int = 0
     answers: int = 0
+    congested: int = 0
     counts: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
     seconds: defaultdict[int, float] = field(default_factory=lambda: defaultdict(float))
     full: bool = False
@@ -76,6 +82,7 @@ class Controller:
     def begin(self) -> None:
         """A request is sent."""
         self.in_flight += 1
+        self._round.sent += 1
         if self.room <= 0:
             self._round.full = True
 
@@ -100,8 +107,11 @@ class Controller:
             self._judge(current, now)
 
     def congested(self, started: float, now: float) -> None:
-        """The server was busy, or didn't answer in time. Of requests sent together, the first one counts."""
-        if started >= self._changed:
+        """The server was busy, or didn't answer in time. Requests that were sent together count once."""
+        if started < self._changed:
+            return
+        self._round.congested += 1
+        if self._round.congested >= max(LEAST_CONGESTED, CONGESTED * max(self.limit, self._round.sent)):
             self._decrease(now)
 
     def restart(self, now: float) -> None:

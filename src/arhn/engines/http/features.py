@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
 from arhn.engines.gbnf import gbnf
 from arhn.engines.grammars import lark
-from arhn.engines.protocol import Constraint, Request, SpanOf
+from arhn.engines.protocol import Constraint, Request, begun
 
 #: Changes with the way answers are made of the same model, so that a store doesn't mix them.
 _METHOD = "openai-1"
@@ -112,12 +112,10 @@ class Encoder:
 
     def encode(self, request: Request) -> Encoded:
         features = self._features
-        constraint, lead = request.constraint, ""
+        lead, constraint = begun(request.constraint) if features.continues else ("", request.constraint)
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
         body = dict(self._common)
-        if features.continues and isinstance(constraint, SpanOf) and constraint.lead and not constraint.otherwise:
-            # Every answer begins with these words: reading them is cheaper than writing them.
-            lead, constraint = constraint.lead, replace(constraint, lead="")
+        if lead:
             messages.append({"role": "assistant", "content": lead})
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         most = request.max_tokens + self._thinking

@@ -7,7 +7,6 @@ ignore fields that they don't know, and say nothing.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -18,34 +17,21 @@ from arhn.engines.http.features import WAYS, Encoded, Encoder, Features, Quiet, 
 from arhn.engines.http.listing import TRIES, choose_model, context_of, hopeless, list_models
 from arhn.engines.http.settings import Settings
 from arhn.engines.http.wire import Dropped, Reply, TooSlow, Unreachable, Wire
-from arhn.engines.protocol import (
-    ALTERNATIVES,
-    Completion,
-    Constraint,
-    Matching,
-    Message,
-    OneOf,
-    Permutation,
-    Request,
-    SpanOf,
+from arhn.engines.protocol import ALTERNATIVES, Completion, Constraint, Message, Request, SpanOf
+from arhn.engines.trial import (
+    ASKED,
+    CONSTRAINED_TOKENS,
+    CONSTRAINTS,
+    LEAST_CONTEXT,
+    THOUGHT_TOKENS,
+    USUAL_CONTEXT,
+    kept_to,
 )
 from arhn.errors import ContextTooShort, EngineError, OtherApi, ServerGone, UnknownModel
 
-#: Tokens that instructions, examples, a short passage and an answer take.
-LEAST_CONTEXT = 1024
-#: Where neither the user nor the server says.
-USUAL_CONTEXT = 4096
 _TOPS = (ALTERNATIVES, 20, 5)
 _FIRST_WAYS: Mapping[str, tuple[Way, ...]] = {"llamacpp": ("llguidance", "grammar"), "sglang": ("ebnf",)}
-_ASKED = (Message("system", "You are a helpful assistant."), Message("user", "Which city is the capital of France?"))
 _COUNTED = "one two three four"
-#: What no model answers to `_ASKED`.
-_CONSTRAINTS: tuple[Constraint, ...] = (
-    SpanOf("The grey heron waits beside the weir until dusk.", lead='It says "', close='"'),
-    OneOf(("ochre-41", "umber-73")),
-    Permutation(4),
-    Matching(r"plate: [0-9]{3}(?:; worn|, new)"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +89,7 @@ class _Prober:
     async def _plain(self, features: Features) -> Features:
         """The usual fields, without those that the server says it doesn't take."""
         for _ in range(5):
-            reply = await self._reply(features, Request(messages=_ASKED, max_tokens=4))
+            reply = await self._reply(features, Request(messages=ASKED, max_tokens=4))
             fault = fault_of(reply)
             if fault is None:
                 return features
@@ -116,7 +102,7 @@ class _Prober:
     async def _quiet(self, features: Features) -> Features:
         """Keep the model from thinking, where it does."""
         ways: tuple[Quiet, ...] = ("template", "effort", "")
-        request = Request(messages=_ASKED, max_tokens=24)
+        request = Request(messages=ASKED, max_tokens=THOUGHT_TOKENS)
         if not await self._thinks(features, request):
             # Some think about hard questions only; templates that don't know the switch ignore it.
             tried = replace(features, quiet="template")
@@ -136,7 +122,7 @@ class _Prober:
         """The most alternatives of the first token that the server gives; it may cap them, or say nothing."""
         for top in _TOPS:
             tried = replace(features, top=top)
-            answer = await self._answer(tried, Request(messages=_ASKED, max_tokens=1, alternatives=top))
+            answer = await self._answer(tried, Request(messages=ASKED, max_tokens=1, alternatives=top))
             if answer is not None and len(answer.first) > 1:
                 return tried
         return features
@@ -153,9 +139,9 @@ class _Prober:
     async def _constrained(self, features: Features, kind: str) -> Features:
         """The first way in which a span is kept to, and what else is."""
         for way in dict.fromkeys((*_FIRST_WAYS.get(kind, ()), *WAYS)):
-            if not await self._keeps(features, way, _CONSTRAINTS[0]):
+            if not await self._keeps(features, way, CONSTRAINTS[0]):
                 continue
-            kept = {type(c).__name__ for c in _CONSTRAINTS[1:] if await self._keeps(features, way, c)}
+            kept = {type(c).__name__ for c in CONSTRAINTS[1:] if await self._keeps(features, way, c)}
             return replace(features, way=way, kinds=frozenset({"SpanOf", *kept}))
         return features
 
@@ -163,7 +149,9 @@ class _Prober:
         name = type(constraint).__name__
         # The lead is a part of what is looked for.
         tried = replace(features, way=way, kinds=frozenset({name}), continues=False)
-        answer = await self._answer(tried, Request(messages=_ASKED, max_tokens=32, constraint=constraint))
+        answer = await self._answer(
+            tried, Request(messages=ASKED, max_tokens=CONSTRAINED_TOKENS, constraint=constraint)
+        )
         return answer is not None and kept_to(constraint, answer.text.strip())
 
     async def _answer(self, features: Features, request: Request) -> Completion | None:
@@ -233,18 +221,4 @@ def _without_named(features: Features, fault: Fault) -> Features | None:
     return None
 
 
-def kept_to(constraint: Constraint, answer: str) -> bool:
-    """Whether an answer is one that `constraint` allows (of those that are probed with)."""
-    match constraint:
-        case SpanOf(text, _, lead, close):
-            inside = answer.startswith(lead) and answer.endswith(close) and len(answer) >= len(lead) + len(close)
-            return inside and answer.removeprefix(lead).removesuffix(close).strip() in text
-        case OneOf(choices):
-            return answer in choices
-        case Permutation(n):
-            return sorted(answer.split(" > ")) == sorted(str(i + 1) for i in range(n))
-        case Matching(pattern):
-            return re.fullmatch(pattern, answer) is not None
-
-
-__all__ = ["USUAL_CONTEXT", "Found", "kept_to", "probe"]
+__all__ = ["Found", "probe"]

@@ -52,7 +52,8 @@ class Wire:
         self._headers = _headers(base, key)
         self._extensions = {"timeout": {"connect": timeouts.connect, "read": None, "write": None, "pool": None}}
         self._proxy = _proxy(base)
-        self._ssl = httpx.create_ssl_context() if base.scheme == "https" else None
+        # One for all connections: each would make one of its own, needed or not.
+        self._ssl = httpx.create_ssl_context(verify=base.scheme == "https")
         self._free: list[httpx.AsyncHTTPTransport] = []
         self._all: list[httpx.AsyncHTTPTransport] = []
 
@@ -95,7 +96,7 @@ class Wire:
 
     def _transport(self) -> httpx.AsyncHTTPTransport:
         transport = httpx.AsyncHTTPTransport(
-            verify=self._ssl or False,
+            verify=self._ssl,
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60.0),
             proxy=self._proxy,
             trust_env=False,

@@ -1,0 +1,54 @@
+"""Reading what a model wrote, whichever engine it came from: thoughts apart from the answer, the first token. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from arhn.engines.protocol import Finish
+
+#: Below this, a log-probability says "impossible": servers write -9999 and the like for -infinity.
+_IMPOSSIBLE = -100.0
+OPEN, CLOSE = "<think>", "</think>"
+
+
+def thinks_aloud(text: str) -> bool:
+    """Whether an answer shows that the model thought first."""
+    return text.lstrip().startswith(OPEN) or CLOSE in text
+
+
+def without_thoughts(text: str, thinks: bool, finish: Finish) -> str:
+    """What follows the thoughts. A passage may hold these tags too, so they only count where thoughts stand.
+
+    Args:
+        thinks: the model may think first.
+    """
+    if thinks and finish == "length" and CLOSE not in text:
+        return ""  # cut off, maybe in thoughts whose opening tag the prompt held: no answer can be told from them
+    opened = text.lstrip().startswith(OPEN)
+    if not (opened or (thinks and CLOSE in text)):
+        return text
+    _, closed, rest = text.partition(CLOSE)
+    return rest.lstrip() if closed else ""
+
+
+def first_token(alternatives: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """`Completion.first` from tokens and their natural log-probabilities, the most probable first.
+
+    Some models write a space before their first word; it means the same, and equal words are added up.
+    """
+    first: dict[str, float] = {}
+    for token, logprob in alternatives:
+        if logprob > _IMPOSSIBLE:
+            word, capped = token.lstrip(" ") or token, min(logprob, 0.0)
+            first[word] = _sum(first[word], capped) if word in first else capped
+    return {word: round(logprob, 5) for word, logprob in first.items()}
+
+
+def _sum(one: float, other: float) -> float:
+    """Log of the sum of two probabilities."""
+    high, low = max(one, other), min(one, other)
+    return min(0.0, high + math.log1p(math.exp(low - high)))
+
+
+__all__ = ["CLOSE", "OPEN", "first_token", "thinks_aloud", "without_thoughts"]
