@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from arhn import store
 from arhn.engines import Completion
 from arhn.errors import DiskFull, OutputNotWritable, StoreCorrupt, StoreError, StoreLocked, StoreVersion
-from arhn.store import SqliteStore
+from arhn.store import SqliteStore, StoredAnswers
+from arhn.store.answers import decode, encode
 
 KEY = bytes(16)
 
@@ -33,7 +34,7 @@ completions = st.builds(
 
 @given(completions)
 def test_completions_round_trip_exactly(completion: Completion) -> None:
-    assert store._decode(store._encode(completion), Path("s")) == completion
+    assert decode(encode(completion), Path("s")) == completion
 
 
 def test_answers_outlive_the_process(tmp_path: Path) -> None:
@@ -159,6 +160,71 @@ def test_a_run_that_did_not_finish_makes_no_answer_unused(tmp_path: Path) -> Non
     with pytest.raises(ZeroDivisionError), opened(path) as s:
         raise ZeroDivisionError
     assert store.info(path).unused == 0
+    assert store.prune(path, "unused") == 0
+
+
+def of_schema_1(path: Path) -> None:
+    """A store as arhn made it before answers lay in the order in which they came."""
+    with sqlite3.connect(path) as db:
+        db.executescript(
+            """
+            CREATE TABLE answers (
+                key BLOB PRIMARY KEY, model INTEGER NOT NULL, run INTEGER NOT NULL, last_run INTEGER NOT NULL,
+                answer BLOB NOT NULL
+            ) WITHOUT ROWID;
+            CREATE TABLE models (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+            CREATE TABLE runs (
+                id INTEGER PRIMARY KEY, started REAL NOT NULL, version TEXT NOT NULL,
+                hits INTEGER NOT NULL DEFAULT 0, answers INTEGER NOT NULL DEFAULT 0, finished INTEGER NOT NULL DEFAULT 0
+            );
+            INSERT INTO models VALUES (1, 'm');
+            INSERT INTO runs VALUES (1, 0.0, '0', 0, 3, 1), (2, 1.0, '0', 1, 0, 1);
+            PRAGMA application_id = 1634887790; PRAGMA user_version = 1;
+            """
+        )
+        rows = [(bytes([i] * 16), 1, 1, last, encode(Completion(text=f"a{i}"))) for i, last in ((0, 1), (1, 2), (2, 1))]
+        db.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", rows)
+    db.close()
+
+
+def test_an_older_store_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    of_schema_1(path)
+    keys = [bytes([i] * 16) for i in range(4)]
+    all_of_them = {key: Completion(text=f"a{i}") for i, key in enumerate(keys[:3])}
+    before = path.read_bytes()
+    store.check(path)
+    stored = StoredAnswers(path)
+    assert stored.get_many(keys) == all_of_them
+    stored.close()
+    assert path.read_bytes() == before
+    assert store.info(path).unused == 2
+    with opened(path) as s:
+        assert s.get_many(keys) == all_of_them
+        s.put(keys[3], Completion(text="new"))
+    assert (store.info(path).answers, store.info(path).unused) == (4, 0)
+
+
+def test_an_upgrade_that_is_cut_off_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "s"
+    of_schema_1(path)
+    with monkeypatch.context() as broken:
+        broken.setattr("arhn.store.tables._FROM_1", "ALTER TABLE answers RENAME TO before; SELECT 1 FROM nowhere;")
+        with pytest.raises(StoreCorrupt):
+            opened(path)
+    with opened(path) as s:
+        assert s.get_many([KEY]) == {KEY: Completion(text="a0")}
+
+
+def test_an_answer_that_is_put_again_is_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with opened(path) as s:
+        s.put(KEY, Completion(text="old"))
+    with opened(path) as s:
+        s.get_many([KEY])
+    with opened(path) as s:
+        s.put(KEY, Completion(text="new"))
+        assert s.get_many([KEY]) == {KEY: Completion(text="new")}
     assert store.prune(path, "unused") == 0
 
 

@@ -1,0 +1,160 @@
+"""The file of a store: its tables, who may open it, and what can be wrong with it.
+
+Answers lie in the order in which they came, and only their keys, which are hashes, in a tree of their own: a new answer
+is written to the end of the file, and a run that is resumed reads it from front to back. In one tree by key, both would
+jump about in the whole file (LOG.md, 2026-11-23). Uses of an answer are kept apart for the same reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from arhn._version import __version__
+from arhn.errors import DiskFull, OutputNotWritable, StoreCorrupt, StoreError, StoreLocked, StoreVersion
+from arhn.locks import locked
+
+#: Raised whenever the tables or the encoding of answers change.
+SCHEMA = 2
+_APPLICATION_ID = 0x6172686E  # "arhn", so that another program's SQLite file is noticed
+#: Holds what is above the leaves of the trees of ten million answers.
+_CACHE_KIB = 16 * 1024
+
+_ANSWERS = """
+CREATE TABLE answers (
+    id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, model INTEGER NOT NULL, run INTEGER NOT NULL,
+    answer BLOB NOT NULL
+);
+CREATE TABLE uses (id INTEGER PRIMARY KEY, run INTEGER NOT NULL);
+"""
+_TABLES = f"""
+{_ANSWERS}
+CREATE TABLE models (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY, started REAL NOT NULL, version TEXT NOT NULL,
+    hits INTEGER NOT NULL DEFAULT 0, answers INTEGER NOT NULL DEFAULT 0, finished INTEGER NOT NULL DEFAULT 0
+);
+"""
+# In the order of runs, which is all that is left of when answers came.
+_FROM_1 = f"""
+ALTER TABLE answers RENAME TO before;
+{_ANSWERS}
+INSERT INTO answers (key, model, run, answer) SELECT key, model, run, answer FROM before ORDER BY run;
+INSERT INTO uses SELECT id, last_run FROM answers JOIN before USING (key) WHERE last_run != answers.run;
+DROP TABLE before;
+"""  # noqa: S608 - our own words
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to a store's file, made if there is none."""
+    # The event loop's thread differs from the one that opens the store; never do two use it at once.
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
+def opened(path: Path, *, create: bool = True) -> sqlite3.Connection:
+    """A store to work with; one of an older version is brought up to this one.
+
+    Args:
+        create: make one where there is none.
+
+    Raises:
+        StoreVersion, StoreCorrupt, sqlite3.Error
+    """
+    db = connect(path)
+    try:
+        # First, for the journal mode is written into the file, which may be another program's.
+        if create and _is_empty(db):
+            _write(db, f"{_TABLES} PRAGMA application_id = {_APPLICATION_ID};")
+        elif require_store(db, path) < SCHEMA:
+            _write(db, _FROM_1)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def require_store(db: sqlite3.Connection, path: Path) -> int:
+    """The version of a store's tables.
+
+    Raises:
+        StoreCorrupt: it is another program's file.
+        StoreVersion: made by a newer arhn.
+    """
+    application = db.execute("PRAGMA application_id").fetchone()[0]
+    schema = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if application != _APPLICATION_ID:
+        raise StoreCorrupt(f"{path}: a database, but not a response store. Choose another --store")
+    if not 1 <= schema <= SCHEMA:
+        raise StoreVersion(
+            f"{path}: made by another version of arhn (store schema {schema}; arhn {__version__} reads "
+            f"{SCHEMA}). Use that version, or choose a new --store"
+        )
+    return schema
+
+
+def require_file(path: Path) -> None:
+    """Raises StoreError where there is no file."""
+    if not path.is_file():
+        raise StoreError(f"{path}: there is no response store. 'arhn clean' makes one beside its output")
+
+
+def lock(path: Path) -> contextlib.AbstractContextManager[None]:
+    """Keeps other processes out. Raises StoreLocked where one is in."""
+
+    def busy() -> StoreLocked:
+        return StoreLocked(
+            f"{path}: another arhn process is using this response store. Wait for it to end, or give this "
+            "run a store of its own with --store"
+        )
+
+    return locked(path.with_name(f".{path.name}.lock"), busy)
+
+
+@contextlib.contextmanager
+def typed_errors(path: Path) -> Iterator[None]:
+    """SQLite's errors as arhn's own."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise _operational(path, error) from error
+    except sqlite3.DatabaseError as error:
+        raise _corrupt(path, error) from error
+
+
+def _is_empty(db: sqlite3.Connection) -> bool:
+    foreign = db.execute("PRAGMA application_id").fetchone()[0]
+    return not foreign and not db.execute("SELECT 1 FROM sqlite_master").fetchone()
+
+
+def _write(db: sqlite3.Connection, script: str) -> None:
+    """All of it or nothing; closing the connection takes back what an error cut off."""
+    db.executescript(f"BEGIN; {script} PRAGMA user_version = {SCHEMA}; COMMIT;")
+
+
+def _corrupt(path: Path, error: sqlite3.DatabaseError) -> StoreCorrupt:
+    return StoreCorrupt(
+        f"{path}: not a response store, or damaged ({error}). Move it away to begin anew, or choose another --store"
+    )
+
+
+def _operational(path: Path, error: sqlite3.OperationalError) -> Exception:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return DiskFull(
+            f"{path}: an answer could not be written ({error}). Everything before it is kept: make room and "
+            "run the same command again"
+        )
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM")):
+        return OutputNotWritable(f"{path}: can't be written ({error}). Choose another --store")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StoreLocked(f"{path}: another program has it open and locked ({error}). Close it there and try again")
+    # SQLITE_ERROR is a table that isn't there.
+    return _corrupt(path, error) if name == "SQLITE_ERROR" else StoreError(f"{path}: {error}")
+
+
+__all__ = ["SCHEMA", "connect", "lock", "opened", "require_file", "require_store", "typed_errors"]
