@@ -77,6 +77,8 @@ def _require_sound(a: argparse.Namespace) -> None:
         raise UsageError("--calls-per-second: instead of --prompt-rate and --completion-rate, not with them")
     if a.method in (Method.NONE, Method.MARGIN):
         raise UsageError(f"--method {a.method}: asks no LLM, so there is nothing to estimate")
+    if a.store and a.engine == "vllm":
+        raise UsageError("--store: whose answers it holds can't be told before vLLM has loaded the model. Leave it out")
     if a.store and a.engine != "llamacpp" and not a.url:
         raise UsageError("--store: whose answers it holds can only be told with the server there. Give --url")
 

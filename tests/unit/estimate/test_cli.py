@@ -131,6 +131,7 @@ def test_a_pilot_and_its_store(groups: Path, tmp_path: Path) -> None:
         ([*PLANNED, "--method", "margin", "--similarity", "x"], UsageError),
         ([*PLANNED, "--calls-per-second", "2", "--prompt-rate", "5"], UsageError),
         ([*PLANNED, "--store", "groups.jsonl"], UsageError),
+        (["--engine", "vllm", "--model", "m", "--store", "groups.jsonl"], UsageError),
         ([*PLANNED, "--pilot", "groups.jsonl"], UsageError),
         ([*PLANNED, "--slots", "2"], UsageError),
         (["--store", "none.sqlite"], StoreError),
