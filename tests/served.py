@@ -7,7 +7,7 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -141,7 +141,8 @@ def _constraint(grammar: str) -> Constraint | None:
 class Faulty:
     """A server that fails at `share` of the requests, each time in another way; never at the first `spared` ones.
 
-    Broken answers come before a sound one to the same question, or instead of it.
+    Broken answers come before a sound one to the same question, or instead of it. A `stall` is in seconds. `lies`: some
+    answers, whole ones, name candidates that there aren't or words of another passage; `lied` has what was asked.
     """
 
     served: Served
@@ -149,24 +150,28 @@ class Faulty:
     share: float = 0.2
     spared: int = 0
     restart_after: int = 0
+    stall: float = 60.0
+    lies: bool = False
     faults: Counter[str] = field(default_factory=Counter)
+    lied: list[str] = field(default_factory=list)
+    seen: int = 0
+    _left: list[str] = field(default_factory=list)
     _rng: random.Random = field(default_factory=lambda: random.Random(11))
-    _seen: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, asked: Asked) -> Reply:
         with self._lock:
-            self._seen += 1
-            if self.server is not None and self._seen == self.restart_after:
+            self.seen += 1
+            if self.server is not None and self.seen == self.restart_after:
                 self.faults["restart"] += 1
                 self.server.restart(0.3)
                 return Reply(fate="dropped")
             reply = self.served(asked)
-            if self._seen <= self.spared or self._rng.random() >= self.share:
+            if self.seen <= self.spared or self._rng.random() >= self.share:
                 return reply
-            return self._broken(reply)
+            return self._broken(asked, reply)
 
-    def _broken(self, reply: Reply) -> Reply:
+    def _broken(self, asked: Asked, reply: Reply) -> Reply:
         broken: dict[str, Reply] = {
             "429": failed(429, "slow down", retry_after="0.05"),
             "503": failed(503, "overloaded"),
@@ -179,8 +184,35 @@ class Faulty:
             "wrong json": Reply(body={"choices": [], "id": "x"}),
             "no end": Reply(body=chat("Yes", finish=None)),
             "wrong index": Reply(body={**chat("Yes"), "choices": [{**chat("Yes")["choices"][0], "index": 3}]}),
-            "stall": Reply(fate="stalled"),
+            "stall": replace(reply, delay=self.stall),
         }
-        name = self._rng.choice(list(broken))
+        lie = _lie(asked) if self.lies else None
+        if lie is not None:
+            broken["wrong ids"] = lie
+        name = self._next(broken)
         self.faults[name] += 1
+        if name == "wrong ids":
+            self.lied.append(str(asked.body["messages"]))
         return broken[name]
+
+    def _next(self, possible: Collection[str]) -> str:
+        """Another fault each time, until all have been had."""
+        name = next((name for name in self._left if name in possible), None)
+        if name is None:
+            drawn = self._rng.sample(sorted(possible), len(possible))
+            self._left += drawn
+            name = drawn[0]
+        self._left.remove(name)
+        return name
+
+
+#: What lies begin with.
+LIES = ("7 > 99 > 1", "words of another passage")
+
+
+def _lie(asked: Asked) -> Reply | None:
+    """A whole answer that names what there isn't; None where the question has no place for one."""
+    constraint = request_of(asked.body).constraint if asked.body else None
+    if isinstance(constraint, Permutation):
+        return Reply(body=chat(LIES[0]))
+    return Reply(body=chat(f"{LIES[1]}{constraint.close}")) if isinstance(constraint, SpanOf) else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 import re
 import socket
 from collections.abc import Callable, Iterator
@@ -16,8 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from arhn import Stats, clean, cli, formats
-from arhn.asking import Failure
+from arhn import clean, cli, formats
 from arhn.config import CleanConfig
 from arhn.engines import Completion, Message, Request
 from arhn.engines.fake import FakeEngine
@@ -35,7 +33,6 @@ from arhn.errors import (
     UnknownModel,
 )
 from arhn.rank import Ranker
-from arhn.store import MemoryStore
 from arhn.types import CleanedGroup
 from tests.conftest import answer_by_marks, kind_of, many, shown
 from tests.served import Faulty, Served
@@ -395,63 +392,6 @@ def expected() -> list[CleanedGroup]:
 @pytest.fixture(scope="module")
 def unharmed() -> list[CleanedGroup]:
     return expected()
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_server_with_every_fault_loses_nothing(unharmed: list[CleanedGroup], seed: int) -> None:
-    """429, 500, dropped connections, half answers, wrong JSON, stalls and a restart: the same groups in the end."""
-    served = Served()
-    faulty = Faulty(served, spared=40, restart_after=300, _rng=random.Random(seed))
-    with Server(faulty) as server:
-        faulty.server = server
-        engine = opened(server.url, concurrency=16, attempts=12, timeouts=replace(QUICK, answer=0.25))
-        stats = Stats()
-        groups = list(clean(many(GROUPS), engine=engine, stats=stats))
-    assert set(faulty.faults) >= {
-        "429",
-        "500",
-        "dropped",
-        "half",
-        "half json",
-        "wrong json",
-        "stall",
-        "restart",
-        "page",
-    }
-    assert groups == unharmed
-    assert stats.total.failed == 0
-    assert len({g.group.query_id for g in groups}) == GROUPS
-    # A sound answer that arrived is never asked for again in the same run; one that was broken on its way is.
-    assert stats.total.asked == engine.report()["servers"][server.url]["answered"]
-
-
-def test_label_changes_stand_on_sound_answers_even_where_tries_run_out(unharmed: list[CleanedGroup]) -> None:
-    served = Served()
-    failures: list[Failure] = []
-    faulty = Faulty(served, spared=40, share=0.35, _rng=random.Random(3))
-    store = MemoryStore()
-    with Server(faulty) as server:
-        engine = opened(server.url, concurrency=16, attempts=1, timeouts=replace(QUICK, answer=0.25))
-        groups = list(clean(many(GROUPS), engine=engine, store=store, on_failure=failures.append))
-        assert [g.group.query_id for g in groups] == [g.group.query_id for g in unharmed]
-        assert failures
-        assert all(f.query_id and f.reason and f.attempts >= 1 for f in failures)
-        assert {f.stage for f in failures} >= {"extract", "rank"}
-        assert all(f.doc_id and f.doc_id.startswith(str(f.query_id)) for f in failures if f.stage == "extract")
-        for harmed, whole in zip(groups, unharmed, strict=True):
-            if not any(f.query_id == harmed.group.query_id for f in failures):
-                assert harmed == whole
-            for decision in harmed.decisions:
-                if decision.action != "keep":
-                    [extraction] = [e for e in harmed.extractions if e.doc_id == decision.doc_id]
-                    assert extraction.status == "answer"
-        # The next run asks only what failed.
-        faulty.share = 0.0
-        known = len(store._answers)
-        stats = Stats()
-        assert list(clean(many(GROUPS), engine=engine, store=store, stats=stats)) == unharmed
-    # None of them was known before.
-    assert len(store._answers) == known + stats.total.asked
 
 
 def test_wrong_ids_change_no_label() -> None:
