@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
 
 #: Typographic variants that an LLM swaps when it copies.
@@ -14,6 +13,8 @@ _VARIANTS = {
     "\u2026": "...",
     **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""),
 }
+_TABLE = str.maketrans(_VARIANTS)
+_SPACES = re.compile(r"\s+")
 _WRAPPERS = "\"'`*_ \t\n\u201c\u201d\u2018\u2019\u00ab\u00bb"
 
 Span = tuple[int, int]
@@ -45,33 +46,31 @@ def _first(needle: str, haystack: str) -> Span | None:
 
 
 def _tolerant(answer: str, text: str) -> Span | None:
-    needle, _ = _folded(answer)
-    haystack, origin = _folded(text)
-    found = _first(needle.strip(), haystack)
+    found = _first(_folded(answer).strip(), _folded(text))
     if found is None:
         return None
     start, end = found
+    origin = _origins(text)
     return origin[start], origin[end - 1] + 1
 
 
 @lru_cache(maxsize=64)
-def _folded(text: str) -> tuple[str, tuple[int, ...]]:
-    """The folded text, and for each of its characters the offset in `text` that it comes from."""
-    pairs = list(_fold(text))
-    return "".join(c for c, _ in pairs), tuple(i for _, i in pairs)
+def _folded(text: str) -> str:
+    """Runs of whitespace as one space, variants replaced, case folded."""
+    return _SPACES.sub(" ", text).translate(_TABLE).casefold()
 
 
-def _fold(text: str) -> Iterator[tuple[str, int]]:
+def _origins(text: str) -> list[int]:
+    """For each character of the folded text the offset in `text` that it comes from."""
+    origin: list[int] = []
     space = False
     for i, c in enumerate(text):
-        if c.isspace():
-            if not space:
-                yield " ", i
-            space = True
-            continue
-        space = False
-        for folded in _VARIANTS.get(c, c).casefold():
-            yield folded, i
+        before, space = space, c.isspace()
+        if not space:
+            origin += [i] * len(_VARIANTS.get(c, c).casefold())
+        elif not before:
+            origin.append(i)
+    return origin
 
 
 _SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f][\"'\u201d\u2019)\]]*(?=\s|$)|\n")

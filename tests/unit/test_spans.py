@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arhn.spans import align, cut
+from arhn.spans import _folded, _origins, align, cut
 
 TEXT = "He said “No—never” in  1999.\nIt cost €5 (five). Naïve café; STRASSE, straße."
 
@@ -68,6 +68,14 @@ def test_tolerated_changes_align_to_the_right_words(text: str, data: st.DataObje
         span = align(" ".join(text[start:end].split()), text)
         assert span is not None
         assert "".join(text[slice(*span)].split()) == "".join(text[start:end].split())
+
+
+@given(st.text() | st.text(alphabet="aB “”…\u200b\u00ad \n\t\u00a0\x1cßİŉ", min_size=1))
+def test_every_folded_character_comes_from_its_own(text: str) -> None:
+    folded, origins = _folded(text), _origins(text)
+    assert len(folded) == len(origins)
+    for character, i in zip(folded, origins, strict=True):
+        assert character in _folded(text[i])
 
 
 @given(st.text(), st.integers(1, 200))

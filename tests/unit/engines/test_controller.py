@@ -14,8 +14,16 @@ from arhn.engines.http.controller import DECREASE, FIRST, Controller
 Load = Callable[[int, float], tuple[float, bool]]
 
 
-def played(controller: Controller, load: Load, *, until: float, since: float = 0.0, kinds: int = 1) -> list[float]:
-    """The limit after every answer, while there is always more to ask."""
+def played(
+    controller: Controller,
+    load: Load,
+    *,
+    until: float,
+    since: float = 0.0,
+    kinds: int = 1,
+    refused: float = 0.01,
+) -> list[float]:
+    """The limit after every answer, while there is always more to ask; a refusal takes `refused` seconds."""
     rng = random.Random(7)
     now = since
     flying: list[tuple[float, int, float, int, bool]] = []
@@ -27,7 +35,7 @@ def played(controller: Controller, load: Load, *, until: float, since: float = 0
             seconds, busy = load(len(flying) + 1, now)
             kind = sent % kinds
             sent += 1
-            lasting = 0.01 if busy else seconds * (1 + 4 * kind) * rng.uniform(0.8, 1.2)
+            lasting = refused if busy else seconds * (1 + 4 * kind) * rng.uniform(0.8, 1.2)
             heapq.heappush(flying, (now + lasting, sent, now, kind, busy))
         now, _, started, kind, busy = heapq.heappop(flying)
         controller.end()
@@ -77,13 +85,31 @@ def test_it_backs_off_from_a_busy_server_and_grows_again() -> None:
     assert played(controller, steady, since=4.0, until=40.0)[-1] == 64
 
 
-def test_of_requests_that_were_sent_together_one_counts() -> None:
+def test_requests_that_were_sent_together_count_once() -> None:
     controller = Controller(64, first=64)
+    for _ in range(9):
+        controller.congested(started=1.0, now=1.2)
+    assert controller.limit == 64
     for _ in range(30):
         controller.congested(started=1.0, now=1.2)
     assert controller.limit == pytest.approx(64 * DECREASE)
-    controller.congested(started=1.3, now=1.4)
+    for _ in range(7):
+        controller.congested(started=1.3, now=1.4)
     assert controller.limit == pytest.approx(64 * DECREASE**2)
+
+
+@pytest.mark.parametrize("seconds", [0.01, 6.0])
+def test_faults_that_come_by_chance_are_no_reason_to_back_off(seconds: float) -> None:
+    """One in twenty is refused, or hangs until it is given up, however few are sent."""
+    rng = random.Random(3)
+    limits = played(Controller(64), lambda *_: (0.2, rng.random() < 0.05), until=60.0, refused=seconds)
+    settled = limits[len(limits) // 2 :]
+    assert sum(settled) / len(settled) > 50
+
+
+def test_it_backs_off_however_few_are_in_flight() -> None:
+    """A server that refuses everything."""
+    assert played(Controller(64), lambda *_: (0.2, True), until=3.0)[-1] == 1
 
 
 def test_it_stays_below_what_a_server_refuses() -> None:
