@@ -20,7 +20,7 @@ from arhn.retrieval.collection import Collection
 from arhn.similarity import Similarity
 from arhn.store import info
 from arhn.types import Action, CleanedGroup, Group, Mode, Passage
-from bench.methods import oracle
+from bench.methods import Scored, oracle
 from bench.scoring import Gold, store_at
 
 MODES = tuple(mode.value for mode in Mode)
@@ -76,8 +76,8 @@ def arms(names: Sequence[str], groups: Sequence[Group], gold: Gold, cleaners: Cl
         if name == "none":
             yield Arm(name=name, groups=groups, filtered={})
         elif name == "margin":
-            config = CleanConfig(method=Method.MARGIN)
-            yield Arm.of(name, clean(groups, similarity=Similarity(cleaners.similarity), config=config))
+            similarity = Scored(Similarity(cleaners.similarity), groups)
+            yield Arm.of(name, clean(groups, similarity=similarity, config=CleanConfig(method=Method.MARGIN)))
         elif name == "oracle":
             yield Arm.of(name, oracle(groups, gold, BEST))
         else:

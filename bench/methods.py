@@ -236,7 +236,7 @@ def rlhn_variants(engines: Sequence[LlamaCppEngine], a: argparse.Namespace) -> I
 
 def margin_variants(bench: Bench, similarity: Similarity) -> Iterator[Variant]:
     """The rules' defaults; and the best of the sweep, which has seen the labels."""
-    models = Models(similarity=_Scored(similarity, bench.groups))
+    models = Models(similarity=Scored(similarity, bench.groups))
 
     def variant(rule: Any, value: float, name: str = "") -> Variant:
         config = CleanConfig(method=Method.MARGIN, margin=Margin(rule=rule, value=value))
@@ -250,7 +250,7 @@ def margin_variants(bench: Bench, similarity: Similarity) -> Iterator[Variant]:
     yield max(swept, key=f1_of)
 
 
-class _Scored(Similarity):
+class Scored(Similarity):
     """A similarity model whose scores of some groups were computed once."""
 
     def __init__(self, similarity: Similarity, groups: Sequence[Group]) -> None:
