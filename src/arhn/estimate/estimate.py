@@ -99,7 +99,7 @@ def estimate(
     return Estimate(
         groups=sample.total,
         sampled=len(sample.groups),
-        known=sum(g.query_id not in middle.costs for g in sample.groups),
+        known=sum(g.query_id not in middle.costs for g in sample.groups) if stored else 0,
         passages=sample.passages,
         low=_bound(sample, low.costs, _TAIL),
         middle=middle.total.times(sample.factor),

@@ -62,6 +62,15 @@ def test_without_a_server(groups: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "negatives that answer" in said
 
 
+def test_a_group_that_repeats_another_is_not_said_to_be_stored(
+    groups: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = orjson.loads(groups.read_bytes().splitlines()[0])
+    groups.write_bytes(b"".join(orjson.dumps(first | {"query_id": name}) + b"\n" for name in ("a", "b")))
+    assert estimated(groups, *PLANNED)["known"] == 0
+    assert "store" not in capsys.readouterr().out
+
+
 def test_prices_and_a_limit(groups: Path) -> None:
     flags = (*PLANNED, "--price-prompt", "1", "--price-completion", "4", "--price-cached", "0.1")
     whole, half = estimated(groups, *flags), estimated(groups, *flags, "--limit", "20")
