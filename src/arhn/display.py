@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -24,25 +25,46 @@ from arhn.types import Group, Passage
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two plain log lines.
+#: Seconds between two plain log lines, and between two looks at a bar.
 LOG_EVERY = 10.0
+SHOW_EVERY = 0.5
 
 
 @contextmanager
 def live(console: Console, progress: Progress, total: int | None) -> Iterator[OnGroup]:
     """A bar that moves on a terminal, a log line now and then elsewhere; yields what to call per group."""
     if not console.is_terminal:
-        yield _Lines(total)
+        lines = _Lines(progress, total)
+        with _now_and_then(LOG_EVERY, lines.log):
+            yield lambda _: lines.due()
         return
     started = time.monotonic()
     with group_bars(console) as bars:
         task = bars.add_task("groups", total=total, state=state(progress, 0.0))
 
-        def on_group(current: Progress) -> None:
-            shown = state(current, time.monotonic() - started)
-            bars.update(task, completed=current.tally.groups, state=shown)
+        def show() -> None:
+            bars.update(task, completed=progress.tally.groups, state=state(progress, time.monotonic() - started))
 
-        yield on_group
+        with _now_and_then(SHOW_EVERY, show):
+            yield lambda _: show()
+
+
+@contextmanager
+def _now_and_then(seconds: float, show: Callable[[], None]) -> Iterator[None]:
+    """Call `show` every so often from a thread: groups may take long, and answers come meanwhile."""
+    over = threading.Event()
+
+    def repeat() -> None:
+        while not over.wait(seconds):
+            show()
+
+    thread = threading.Thread(target=repeat, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def group_bars(console: Console) -> Bars:
@@ -59,16 +81,30 @@ def group_bars(console: Console) -> Bars:
 
 
 class _Lines:
-    def __init__(self, total: int | None) -> None:
+    """Log lines, at most one every `LOG_EVERY` seconds, and only where something has happened since the last."""
+
+    def __init__(self, progress: Progress, total: int | None) -> None:
+        self._progress = progress
         self._of = f"/{total}" if total is not None else ""
         self._total = total
         self._started = self._last = time.monotonic()
+        self._said = (0, 0)
+        self._lock = threading.Lock()
 
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._last < LOG_EVERY:
-            return
-        self._last = now
+    def due(self) -> None:
+        """Say it if it is time to."""
+        if time.monotonic() - self._last >= LOG_EVERY:
+            self.log()
+
+    def log(self) -> None:
+        """Say how far it has come, if it has come any further."""
+        progress = self._progress
+        with self._lock:
+            now = time.monotonic()
+            found = (progress.tally.groups, progress.stats.total.asked)
+            if found == self._said or now - self._last < LOG_EVERY / 2:
+                return
+            self._said, self._last = found, now
         seconds = now - self._started
         logger.info(
             "%d%s groups, %s%s",
