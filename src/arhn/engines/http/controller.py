@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 #: Requests at once to begin with, and answers that a measurement takes at least.
-FIRST = 16
+FIRST = 32
 LEAST_ANSWERS = 8
 #: What a busy server's limit is multiplied with.
 DECREASE = 0.7
