@@ -31,12 +31,15 @@ _KEPT = dict(
 
 @dataclass
 class Written:
-    """What the model writes. `first`: the first token's alternatives by rank, the one that was sampled first."""
+    """What the model writes. `first`: the first token's alternatives by rank, the one that was sampled first; `rest`:
+    the same of the tokens after it.
+    """
 
     text: str
     finish: str | None = "stop"
     first: tuple[tuple[str, float, int], ...] = ()
     cached: int | None = 0
+    rest: tuple[tuple[tuple[str, float, int], ...], ...] = ()
 
 
 Script = Callable[[str, Any], "Written | Exception"]
@@ -252,12 +255,16 @@ def _llm_of(vllm: Vllm) -> type:
 
 
 def _output(request_id: str, prompt: list[int], written: Written, sampling: SamplingParams) -> Any:
-    first = {i: Logprob(logprob, rank, token) for i, (token, logprob, rank) in enumerate(written.first)}
+    tokens = list(map(ord, written.text))
+    places = [
+        {tokens[at] if not i else -i: Logprob(logprob, rank, token) for i, (token, logprob, rank) in enumerate(place)}
+        for at, place in enumerate((written.first, *written.rest))
+    ]
     answer = SimpleNamespace(
         index=0,
         text=written.text,
-        token_ids=list(map(ord, written.text)),
-        logprobs=[first] if sampling.logprobs is not None else None,
+        token_ids=tokens,
+        logprobs=places if sampling.logprobs is not None else None,
         finish_reason=written.finish,
     )
     return SimpleNamespace(

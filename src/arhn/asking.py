@@ -99,7 +99,8 @@ class Stats:
     def total(self) -> StageStats:
         """All stages together."""
         total = StageStats()
-        for stage in self.stages.values():
+        # A copy: a display on another thread looks at it while stages are added.
+        for stage in list(self.stages.values()):
             total.add(stage)
         return total
 
@@ -125,12 +126,12 @@ class Asker:
         return self._engine.model
 
     async def ask(
-        self, stage: Stage, requests: Sequence[Request], doc_ids: Sequence[str] = ()
+        self, stage: Stage, requests: Sequence[Request], doc_ids: Sequence[str | None] = ()
     ) -> list[Completion | None]:
         """One completion per request, in order; None for a request that failed.
 
         Args:
-            doc_ids: the passage that each request is about, for the record of failures.
+            doc_ids: the passage that each request is about, if it is a single one, for the record of failures.
         """
         keys = [request.key(self._engine.model) for request in requests]
         answers: dict[bytes, Completion | RequestFailed] = dict(self._store.get_many(keys))

@@ -23,7 +23,7 @@ from arhn.confidence import (
     band,
     confidences,
     group_means,
-    most_similar,
+    likeliest,
     with_spared,
 )
 from arhn.errors import CalibrationError, MissingDependency
@@ -50,7 +50,7 @@ class LabelledGroup:
     """Evidence and labels of one group's negatives, in the same order; and the log-odds of its positives.
 
     `labels`: True for a false negative, False for a true one, None for what counts in the group's means only
-    (ambiguous and unlabelled ones).
+    (ambiguous and unlabelled ones). `flags`: log-odds of a small model in front, where there is one.
     """
 
     query_id: str
@@ -58,6 +58,12 @@ class LabelledGroup:
     similarities: tuple[float, ...] | None
     labels: tuple[bool | None, ...]
     positives: tuple[float | None, ...] = ()
+    flags: tuple[float | None, ...] | None = None
+
+    @property
+    def signal(self) -> Sequence[float | None] | None:
+        """What triage goes by."""
+        return self.similarities if self.flags is None else self.flags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,11 +166,11 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
 
 
 def triage(groups: Sequence[LabelledGroup], calibration: Calibration) -> tuple[TriagePoint, ...]:
-    """How far asking only about the most similar negatives agrees with asking about all of them; see `TriagePoint`.
+    """How far asking only about the likeliest negatives agrees with asking about all of them; see `TriagePoint`.
 
-    Labels aren't looked at. Groups with a broken answer are left out; empty where there are no similarities.
+    Labels aren't looked at. Groups with a broken answer are left out; empty where there is no signal.
     """
-    usable = [g for g in groups if g.similarities is not None and None not in g.log_odds]
+    usable = [g for g in groups if g.signal is not None and None not in g.log_odds]
     total = sum(len(g.log_odds) for g in usable)
     if not total:
         return ()
@@ -174,11 +180,12 @@ def triage(groups: Sequence[LabelledGroup], calibration: Calibration) -> tuple[T
 
 def _agreeing(group: LabelledGroup, calibration: Calibration, share: float) -> int:
     """Negatives of a group that are found to answer, or not to, as if all were asked about."""
-    similarities = group.similarities or ()
-    asked = most_similar(similarities, share)
+    similarities = group.similarities
+    asked = likeliest(group.signal or (), share)
     odds = [group.log_odds[i] for i in asked]
     means = group_means(with_spared(odds, len(group.log_odds)), similarities, calibration)
-    some = confidences(odds, calibration, similarities=[similarities[i] for i in asked], means=means)
+    own = None if similarities is None else [similarities[i] for i in asked]
+    some = confidences(odds, calibration, similarities=own, means=means)
     every = confidences(group.log_odds, calibration, similarities=similarities)
     found = {i for i, c in zip(asked, some, strict=True) if _answers(c, calibration)}
     return sum((i in found) == _answers(c, calibration) for i, c in enumerate(every))

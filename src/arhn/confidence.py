@@ -37,7 +37,9 @@ class CurvePoint(BaseModel):
 
 
 class TriagePoint(BaseModel):
-    """What asking only about the `share` of a group's negatives most similar to the query gave on labelled groups.
+    """What asking only about the likeliest `share` of a group's negatives gave on labelled groups.
+
+    The likeliest ones are the most similar to the query, or those that a small model in front calls likeliest.
 
     `agreement`: the share of all negatives that were found to answer, or not to, as when all were asked about.
     """
@@ -82,8 +84,10 @@ class Calibration(BaseModel):
     spread: float = Field(default=1000.0, ge=0)
     #: By falling threshold; empty where nothing was fitted.
     curve: tuple[CurvePoint, ...] = ()
-    #: By falling share; empty where no similarity was given.
+    #: By falling share; empty where neither a similarity nor a small model in front was given.
     triage: tuple[TriagePoint, ...] = ()
+    #: The small model that `triage` goes by; empty where that is the scorer.
+    flagger: str = ""
     #: What it was fitted on: groups, labels, date.
     fitted: dict[str, Any] = Field(default_factory=dict)
 
@@ -110,16 +114,20 @@ class Calibration(BaseModel):
         threshold = min(point.threshold for point in reached)
         return self.model_copy(update={"threshold": threshold, "lower": min(self.lower, threshold)})
 
-    def share_at(self, agreement: float) -> float:
+    def share_at(self, agreement: float, flagger: str = "") -> float:
         """The smallest share of negatives to ask about that agreed so far on the labelled groups; 1 where none did.
 
+        Args:
+            flagger: the identity of the small model in front; empty where triage is to go by the similarity.
+
         Raises:
-            CalibrationError: it was fitted without a similarity.
+            CalibrationError: it was fitted without that signal.
         """
-        if not self.triage:
+        if not self.triage or not _is_of(self.flagger, flagger):
             raise CalibrationError(
                 f"agreement {agreement}: the calibration for {self.family or 'this prompt'} doesn't say what sparing "
-                "negatives costs. Make it anew with 'arhn calibrate' and the same --similarity"
+                "negatives by this signal costs. Make it anew with 'arhn calibrate' and the same --similarity and "
+                "--flag-model"
             )
         # By falling share: that a smaller one agrees further than a larger one is luck.
         reached = takewhile(lambda point: point.agreement >= agreement, self.triage)
@@ -138,26 +146,36 @@ def shipped() -> tuple[Calibration, ...]:
 
 
 def calibration_for(
-    model: str, prompt: str, *, samples: int = 0, scorer: str = "", given: Sequence[Calibration] = ()
+    model: str,
+    prompt: str,
+    *,
+    samples: int = 0,
+    scorer: str = "",
+    flagger: str = "",
+    given: Sequence[Calibration] = (),
 ) -> Calibration | None:
     """The calibration fitted for this model, prompt hash, signal and scorer: the user's own first, then ours.
+
+    One whose triage goes by something else than `flagger` is taken where there is no other.
 
     Args:
         model: the engine's identity, which holds the weights' SHA-256 or the server's model name.
         samples: sampled answers per passage; 0 for log-probabilities.
         scorer: identity of the similarity model; empty without.
+        flagger: the identity of the small model in front; empty without.
     """
-    for calibration in (*given, *shipped()):
-        same = (calibration.prompt, calibration.samples, calibration.scorer) == (prompt, samples, scorer)
-        if same and _is_of(calibration, model):
-            return calibration
-    return None
+    fitting = [
+        c
+        for c in (*given, *shipped())
+        if (c.prompt, c.samples, c.scorer) == (prompt, samples, scorer) and _is_of(c.model, model)
+    ]
+    same = (c for c in fitting if _is_of(c.flagger, flagger))
+    return next(same, fitting[0] if fitting else None)
 
 
-def _is_of(calibration: Calibration, model: str) -> bool:
+def _is_of(named: str, model: str) -> bool:
     """By the weights, whatever engine runs them; a server's model by its whole name."""
-    weights = calibration.model.startswith("sha256:")
-    return calibration.model in model if weights else calibration.model == model
+    return named in model if named.startswith("sha256:") else named == model
 
 
 def confidences(
@@ -191,10 +209,14 @@ def confidences(
     )
 
 
-def most_similar(similarities: Sequence[float], share: float) -> tuple[int, ...]:
-    """Positions, in their order, of the `share` of passages (rounded up) that are most similar; ties by position."""
-    wanted = math.ceil(round(share * len(similarities), 9))
-    return tuple(sorted(sorted(range(len(similarities)), key=lambda i: -similarities[i])[:wanted]))
+def likeliest(signal: Sequence[float | None], share: float) -> tuple[int, ...]:
+    """Positions, in their order, of the `share` of passages (rounded up) with the highest signal; ties by position.
+
+    Of what has none nothing is known, so it comes first.
+    """
+    wanted = math.ceil(round(share * len(signal), 9))
+    known = [math.inf if value is None else value for value in signal]
+    return tuple(sorted(sorted(range(len(known)), key=lambda i: -known[i])[:wanted]))
 
 
 def with_spared(log_odds: Sequence[float | None], total: int) -> tuple[float | None, ...]:

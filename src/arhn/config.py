@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from arhn.confidence import Calibration
 from arhn.methods.margin import Margin
@@ -40,13 +40,17 @@ class CleanConfig(BaseModel):
     floor_policy: FloorPolicy = "keep"
     #: Act only where the model's calibration gives this precision, in (0, 1]; its usual thresholds unless given.
     precision: float | None = Field(default=None, gt=0, le=1)
-    #: Ask only about the negatives most similar to the query: as many as agree with asking about all of them on this
-    #: share of the calibration's negatives, in (0, 1]. All, unless given.
+    #: Ask only about the likeliest negatives, by a smaller model in front or else by similarity: as many as agree with
+    #: asking about all of them on this share of the calibration's negatives, in (0, 1]. All, unless given.
     triage: float | None = Field(default=None, gt=0, le=1)
     #: Ask for whole answers and let this many vote, instead of reading log-probabilities. 0: only where there are none.
     samples: int = Field(default=0, ge=0, le=64)
+    #: Negatives that one request asks about, at most; their verdicts are then lines of one answer.
+    together: int = Field(default=1, ge=1, le=64)
     #: Whether the positives' answer is shown when a negative is judged; else each passage is judged alone.
     show_answer: bool = True
+    #: Whether the query, and the positives' answer, stand before the passage, so that a group's prompts begin alike.
+    query_first: bool = False
     #: The user's own calibrations, looked up before the shipped ones.
     calibrations: tuple[Calibration, ...] = ()
     #: How candidates are put in order, and what of them is shown.
@@ -62,3 +66,13 @@ class CleanConfig(BaseModel):
     task_map: TaskMap = Field(default_factory=TaskMap)
     #: The rule of method `margin`.
     margin: Margin = Field(default_factory=Margin)
+
+    @model_validator(mode="after")
+    def _one_signal(self) -> Self:
+        if self.samples and self.together > 1:
+            raise ValueError(
+                "samples and together exclude each other: several passages a request are judged in one greedy answer"
+            )
+        if self.query_first and self.together > 1:
+            raise ValueError("query_first and together exclude each other: there is one prompt of several passages")
+        return self

@@ -20,6 +20,7 @@ from arhn.agreement import VIEWS
 from arhn.asking import Stats
 from arhn.calibrate import Fit, LabelledGroup, fit, require_enough, require_library
 from arhn.config import CleanConfig
+from arhn.engines import Engine
 from arhn.errors import CalibrationError, DataError, UsageError
 from arhn.formats import AtomicFile, Format, detect, read
 from arhn.formats.detection import CORRECT_OR_SKIP
@@ -213,25 +214,32 @@ def _fits(
                 similarities=found.similarities,
                 labels=tuple(labels.values()),
                 positives=found.positives,
+                flags=found.flags,
             )
         )
     engine = models.engine
     assert engine is not None
-    weights = _WEIGHTS.search(engine.model)
     fits: dict[Family, Fit] = {}
     failures: dict[Family, CalibrationError] = {}
     for family, labelled in by_family.items():
         try:
             fits[family] = fit(
                 labelled,
-                model=weights[0] if weights else engine.model,
+                model=_name(engine),
                 prompt=negatives_prompt(family, config).hash,
                 family=family.value,
                 samples=samples_of(config, engine.capabilities),
                 scorer=models.similarity.identity if models.similarity else "",
+                flagger=_name(models.flagger) if models.flagger else "",
             )
         except CalibrationError as error:
             failures[family] = error
     if not fits:
         raise next(iter(failures.values()))
     return fits, {family: str(error) for family, error in failures.items()}
+
+
+def _name(engine: Engine) -> str:
+    """What a calibration knows a model by: its weights, where it has a file of them."""
+    weights = _WEIGHTS.search(engine.model)
+    return weights[0] if weights else engine.model

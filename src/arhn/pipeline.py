@@ -40,7 +40,8 @@ async def aclean(
     Args:
         groups: read lazily.
         engine: the LLM, asked for every answer that the store doesn't hold. Not closed.
-        flagger: method `rlhn`: the cheaper LLM that is asked first; `engine` unless given. Not closed.
+        flagger: the cheaper LLM that is asked first: by method `rlhn`, `engine` unless given; by `arhn` for triage.
+            Not closed.
         similarity: method `margin`, or a second signal for a calibration that fuses it.
         store: where answers are kept; in memory unless given, which then grows with the run.
         stats: filled while the run goes on.
@@ -95,7 +96,8 @@ async def _in_order(
     groups: Iterable[Group], work: Callable[[Group], Coroutine[Any, Any, T]], models: Models, askers: _Askers
 ) -> AsyncGenerator[T]:
     # A group's ranking waits for its extractions, so several groups keep an engine busy.
-    window = 2 + max((e.capabilities.concurrency for e in models.engines), default=0) // 2
+    busy = 2 + max((e.capabilities.concurrency for e in models.engines), default=0) // 2
+    window = max([busy, *(e.capabilities.lookahead for e in models.engines)])
     flying: deque[asyncio.Task[T]] = deque()
     try:
         for group in groups:

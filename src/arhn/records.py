@@ -16,8 +16,8 @@ from arhn import prompts
 from arhn._version import __version__
 from arhn.asking import StageStats, Stats
 from arhn.config import CleanConfig, Method
-from arhn.methods.choose import Described
-from arhn.methods.task import samples_of, tasks_for
+from arhn.methods.choose import Described, tasks_of
+from arhn.methods.task import prompts_of
 from arhn.tasks import Family
 from arhn.types import CleanedGroup, Label, Reason
 
@@ -177,15 +177,14 @@ def summary(
 def _prompts(config: CleanConfig, tally: Tally) -> dict[str, Any]:
     if config.method is Method.RLHN:
         return {"rlhn": {"judge": prompts.load_section("rlhn", "judge").hash}}
-    return {family: prompts.load(family).hashes for family in sorted({family for family, _ in tally.families})}
+    return {name: prompts_of(Family(name), config).hashes for name in sorted({family for family, _ in tally.families})}
 
 
 def _calibrations(config: CleanConfig, tally: Tally, described: Described) -> dict[str, Any]:
     """The calibration of each family that occurred; `calibrated` is false where the LLM's own word decided."""
     if described.capabilities is None or config.method is not Method.ARHN:
         return {}
-    samples = samples_of(config, described.capabilities)
-    tasks = tasks_for(config, described.names["model"], samples, described.names.get("similarity", ""))
+    tasks = tasks_of(config, described)
     return {
         name: (task := tasks[Family(name)]).calibration.model_dump(mode="json", exclude={"curve", "triage"})
         | {"calibrated": task.fitted}

@@ -428,6 +428,9 @@ def missing_module(name: str) -> Any:
         (("--on-bad-row", "ignore"), "argument --on-bad-row: invalid choice: 'ignore'"),
         (("--samples", "0"), "argument --samples: expected a whole number from 1"),
         (("--samples", "65"), "--samples: Input should be less than or equal to 64, found 65"),
+        (("--together", "0"), "argument --together: expected a whole number from 1"),
+        (("--together", "65"), "--together: Input should be less than or equal to 64, found 65"),
+        (("--together", "2", "--samples", "3"), "--samples: can't be had with --together"),
         (("--ranker", "consistent", "--shuffles", "5"), "--shuffles: Input should be a multiple of 2, found 5"),
         (
             ("--ranker", "consistent", "--shuffles", "66"),
@@ -909,11 +912,13 @@ def similar(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> Arhn:
 
 BELONGS: dict[tuple[str, ...], tuple[Says, Says]] = {
     ("--similarity", "s"): (("none", "rlhn"), ("margin",)),
-    ("--flag-model", "m"): (("none", "margin", "arhn"), ("rlhn",)),
+    ("--flag-model", "m"): (("none", "margin"), ("rlhn",)),
     ("--margin", "perc"): (("none", "rlhn", "arhn"), ()),
     ("--precision", "0.9"): (("none", "margin", "rlhn"), ()),
     ("--calibration", "c.json"): (("none", "margin", "rlhn"), ()),
     ("--samples", "3"): (("none", "margin", "rlhn"), ("arhn",)),
+    ("--together", "3"): (("none", "margin", "rlhn"), ("arhn",)),
+    ("--query-first",): (("none", "margin", "rlhn"), ("arhn",)),
     ("--task-map", "nq=claim"): (("none", "margin", "rlhn"), ("arhn",)),
     ("--passages-alone",): (("none", "margin", "rlhn"), ("arhn",)),
     ("--partial-positives",): (("none", "margin", "rlhn"), ("arhn",)),
@@ -934,6 +939,18 @@ def test_flag_of_another_method(similar: Arhn, flag: Says, methods: tuple[Says, 
     assert similar.engines == []
     for method in own:
         similar.works(*CLEAN, "--overwrite", "--method", method, *flag)
+
+
+@pytest.mark.parametrize(
+    ("error", "flags", "says"),
+    [
+        (UsageError, ("--flag-model", "m"), "--flag-model: does nothing for --method arhn without --triage"),
+        (UsageError, ("--triage", "0.98"), "--triage: needs something to tell likely from unlikely negatives by"),
+        (CalibrationError, ("--triage", "0.98", "--flag-model", "m"), "--triage: there is no calibration for"),
+    ],
+)
+def test_triage_without_what_it_needs(similar: Arhn, error: type[ArhnError], flags: Says, says: str) -> None:
+    similar.fails(error, *CLEAN, *flags, says=(says,))
 
 
 def test_flags_of_the_consistent_ranker(similar: Arhn) -> None:
@@ -1141,6 +1158,7 @@ def test_bad_groups_to_calibrate_on(labelled: Arhn) -> None:
         (("--store", "/"), "'/': has no file name to write to"),
         (("--task-map", "nq=claims"), "'claims' isn't a family"),
         (("--samples", "65"), "--samples: Input should be less than or equal to 64"),
+        (("--samples", "5", "--together", "8"), "--samples: can't be had with --together"),
     ],
 )
 def test_flag_that_does_not_fit_calibrate(labelled: Arhn, flags: Says, says: str) -> None:
@@ -1149,7 +1167,7 @@ def test_flag_that_does_not_fit_calibrate(labelled: Arhn, flags: Says, says: str
     labelled.works(*CALIBRATE)
 
 
-@pytest.mark.parametrize("flag", ["--calibration", "--precision", "--ranker", "--margin", "--flag-model", "--mode"])
+@pytest.mark.parametrize("flag", ["--calibration", "--precision", "--ranker", "--margin", "--triage", "--mode"])
 def test_flag_that_only_clean_has(labelled: Arhn, flag: str) -> None:
     before = content(labelled.folder)
     done = labelled(*CALIBRATE, flag, "x")
@@ -1181,6 +1199,21 @@ def test_calibrate_without_log_probabilities(labelled: Arhn) -> None:
     clean = (*CLEAN, "--calibration", "c.json")
     labelled.fails(CalibrationError, *clean, says=("no calibration for fake with 1 sampled answer",))
     labelled.works(*clean, "--samples", "5")
+
+
+def test_calibrate_with_several_passages_a_request(labelled: Arhn) -> None:
+    labelled.works(*CALIBRATE)
+    clean = (*CLEAN, "--overwrite", "--calibration", "c.json")
+    labelled.fails(CalibrationError, *clean, "--together", "4", says=("log-probabilities and several passages",))
+    labelled.works(*CALIBRATE, "--overwrite", "--together", "4")
+    labelled.works(*clean, "--together", "4")
+    # The verdicts on negatives, too, are in a store that was made while calibrating.
+    labelled.works(*clean, "--together", "4", "--store", "c.responses.sqlite")
+    assert not any(request.throughout for request in labelled.engines[-1].asked)
+    summary = read_json("out.summary.json")
+    assert summary["settings"]["together"] == 4
+    assert {c["calibrated"] for c in summary["calibrations"].values()} == {True}
+    labelled.fails(CalibrationError, *clean, says=("there is no calibration for fake with log-probabilities. ",))
 
 
 def test_calibrate_without_its_library(labelled: Arhn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.engines.openai import Key, OpenAIEngine, Settings, connect
 from arhn.errors import KeyRefused, ModelError
 from arhn.extract import read_snippet, read_verdict, snippet_request, verdict_request
+from arhn.together import read_together, together_request
 from tests.conftest import passage
 
 pytestmark = pytest.mark.model
@@ -82,6 +83,15 @@ def test_answers_are_those_of_the_engine_in_this_process(llama: LlamaCppEngine, 
         assert there_snippet.text.startswith(EXTRACT.lead)
         assert read_snippet(there_snippet, said, EXTRACT) == read_snippet(here_snippet, said, EXTRACT)
         assert there.prompt_tokens == pytest.approx(here.prompt_tokens, abs=2)
+
+
+def test_several_verdicts_are_those_of_the_engine_in_this_process(llama: LlamaCppEngine, served: OpenAIEngine) -> None:
+    request = together_request(QUERY, [PAINT, FERRY], prompts.load("question").together, known="a ferry")
+    [here], [there] = ask(llama, request), ask(served, request)
+    assert there.text == here.text
+    found, others = read_together(here, 2), read_together(there, 2)
+    assert None not in found
+    assert others == pytest.approx(found, abs=0.2)
 
 
 def test_gbnf_constrains_too(served: OpenAIEngine) -> None:

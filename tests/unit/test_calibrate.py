@@ -243,6 +243,21 @@ def test_triage_counts_what_would_be_found_otherwise() -> None:
     assert (agreement[0.5], agreement[0.75], agreement[1.0]) == (0.75, 0.75, 1.0)
 
 
+def test_triage_goes_by_a_small_model_where_there_is_one() -> None:
+    calibration = Calibration(slope=1.0, threshold=0.5, lower=0.5)
+    group = LabelledGroup(
+        query_id="q",
+        log_odds=(2.0, -2.0, 2.0, -2.0),
+        similarities=(0.9, 0.8, 0.1, 0.2),
+        labels=(None,) * 4,
+        flags=(1.0, -1.0, None, -2.0),
+    )
+    agreement = {point.share: point.agreement for point in triage([group], calibration)}
+    assert (agreement[0.25], agreement[0.5], agreement[1.0]) == (0.75, 1.0, 1.0)
+    alone = replace(group, similarities=None)
+    assert triage([alone], calibration) == triage([group], calibration)
+
+
 def test_a_similarity_that_is_always_the_same_does_no_harm() -> None:
     groups = [replace(g, similarities=(0.5,) * len(g.labels)) for g in synthetic(60)]
     found, alone = fit(groups), fit(synthetic(60))

@@ -22,8 +22,8 @@ from arhn.confidence import (
     calibration_for,
     confidences,
     group_means,
+    likeliest,
     load_calibrations,
-    most_similar,
     shipped,
     sigmoid,
     with_spared,
@@ -304,12 +304,16 @@ def test_a_calibration_file_that_cannot_be_read(tmp_path: Path, make: Callable[[
 
 
 @given(st.lists(st.floats(-1, 1), max_size=12), st.floats(0.01, 1))
-def test_the_most_similar_are_a_share_rounded_up(similarities: list[float], share: float) -> None:
-    asked = most_similar(similarities, share)
+def test_the_likeliest_are_a_share_rounded_up(similarities: list[float], share: float) -> None:
+    asked = likeliest(similarities, share)
     assert list(asked) == sorted(set(asked))
     assert len(asked) == math.ceil(round(share * len(similarities), 9))
     spared = set(range(len(similarities))) - set(asked)
     assert all(similarities[i] >= similarities[j] for i in asked for j in spared)
+
+
+def test_what_has_no_signal_is_asked_about() -> None:
+    assert likeliest([0.5, None, 0.9, -3.0], 0.5) == (1, 2)
 
 
 def test_spared_ones_have_the_lowest_log_odds_of_the_others() -> None:
@@ -321,5 +325,5 @@ def test_a_share_that_agrees_by_luck_is_not_taken() -> None:
     """Agreement falls with the share; where a smaller one is better than a larger one, that is chance."""
     points = tuple(TriagePoint(share=s, agreement=a) for s, a in ((1.0, 1.0), (0.75, 0.97), (0.5, 0.99)))
     assert Calibration(triage=points).share_at(0.98) == 1.0
-    with pytest.raises(CalibrationError, match="doesn't say what sparing negatives costs"):
+    with pytest.raises(CalibrationError, match="doesn't say what sparing negatives by this signal costs"):
         Calibration().share_at(0.98)

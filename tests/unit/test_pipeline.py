@@ -1027,6 +1027,18 @@ def test_memory_does_not_grow_with_the_number_of_groups(tmp_path: Path) -> None:
     assert peak(800) < 1.2 * peak(200)
 
 
+def test_the_query_first_where_a_group_is_to_begin_alike() -> None:
+    """The passage comes last, after all that is the same for every negative of a group."""
+    engine = FakeEngine(lambda request: verdict(YES if "ANSWER" in request.messages[-1].content else NO))
+    cleaned(group(negatives=["near", "far"]), engine, query_first=True, mode="F")
+    contents = [r.messages[-1].content for r in asked(engine, "verdict")]
+    positive, *negatives = (content.split("\n") for content in contents)
+    assert [line.partition(":")[0] for line in positive] == ["Question", "Passage"]
+    assert [line.partition(":")[0] for line in negatives[0]] == ["Question", "Answer elsewhere", "Passage"]
+    assert negatives[0][:2] == negatives[1][:2]
+    assert [r.prefix for r in asked(engine, "verdict")][1] != prompts.load("question").check.prefix
+
+
 # Triage: the LLM is asked about the likeliest negatives only
 
 
@@ -1084,8 +1096,87 @@ def test_backfill_asks_about_what_it_takes_in_also_under_triage() -> None:
 
 def test_triage_needs_a_calibration_that_knows_its_cost(engine: FakeEngine) -> None:
     g = group(negatives=["x"])
-    with pytest.raises(CalibrationError, match=r"agreement 0\.9: .* doesn't say what sparing negatives costs"):
+    with pytest.raises(CalibrationError, match=r"agreement 0\.9: .* what sparing negatives by this signal costs"):
         cleaned(g, engine, similarity=WORDS, calibrations=(fitted(scorer="words"),), triage=0.9)
     with pytest.raises(CalibrationError, match="--triage, --similarity: there is no calibration"):
         cleaned(g, engine, similarity=WORDS, triage=0.9)
     assert engine.asked == []
+
+
+# Triage by a smaller model in front
+
+
+def small(script: Script = answer_by_marks) -> FakeEngine:
+    """Finds NEAR likely, whatever it holds."""
+
+    def likely(request: Request) -> Completion | str:
+        return verdict(YES if "NEAR" in shown(request) else NO) if kind_of(request) == "verdict" else script(request)
+
+    return FakeEngine(likely, model="small")
+
+
+def in_front(g: Group, flagger: FakeEngine, **settings: object) -> tuple[CleanedGroup, FakeEngine, Stats]:
+    points = tuple(TriagePoint(share=s, agreement=a) for s, a in ((1.0, 1.0), (0.5, 0.98)))
+    config = CleanConfig(calibrations=(fitted(triage=points, flagger="small"),), **settings)  # type: ignore[arg-type]
+    engine, stats = FakeEngine(answer_by_marks), Stats()
+    [result] = clean([g], engine=engine, flagger=flagger, config=config, stats=stats)
+    return result, engine, stats
+
+
+def test_a_small_model_in_front_says_what_the_large_one_is_asked_about() -> None:
+    g = group(negatives=["far ANSWER0", "NEAR ANSWER3", "NEAR nothing", "far"])
+    flagger = small()
+    result, engine, stats = in_front(g, flagger, triage=0.95)
+    assert [e.status for e in result.extractions] == ["answer", "spared", "answer", "no_answer", "spared"]
+    assert actions(result)[2] == ("filter", Reason.RANKED_BELOW)
+    assert not any("far" in shown(r) for r in engine.asked)
+    assert [kind_of(r) for r in flagger.asked] == ["verdict"] * 4, "negatives only, and no snippets"
+    assert {known(r) for r in flagger.asked} == {"ANSWER1"}, "the answer that the large one found in the positive"
+    assert (stats.of("flag").asked, stats.of("extract").asked) == (4, len(engine.asked) - 1)
+
+
+def test_without_triage_the_small_model_is_not_asked() -> None:
+    flagger = small()
+    result, _, _ = in_front(group(negatives=["far ANSWER3"]), flagger)
+    assert actions(result)[1] == ("filter", Reason.RANKED_BELOW)
+    assert flagger.asked == []
+
+
+def test_what_the_small_model_cannot_tell_the_large_one_is_asked() -> None:
+    def script(request: Request) -> Completion | str:
+        if "far" in shown(request):
+            raise RequestFailed("gone")
+        return answer_by_marks(request)
+
+    g = group(negatives=["far ANSWER3", "nothing", "no", "none"])
+    result, _, stats = in_front(g, FakeEngine(script, model="small"), triage=0.95)
+    assert [e.status for e in result.extractions[1:]] == ["answer", "no_answer", "spared", "spared"]
+    assert stats.of("flag").failed == 1
+
+
+def test_a_small_model_needs_log_probabilities_and_a_calibration_of_its_own(engine: FakeEngine) -> None:
+    points = (TriagePoint(share=1.0, agreement=1.0), TriagePoint(share=0.5, agreement=0.98))
+    config = CleanConfig(calibrations=(fitted(triage=points, flagger="another"),), triage=0.95)
+    with pytest.raises(CalibrationError, match="and --flag-model"):
+        list(clean([group()], engine=engine, flagger=small(), config=config))
+    with pytest.raises(UsageError, match="--flag-model: fake gives no log-probabilities"):
+        list(clean([group()], engine=engine, flagger=without_logprobs(answer_by_marks), config=config))
+    assert engine.asked == []
+
+
+@pytest.mark.parametrize(("lookahead", "read"), [(0, 3), (8, 8)])
+def test_an_engine_may_look_ahead_over_more_groups(lookahead: int, read: int) -> None:
+    engine = FakeEngine(answer_by_marks)
+    engine.capabilities = replace(engine.capabilities, concurrency=2, lookahead=lookahead)
+    taken = 0
+
+    def groups() -> Iterator[Group]:
+        nonlocal taken
+        for each in many(20):
+            taken += 1
+            yield each
+
+    stream = clean(groups(), engine=engine)
+    next(stream)
+    assert taken == read
+    stream.close()

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from arhn import formats, prompts
+from arhn.engines import Completion
 from arhn.tasks import Family, family_of
+from arhn.together import read_together
 from arhn.types import Group
 
 DEMO = Path(__file__).parents[2] / "demo" / "families"
@@ -17,6 +19,7 @@ OWN = [family for family in Family if family is not Family.QUESTION]
 LABELS = {"false_negative", "true_negative", "ambiguous"}
 FIELDS = {
     "extract": {"passage", "query"},
+    "together": {"passages", "query"},
     "rank": {"query", "candidates"},
     "pivot": {"query", "first", "second"},
     "fullness": {"passage", "query", "snippet"},
@@ -52,6 +55,8 @@ def test_a_family_has_all_its_parts(family: str) -> None:
     assert data["extract"]["known"]["user"].startswith("\n")
     assert data["extract"]["known"]["user"].endswith("{known}")
     assert set(data["fullness"]) == {"system", "user", "examples"}
+    assert set(data["together"]) == {"system", "user", "known", "examples"}
+    assert data["together"]["known"]["user"] == data["extract"]["known"]["user"]
 
 
 @pytest.mark.parametrize("family", Family)
@@ -69,6 +74,8 @@ def test_the_passage_stands_before_the_query(family: str) -> None:
     for stage in ("extract", "fullness"):
         template = family_file(family)[stage]["user"]
         assert template.index("{passage}") < template.index("{query}")
+    template = family_file(family)["together"]["user"]
+    assert template.index("{passages}") < template.index("{query}")
 
 
 @pytest.mark.parametrize("family", Family)
@@ -86,6 +93,32 @@ def test_examples_of_extraction_are_answers_that_can_be_read(family: str) -> Non
         snippet = example["answer"].removeprefix(extract["lead"]).removesuffix(extract["close"])
         assert snippet
         assert snippet in example["fields"]["passage"]
+
+
+@pytest.mark.parametrize("family", Family)
+def test_examples_of_several_passages_are_answers_that_can_be_read(family: str) -> None:
+    examples = family_file(family)["together"]["examples"]
+    for example in examples:
+        fields = example["fields"]
+        assert set(fields) == {"passages", "query", "known"}
+        shown = fields["passages"].splitlines()
+        assert [line.split(" ")[0] for line in shown] == [f"[{i}]" for i in range(1, len(shown) + 1)]
+        found = read_together(Completion(text=example["answer"]), len(shown), by_word=True)
+        assert None not in found
+    # In every place, Yes as often as No: small models copy what stood there.
+    one, two = (example["answer"].splitlines() for example in examples)
+    assert [line.replace("Yes", "-").replace("No", "Yes").replace("-", "No") for line in one] == two
+
+
+@pytest.mark.parametrize("family", Family)
+def test_the_known_answer_is_shown_with_several_passages_too(family: str) -> None:
+    loaded = prompts.load(family)
+    fields = {"query": "QUERY", "passages": "[1] P {known}", "known": "KNOWN"}
+    assert loaded.together.messages(**fields)[-1].content.endswith(": KNOWN")
+    assert "KNOWN" not in loaded.together_alone.messages(**fields)[-1].content
+    assert len(loaded.together.prefix) == len(loaded.together_alone.prefix) == 5
+    assert all("lsewhere: " in m.content for m in loaded.together.prefix if m.role == "user")
+    assert not any("lsewhere: " in m.content for m in loaded.together_alone.prefix)
 
 
 @pytest.mark.parametrize("family", Family)
@@ -152,6 +185,9 @@ def test_no_example_of_a_prompt_is_in_the_gold_data() -> None:
         for stage in ("extract", "fullness"):
             for example in family_file(family)[stage]["examples"]:
                 assert texts.isdisjoint(example["fields"].values())
+        for example in family_file(family)["together"]["examples"]:
+            shown = [line.partition(" ")[2] for line in example["fields"]["passages"].splitlines()]
+            assert texts.isdisjoint({*shown, example["fields"]["query"]})
 
 
 @pytest.mark.parametrize("family", OWN)

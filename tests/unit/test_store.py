@@ -2,6 +2,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn import store
-from arhn.engines import Completion
+from arhn.engines import Completion, Message, OneOf, Request, Token
 from arhn.errors import DiskFull, OutputNotWritable, StoreCorrupt, StoreError, StoreLocked, StoreVersion
 from arhn.store import SqliteStore, StoredAnswers
 from arhn.store.answers import decode, encode
@@ -29,12 +30,40 @@ completions = st.builds(
     prompt_tokens=st.integers(0, 10**6),
     cached_tokens=st.integers(0, 10**6),
     completion_tokens=st.integers(0, 10**6),
+    tokens=st.lists(
+        st.builds(Token, text=st.text(), alternatives=st.dictionaries(st.text(), st.floats(-50, 0))), max_size=4
+    ).map(tuple),
 )
 
 
 @given(completions)
 def test_completions_round_trip_exactly(completion: Completion) -> None:
     assert decode(encode(completion), Path("s")) == completion
+
+
+def test_answers_of_before_there_were_tokens_are_read_and_written_as_they_were() -> None:
+    row = b'["Yes","length",{"Yes":-0.1},100,40,1]'
+    completion = decode(row, Path("s"))
+    assert completion == Completion(
+        text="Yes", finish="length", first={"Yes": -0.1}, prompt_tokens=100, cached_tokens=40, completion_tokens=1
+    )
+    assert encode(completion) == row
+
+
+@pytest.mark.parametrize("more", [b"7", b"[1]", b'[["a"]]', b'[["a",{},1]]', b"[],[]"])
+def test_a_row_that_nobody_wrote_is_corrupt(more: bytes) -> None:
+    with pytest.raises(StoreCorrupt, match="a stored answer can't be read"):
+        decode(b'["Yes","length",{},1,0,1,' + more + b"]", Path("s"))
+
+
+def test_keys_stay_so_that_stored_answers_are_found_again() -> None:
+    """As they were before requests could ask for all tokens' log-probabilities."""
+    messages = (Message("system", "Judge."), Message("user", "Passage: x"))
+    plain = Request(messages=messages, max_tokens=1, alternatives=40)
+    choice = Request(messages=messages, max_tokens=2, constraint=OneOf(("Yes", "No")), temperature=0.5, seed=3)
+    assert plain.key("m").hex() == "fd8ab4da2576a06ab0afb873c595bdf5"
+    assert choice.key("m").hex() == "82ffdd83a50fea656ef88b5a78ebf37b"
+    assert replace(plain, throughout=True).key("m") != plain.key("m")
 
 
 def test_answers_outlive_the_process(tmp_path: Path) -> None:

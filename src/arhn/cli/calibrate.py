@@ -36,7 +36,6 @@ def add(tasks: Tasks) -> None:
         "shuffles",
         "stable",
         "fullness",
-        "flag_model",
         "margin",
         "mode",
     )
@@ -56,7 +55,7 @@ def _run(a: argparse.Namespace) -> None:
         limit=a.limit,
         overwrite=a.overwrite,
     )
-    config = config_of(a)
+    config = config_of(a, fitting=True)
     with calibration_view.live(Console(stderr=True)) as on_group:
         done = labelled.calibrate(fitting, config, lambda stack: models_of(a, stack), on_group=on_group)
     out = console()

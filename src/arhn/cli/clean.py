@@ -75,8 +75,8 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         "--triage",
         type=float,
         metavar="A",
-        help="ask only about the negatives most similar to the query (--similarity): as few as agree with asking "
-        "about all on the share A of the negatives it was calibrated on, such as 0.98",
+        help="ask only about the likeliest negatives, by --flag-model or else by --similarity: as few as agree with "
+        "asking about all on the share A of the negatives it was calibrated on, such as 0.98",
     )
     _add_ranker(parser)
     add(
@@ -93,7 +93,6 @@ def add_method(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="made by 'arhn calibrate'; looked up before the shipped ones",
     )
-    add("--flag-model", metavar="MODEL", help="method rlhn: the cheaper model that is asked first")
     add("--margin", metavar="RULE[=X]", help="method margin: absolute, relative or perc, such as perc=0.95")
 
 

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 #: Flags of 'arhn clean' that belong to some methods only.
 _BELONG = {
     "similarity": ("arhn", "margin"),
-    "flag_model": ("rlhn",),
+    "flag_model": ("arhn", "rlhn"),
     "margin": ("margin",),
     "precision": ("arhn",),
     "triage": ("arhn",),
     "calibration": ("arhn",),
     "samples": ("arhn",),
+    "together": ("arhn",),
+    "query_first": ("arhn",),
     "task_map": ("arhn",),
     "show_answer": ("arhn",),
     "ranker": ("arhn",),
@@ -43,7 +45,15 @@ _DEFAULT = CleanConfig()
 _FLAGS = {"show_answer": "--passages-alone", "fullness": "--partial-positives"}
 
 
-def config_of(a: argparse.Namespace) -> CleanConfig:
+def config_of(a: argparse.Namespace, *, fitting: bool = False) -> CleanConfig:
+    """What the flags set.
+
+    Args:
+        fitting: a calibration is to be made, so that flags which need one don't.
+
+    Raises:
+        UsageError
+    """
     from arhn.confidence import load_calibrations
 
     for name, methods in _BELONG.items():
@@ -54,8 +64,19 @@ def config_of(a: argparse.Namespace) -> CleanConfig:
     for name in ("shuffles", "stable"):
         if getattr(a, name) is not None and ranker != Ranker.CONSISTENT:
             raise UsageError(f"--{name}: does nothing for --ranker {ranker}, only for {Ranker.CONSISTENT}")
-    if a.triage is not None and a.similarity is None:
-        raise UsageError("--triage: needs a retriever's scores to spare negatives by. Give a model with --similarity")
+    if a.triage is not None and a.similarity is None and a.flag_model is None:
+        raise UsageError(
+            "--triage: needs something to tell likely from unlikely negatives by. Give a retriever with --similarity, "
+            "or a smaller LLM with --flag-model"
+        )
+    if a.flag_model is not None and a.method == Method.ARHN and a.triage is None and not fitting:
+        raise UsageError("--flag-model: does nothing for --method arhn without --triage, such as --triage 0.98")
+    if a.samples is not None and (a.together or 1) > 1:
+        raise UsageError(
+            "--samples: can't be had with --together, where one greedy answer judges several passages. Leave one out"
+        )
+    if a.query_first and (a.together or 1) > 1:
+        raise UsageError("--query-first: can't be had with --together, whose prompt has its own order. Leave one out")
     given = {name: getattr(a, name) for name in _SETTINGS if getattr(a, name) is not None}
     try:
         return CleanConfig(
@@ -79,6 +100,8 @@ _SETTINGS = (
     "precision",
     "triage",
     "samples",
+    "together",
+    "query_first",
     "ranker",
     "rank_by",
     "shuffles",
@@ -136,6 +159,7 @@ def _llamacpp(a: argparse.Namespace, model: str) -> Engine:
         context=a.context or 4096,
         threads=a.threads,
         gpu_layers=a.gpu_layers,
+        lookahead=a.lookahead or 0,
     )
 
 
@@ -162,9 +186,28 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         help="let N sampled answers vote instead of reading log-probabilities",
     )
     add(
+        "--together",
+        type=positive,
+        metavar="N",
+        help="ask about up to N negatives in one request: cheaper, for models that keep them apart; default: 1",
+    )
+    add(
+        "--query-first",
+        action="store_true",
+        default=None,
+        help="show the query before the passage, so that a group's prompts begin alike: cheaper, for models whose "
+        "verdicts are as good that way",
+    )
+    add(
         "--similarity",
         metavar="MODEL",
         help="a sentence-transformers folder or name: what 'margin' filters by, a second signal for 'arhn'",
+    )
+    add(
+        "--flag-model",
+        metavar="MODEL",
+        help="a smaller model that is asked about every negative first: what --triage goes by, and the first stage of "
+        "'rlhn'",
     )
     add(
         "--task-map",
@@ -179,4 +222,11 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     add("--context", type=positive, help="tokens per request; default: 4096, or what the server has")
     add("--threads", type=positive, help="llamacpp: CPU threads; all cores unless given")
     add("--gpu-layers", type=int, help="llamacpp: layers on the GPU; all that fit unless given")
+    add(
+        "--lookahead",
+        type=positive,
+        metavar="N",
+        help="llamacpp: choose the next request from N groups, so that a passage of several of them is read once; "
+        "repeats less exactly",
+    )
     serving.add_serving(parser)

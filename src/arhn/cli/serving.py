@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 ENGINES = ("llamacpp", "openai", "vllm")
 #: Flags that some engines have, and which.
 _ONLY: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("slots", "threads", "gpu_layers"), ("llamacpp",)),
+    **dict.fromkeys(("slots", "threads", "gpu_layers", "lookahead"), ("llamacpp",)),
     **dict.fromkeys(
         (
             "url",

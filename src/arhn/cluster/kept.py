@@ -14,8 +14,7 @@ from arhn.cluster.folders import Folder
 from arhn.cluster.partitions import Part, Partition
 from arhn.cluster.work import Done
 from arhn.config import CleanConfig, Method
-from arhn.methods.choose import Described
-from arhn.methods.task import samples_of, tasks_for
+from arhn.methods.choose import Described, tasks_of
 
 
 class Kept:
@@ -59,8 +58,7 @@ def settings_digest(config: CleanConfig, described: Described) -> str:
         # How many requests are in flight changes no answer.
         content.append(f"{capabilities.constraints} {capabilities.logprobs} {capabilities.context}")
     if config.method is Method.ARHN and capabilities is not None:
-        samples, scorer = samples_of(config, capabilities), described.names.get("similarity", "")
-        content.append(repr(tasks_for(config, described.names["model"], samples, scorer)))
+        content.append(repr(tasks_of(config, described)))
     if config.method is Method.RLHN:
         content.append(prompts.load_section("rlhn", "judge").hash)
     return blake2b("\0".join(content).encode(), digest_size=8).hexdigest()

@@ -15,6 +15,7 @@ from arhn.engines.protocol import (
     Request,
     RequestFailed,
     SpanOf,
+    Token,
     log_odds,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "Request",
     "RequestFailed",
     "SpanOf",
+    "Token",
     "log_odds",
 ]

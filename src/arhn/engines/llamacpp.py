@@ -12,11 +12,10 @@ import os
 import secrets
 import signal
 import threading
-from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,8 +32,10 @@ from arhn.engines.protocol import (
     Message,
     Request,
     RequestFailed,
+    Token,
     begun,
 )
+from arhn.engines.slots import Slots
 from arhn.errors import EngineError
 
 #: Stands for the user's message while the model's chat template is applied.
@@ -42,7 +43,6 @@ _CONTENT = "ARHN-CONTENT-5d0c9b7e"
 #: Changes with the way answers are made of the same weights, so that a store doesn't mix them.
 _METHOD = "llamacpp-2"
 Tokens = tuple[int, ...]
-Prefix = tuple[Message, ...]
 
 
 class LlamaCppEngine:
@@ -56,6 +56,8 @@ class LlamaCppEngine:
         context: tokens a request may take, prompt and answer.
         threads: CPU threads; the cores this process may use, unless given.
         gpu_layers: layers to put on a GPU; all that fit, unless given.
+        lookahead: groups to choose the next request from, so that a passage of several of them is computed once. What
+            was computed before changes log-probabilities in the third digit (LOG.md, 2026-11-23).
 
     Raises:
         EngineError: llama.cpp can't load the file.
@@ -70,9 +72,12 @@ class LlamaCppEngine:
         context: int = 4096,
         threads: int | None = None,
         gpu_layers: int | None = None,
+        lookahead: int = 0,
     ) -> None:
         self.model = f"{model} {_METHOD}"
-        self.capabilities = Capabilities(constraints=True, logprobs=True, concurrency=slots, context=context)
+        self.capabilities = Capabilities(
+            constraints=True, logprobs=True, concurrency=slots, context=context, lookahead=lookahead
+        )
         key = secrets.token_hex(16)
         self._server = _start(_params(path, slots + 1, context, threads or _cores(), gpu_layers, key), path)
         self._http = httpx.Client(
@@ -87,7 +92,7 @@ class LlamaCppEngine:
         self._frame = lru_cache(maxsize=16)(self._frame_of)
 
     async def complete(self, request: Request) -> Completion:
-        slot = await self._slots.acquire(request.prefix)
+        slot = await self._slots.acquire(request)
         try:
             completion = await asyncio.get_running_loop().run_in_executor(self._pool, self._complete, request, slot)
         except RequestFailed as error:
@@ -106,10 +111,11 @@ class LlamaCppEngine:
         with _signals_kept():
             self._server = None
 
-    def unused_slots(self) -> _Slots:
+    def unused_slots(self) -> Slots:
         """As many slots as this engine has, as before its first request."""
         # One more than requests in flight: a second kind of prompt gets a slot of its own.
-        return _Slots(self.capabilities.concurrency + 1, self.capabilities.concurrency)
+        slots = self.capabilities.concurrency
+        return Slots(slots + 1, slots, nearest=self.capabilities.lookahead > 0)
 
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` is to this model, on its own."""
@@ -135,6 +141,7 @@ class LlamaCppEngine:
             slot,
             constraint,
             request.max_tokens,
+            throughout=request.throughout,
             n_probs=request.alternatives,
             temperature=request.temperature,
             seed=request.seed,
@@ -142,7 +149,14 @@ class LlamaCppEngine:
         return replace(completion, text=lead + completion.text)
 
     def _generate(
-        self, prompt: Tokens, slot: int, constraint: Constraint | None, max_tokens: int, **settings: Any
+        self,
+        prompt: Tokens,
+        slot: int,
+        constraint: Constraint | None,
+        max_tokens: int,
+        *,
+        throughout: bool,
+        **settings: Any,
     ) -> Completion:
         body = {
             "prompt": list(prompt),
@@ -153,7 +167,7 @@ class LlamaCppEngine:
         }
         if constraint is not None:
             body["grammar"] = "%llguidance {}\n" + lark(constraint)
-        return _completion(self._server.handle_completions(body))
+        return _completion(self._server.handle_completions(body), throughout=throughout)
 
     def _frame_of(self, prefix: tuple[Message, ...]) -> tuple[Tokens, Tokens]:
         """The tokens before and after the user's message."""
@@ -178,23 +192,28 @@ class LlamaCppEngine:
             raise RequestFailed(f"llama.cpp {path}: {error}") from error
 
 
-def _completion(answer: Mapping[str, Any]) -> Completion:
+def _completion(answer: Mapping[str, Any], *, throughout: bool) -> Completion:
     if "choices" not in answer:
         error = answer.get("error", answer)
         raise RequestFailed(str(error.get("message", error)))
     choice, usage = answer["choices"][0], answer["usage"]
     tokens = (choice["logprobs"] or {}).get("content", [])
-    first: dict[str, float] = {}
-    for alternative in tokens[0]["top_logprobs"] if tokens else ():
-        first.setdefault(alternative["token"], round(alternative["logprob"], 5))
     return Completion(
         text=choice["text"],
         finish="stop" if choice["finish_reason"] == "stop" else "length",
-        first=first,
+        first=_alternatives(tokens[0]) if tokens else {},
         prompt_tokens=usage["prompt_tokens"],
         cached_tokens=usage["prompt_tokens_details"]["cached_tokens"],
         completion_tokens=usage["completion_tokens"],
+        tokens=tuple(Token(t["token"], _alternatives(t)) for t in tokens) if throughout else (),
     )
+
+
+def _alternatives(token: Mapping[str, Any]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for alternative in token["top_logprobs"]:
+        found.setdefault(alternative["token"], round(alternative["logprob"], 5))
+    return found
 
 
 def _params(
@@ -240,73 +259,3 @@ def _signals_kept() -> Iterator[None]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@dataclass(slots=True)
-class _Waiting:
-    prefix: Prefix
-    slot: asyncio.Future[int]
-
-
-class _Slots:
-    """Hands out slots so that a prompt's shared beginning is computed once per slot, not once per request.
-
-    At most `limit` are out at a time. A request takes a slot that holds its prefix, else an unused one; while
-    there is one prefix only, the last unused slot is left to the second. Else it takes over the slot used
-    longest ago, but not the only one of a prefix, nor one that somebody waits for, unless it has none itself.
-    """
-
-    def __init__(self, count: int, limit: int) -> None:
-        self._held: list[Prefix | None] = [None] * count
-        self._free = list(range(count))  # the longest unused first
-        self._limit = limit
-        self._out = 0
-        self._waiting: deque[_Waiting] = deque()
-
-    async def acquire(self, prefix: Prefix) -> int:
-        waiting = _Waiting(prefix, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        self._assign()
-        try:
-            return await waiting.slot
-        except asyncio.CancelledError:
-            if waiting.slot.done() and not waiting.slot.cancelled():
-                self.release(waiting.slot.result())
-            raise
-
-    def release(self, slot: int) -> None:
-        self._out -= 1
-        self._free.append(slot)
-        self._assign()
-
-    def _assign(self) -> None:
-        # A cancelled request may still stand here: its task hasn't run since.
-        self._waiting = deque(w for w in self._waiting if not w.slot.done())
-        while self._out < self._limit and (match := self._match()) is not None:
-            waiting, slot = match
-            self._waiting.remove(waiting)
-            self._free.remove(slot)
-            self._held[slot] = waiting.prefix
-            self._out += 1
-            waiting.slot.set_result(slot)
-
-    def _match(self) -> tuple[_Waiting, int] | None:
-        wanted = {waiting.prefix for waiting in self._waiting}
-        for waiting in self._waiting:
-            slot = self._slot_for(waiting.prefix, wanted)
-            if slot is not None:
-                return waiting, slot
-        return None
-
-    def _slot_for(self, prefix: Prefix, wanted: set[Prefix]) -> int | None:
-        same = [slot for slot in self._free if self._held[slot] == prefix]
-        if same:
-            return same[-1]
-        held = Counter(p for p in self._held if p is not None)
-        unused = [slot for slot in self._free if self._held[slot] is None]
-        if unused and (prefix not in held or len(unused) > 1 or len(held) > 1):
-            return unused[0]
-        spare = [s for s in self._free if (p := self._held[s]) is not None and held[p] > 1]
-        if prefix not in held:
-            return next(iter(spare or self._free), None)
-        return next((s for s in spare if self._held[s] not in wanted), None)

@@ -1,4 +1,4 @@
-"""Reading what a model wrote, whichever engine it came from: thoughts apart from the answer, the first token. Pure."""
+"""Reading what a model wrote, whichever engine it came from: thoughts apart from the answer, likely tokens. Pure."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def without_thoughts(text: str, thinks: bool, finish: Finish) -> str:
     return rest.lstrip() if closed else ""
 
 
-def first_token(alternatives: Iterable[tuple[str, float]]) -> dict[str, float]:
-    """`Completion.first` from tokens and their natural log-probabilities, the most probable first.
+def likely(alternatives: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """One place's alternatives from tokens and their natural log-probabilities, the most probable first.
 
     Some models write a space before their first word; it means the same, and equal words are added up.
     """
-    first: dict[str, float] = {}
+    found: dict[str, float] = {}
     for token, logprob in alternatives:
         if logprob > _IMPOSSIBLE:
             word, capped = token.lstrip(" ") or token, min(logprob, 0.0)
-            first[word] = _sum(first[word], capped) if word in first else capped
-    return {word: round(logprob, 5) for word, logprob in first.items()}
+            found[word] = _sum(found[word], capped) if word in found else capped
+    return {word: round(logprob, 5) for word, logprob in found.items()}
 
 
 def _sum(one: float, other: float) -> float:
@@ -51,4 +51,4 @@ def _sum(one: float, other: float) -> float:
     return min(0.0, high + math.log1p(math.exp(low - high)))
 
 
-__all__ = ["CLOSE", "OPEN", "first_token", "thinks_aloud", "without_thoughts"]
+__all__ = ["CLOSE", "OPEN", "likely", "thinks_aloud", "without_thoughts"]

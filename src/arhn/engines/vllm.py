@@ -8,6 +8,7 @@ tokens, so that a passage holding "<|im_end|>" or the like stays plain text.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import aclosing
 from copy import deepcopy
 from functools import lru_cache
@@ -25,9 +26,10 @@ from arhn.engines.protocol import (
     Message,
     Request,
     RequestFailed,
+    Token,
     begun,
 )
-from arhn.engines.reading import CLOSE, OPEN, first_token, thinks_aloud, without_thoughts
+from arhn.engines.reading import CLOSE, OPEN, likely, thinks_aloud, without_thoughts
 from arhn.engines.trial import ASKED, CONSTRAINED_TOKENS, CONSTRAINTS, THOUGHT_TOKENS, kept_to
 from arhn.engines.vllm_start import Settings, start
 from arhn.errors import EngineError
@@ -169,23 +171,27 @@ class VLLMEngine:
         sampling = self._sampling(request, constraint)
         if len(prompt) + sampling.max_tokens > self._started.context:
             return Completion(text="", finish="context", prompt_tokens=len(prompt))
-        return self._read(await self._output(prompt, sampling), lead, sampling.logprobs or 0)
+        output = await self._output(prompt, sampling)
+        return self._read(output, lead, sampling.logprobs or 0, throughout=request.throughout)
 
-    def _read(self, output: Any, lead: str, alternatives: int) -> Completion:
+    def _read(self, output: Any, lead: str, alternatives: int, *, throughout: bool) -> Completion:
         answer = output.outputs[0]
         finish = _FINISH.get(answer.finish_reason)
         if finish is None:
             raise RequestFailed(f"vLLM ended an answer with {answer.finish_reason!r}")
-        ranked = sorted(answer.logprobs[0].values(), key=lambda p: p.rank) if answer.logprobs else []
-        # What a constraint forced is among them too, however improbable it was.
-        probable = ((p.decoded_token or "", p.logprob) for p in ranked if p.rank <= alternatives)
+        places = answer.logprobs or []
+        tokens = [
+            Token(place[token].decoded_token or "", _probable(place, alternatives))
+            for token, place in zip(answer.token_ids, places if throughout else (), strict=False)
+        ]
         return Completion(
             text=lead + answer.text if lead else without_thoughts(answer.text, self._thinks, finish),
             finish=finish,
-            first=first_token(probable),
+            first=_probable(places[0], alternatives) if places else {},
             prompt_tokens=len(output.prompt_token_ids),
             cached_tokens=output.num_cached_tokens or 0,
             completion_tokens=len(answer.token_ids),
+            tokens=tuple(tokens),
         )
 
     async def _output(self, prompt: Tokens, sampling: Any) -> Any:
@@ -252,6 +258,13 @@ class VLLMEngine:
         if not text:
             return ()
         return tuple(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=not special))
+
+
+def _probable(place: Mapping[int, Any], alternatives: int) -> dict[str, float]:
+    """The most probable tokens in one place of an answer."""
+    ranked = sorted(place.values(), key=lambda p: p.rank)
+    # What a constraint forced is among them too, however improbable it was.
+    return likely((p.decoded_token or "", p.logprob) for p in ranked if p.rank <= alternatives)
 
 
 __all__ = ["Settings", "VLLMEngine"]

@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from arhn import prompts
 from arhn.asking import query_in_work
-from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf
+from arhn.config import CleanConfig
+from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf, Token
 from arhn.engines.protocol import begun
 from arhn.extract import verdict_request
+from arhn.methods.task import prompts_of
 from arhn.prompts import ExtractPrompt
-from arhn.tasks import TaskMap, family_of
+from arhn.tasks import family_of
+from arhn.together import NO, YES
 from arhn.types import Group
 
 #: Log-probabilities of the answer given and of the other: sure enough for any calibration.
@@ -41,10 +43,10 @@ class Rates:
 class Assumed:
     """Answers requests about `groups`. A labelled positive always answers."""
 
-    def __init__(self, groups: Mapping[str, Group], rates: Rates, task_map: TaskMap) -> None:
+    def __init__(self, groups: Mapping[str, Group], rates: Rates, config: CleanConfig) -> None:
         self._groups = groups
         self._rates = rates
-        self._task_map = task_map
+        self._config = config
         self._of: dict[str, tuple[ExtractPrompt, tuple[str, ...]]] = {}
 
     def text(self, request: Request) -> Completion:
@@ -59,6 +61,8 @@ class Assumed:
             case Permutation(n):
                 order = sorted(range(1, n + 1), key=lambda i: _draw(request, str(i)))
                 return Completion(text=" > ".join(map(str, order)))
+            case Matching() if request.throughout:
+                return self._verdicts(request)
             case Matching():
                 return Completion(text=self._judgement(request))
 
@@ -67,6 +71,14 @@ class Assumed:
         yes, no = prompt.lead or "\N{BULLET}", prompt.no_answer
         said, other = (yes, no) if self._answers(request) else (no, yes)
         return Completion(text=said, finish="length", first={said: _SURE, other: _UNLIKELY})
+
+    def _verdicts(self, request: Request) -> Completion:
+        """Of several negatives at once."""
+        tokens: list[Token] = []
+        for i in range(len(_CANDIDATE.findall(request.messages[-1].content))):
+            said, other = (YES, NO) if _draw(request, str(i)) < self._rates.answering else (NO, YES)
+            tokens += [Token(f"{i + 1}:", {}), Token(f" {said}", {said: _SURE, other: _UNLIKELY}), Token("\n", {})]
+        return Completion(text="".join(t.text for t in tokens).strip(), tokens=tuple(tokens))
 
     def _span(self, request: Request, text: str, otherwise: str, lead: str, close: str) -> str:
         if otherwise and not self._answers(request):
@@ -88,7 +100,7 @@ class Assumed:
         query_id = query_in_work.get() or ""
         if query_id not in self._of:
             group = self._groups[query_id]
-            prompt = prompts.load(family_of(group, self._task_map).family).extract
+            prompt = prompts_of(family_of(group, self._config.task_map).family, self._config).extract
             asked = (verdict_request(group.query, p, prompt) for p in group.positives)
             self._of[query_id] = prompt, tuple(r.messages[-1].content for r in asked)
         return self._of[query_id]

@@ -52,7 +52,7 @@ class CountingEngine:
         tokens = round(len(prompt) / per)
         if tokens + request.max_tokens > self.capabilities.context:
             return Completion(text="", finish="context", prompt_tokens=tokens)
-        cached = round(await self._reuse.cached(request.prefix, prompt) / per)
+        cached = round(await self._reuse.cached(request, prompt) / per)
         answer = self._assumed.text(request)
         cost = Cost(calls=1, prompt=tokens, computed=tokens - cached, completion=await self._written(answer, request))
         query = query_in_work.get() or ""
@@ -61,6 +61,7 @@ class CountingEngine:
             text=answer.text,
             finish=answer.finish,
             first=answer.first if request.alternatives and self.capabilities.logprobs else {},
+            tokens=answer.tokens if request.throughout and self.capabilities.logprobs else (),
             prompt_tokens=tokens,
             cached_tokens=cached,
             completion_tokens=round(cost.completion),

@@ -141,7 +141,7 @@ class _Run:
         Args:
             before: groups that an engine has seen by then, so that what all prompts share is computed already.
         """
-        assumed = Assumed({g.query_id: g for g in (*before, *groups)}, rates, self.config.task_map)
+        assumed = Assumed({g.query_id: g for g in (*before, *groups)}, rates, self.config)
         engine, flagger = (self._standing_for(e, assumed) for e in (self.models.engine, self.models.flagger))
         models = replace(self.models, engine=engine, flagger=flagger)
         self._clean(before, models, Stats())

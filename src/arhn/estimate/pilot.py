@@ -107,8 +107,11 @@ class Pilot:
 def _words(content: Mapping[str, Any]) -> int | None:
     """Words of a snippet, from its tokens (1.3 a word, and two around it); None where that can't be told.
 
-    Of the extraction's requests one a passage is a verdict of one token; the others are snippets.
+    Of the extraction's requests one a passage is a verdict of one token; the others are snippets. Where verdicts were
+    asked for several at a time, nobody knows how many requests that took.
     """
+    if content.get("settings", {}).get("together", 1) > 1:
+        return None
     stage = content["llm"].get("extract", {})
     verdicts = sum(sum(content[label]["status"].values()) for label in ("positives", "negatives"))
     snippets = stage.get("asked", 0) - verdicts

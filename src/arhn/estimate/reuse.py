@@ -10,26 +10,23 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any, Protocol
 
+from arhn.engines import Request
+
 Prompt = Sequence[Any]
-Prefix = Any
 
 
 class Reuse(Protocol):
     """Told of prompts in the order in which they are asked."""
 
-    async def cached(self, prefix: Prefix, prompt: Prompt) -> int:
-        """How much of `prompt` isn't computed again, in its own elements.
-
-        Args:
-            prefix: what requests of a kind share.
-        """
+    async def cached(self, request: Request, prompt: Prompt) -> int:
+        """How much of a request's `prompt` isn't computed again, in its own elements."""
         ...
 
 
 class Slots(Protocol):
-    """How llama.cpp's slots are handed out (engines/llamacpp.py)."""
+    """How llama.cpp's slots are handed out (engines/slots.py)."""
 
-    async def acquire(self, prefix: Any) -> int: ...
+    async def acquire(self, request: Request) -> int: ...
 
     def release(self, slot: int) -> None: ...
 
@@ -41,8 +38,8 @@ class SlotReuse:
         self._slots = slots
         self._held: dict[int, Prompt] = {}
 
-    async def cached(self, prefix: Prefix, prompt: Prompt) -> int:
-        slot = await self._slots.acquire(prefix)
+    async def cached(self, request: Request, prompt: Prompt) -> int:
+        slot = await self._slots.acquire(request)
         try:
             found = _same(self._held.get(slot, ()), prompt)
             self._held[slot] = prompt
@@ -64,7 +61,7 @@ class BlockReuse:
         self._block = block
         self._seen: set[int] = set()
 
-    async def cached(self, prefix: Prefix, prompt: Prompt) -> int:  # noqa: ARG002 - blocks are found by content
+    async def cached(self, request: Request, prompt: Prompt) -> int:  # noqa: ARG002 - blocks are found by content
         ends = range(self._block, len(prompt) + 1, self._block)
         state, states = 0, []
         for end in ends:

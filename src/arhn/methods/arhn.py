@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from arhn.asking import Asker
 from arhn.config import CleanConfig
@@ -18,10 +19,19 @@ from arhn.tasks import family_of
 from arhn.types import CleanedGroup, Extraction, Group, Passage
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flagger:
+    """A smaller model that is asked about every negative first: who asks it, and what it can do."""
+
+    asker: Asker
+    capabilities: Capabilities
+
+
 class Arhn:
     """Cleans one group at a time; everything it asks goes through `asker`.
 
     Args:
+        flagger: triage goes by what it says, else by `similarity`.
         calibrated: False where only `evidence` is wanted, to make a calibration from.
 
     Raises:
@@ -35,15 +45,22 @@ class Arhn:
         capabilities: Capabilities,
         similarity: Similarity | None = None,
         *,
+        flagger: Flagger | None = None,
         calibrated: bool = True,
     ) -> None:
         self._config = config
         if calibrated:
-            scorer = similarity.identity if similarity else ""
-            self._tasks = tasks_for(config, asker.model, samples_of(config, capabilities), scorer)
+            self._tasks = tasks_for(
+                config,
+                asker.model,
+                samples_of(config, capabilities),
+                scorer=similarity.identity if similarity else "",
+                flagger=flagger.asker.model if flagger else "",
+            )
         else:
-            self._tasks = uncalibrated_tasks()
-        self._extraction = ExtractionStage(asker, config, capabilities, similarity)
+            self._tasks = uncalibrated_tasks(config)
+        front = None if flagger is None else ExtractionStage(flagger.asker, config, flagger.capabilities, stage="flag")
+        self._extraction = ExtractionStage(asker, config, capabilities, similarity, flagger=front)
         self._ranking = RankingStage(asker, config, capabilities)
 
     async def clean(self, group: Group) -> CleanedGroup:

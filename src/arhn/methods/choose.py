@@ -10,11 +10,13 @@ from arhn.asking import Asker
 from arhn.config import CleanConfig, Method
 from arhn.engines import Capabilities, Engine, Reporting
 from arhn.errors import UsageError
-from arhn.methods.arhn import Arhn
+from arhn.methods.arhn import Arhn, Flagger
 from arhn.methods.margin import MarginMethod
 from arhn.methods.none import NoMethod
 from arhn.methods.rlhn import Rlhn
+from arhn.methods.task import Task, samples_of, tasks_for
 from arhn.similarity import Similarity
+from arhn.tasks import Family
 from arhn.types import CleanedGroup, Group
 
 
@@ -42,7 +44,8 @@ class Described:
 class Models:
     """What decisions are made with; which of them a method needs is up to it.
 
-    `engine`: the LLM. `flagger`: the cheaper one that method `rlhn` asks first; `engine` does it unless given.
+    `engine`: the LLM. `flagger`: the cheaper one that is asked first: by method `rlhn`, where `engine` does it unless
+    given, and by `arhn` to spare the other one what it finds unlikely (triage).
     `similarity`: a retriever's scores, needed by `margin`, a second signal for `arhn` where a calibration fuses it.
     """
 
@@ -80,6 +83,18 @@ class Models:
         )
 
 
+def tasks_of(config: CleanConfig, described: Described) -> dict[Family, Task]:
+    """Prompts and calibrations that method `arhn` uses with an LLM. Raises CalibrationError as `Arhn` does."""
+    assert described.capabilities is not None
+    return tasks_for(
+        config,
+        described.names["model"],
+        samples_of(config, described.capabilities),
+        scorer=described.names.get("similarity", ""),
+        flagger=described.names.get("flagger", ""),
+    )
+
+
 def choose(config: CleanConfig, models: Models, asker_for: Callable[[Engine], Asker]) -> Cleaning:
     """The method that `config` names.
 
@@ -104,7 +119,25 @@ def arhn_method(
 ) -> Arhn:
     """Method `arhn`. Raises as `choose` does."""
     engine = _required(models.engine, config)
-    return Arhn(asker_for(engine), config, engine.capabilities, models.similarity, calibrated=calibrated)
+    return Arhn(
+        asker_for(engine),
+        config,
+        engine.capabilities,
+        models.similarity,
+        flagger=_flagger(models.flagger, asker_for),
+        calibrated=calibrated,
+    )
+
+
+def _flagger(engine: Engine | None, asker_for: Callable[[Engine], Asker]) -> Flagger | None:
+    if engine is None:
+        return None
+    if not engine.capabilities.logprobs:
+        raise UsageError(
+            f"--flag-model: {engine.model} gives no log-probabilities, so it can't say which negatives are likelier "
+            "to answer. Use another model or server, or triage by --similarity"
+        )
+    return Flagger(asker=asker_for(engine), capabilities=engine.capabilities)
 
 
 def _required(engine: Engine | None, config: CleanConfig) -> Engine:

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from arhn.asking import Asker
-from arhn.confidence import band, confidences, group_means, most_similar, sigmoid, with_spared
+from arhn.asking import Asker, Stage
+from arhn.confidence import band, confidences, group_means, likeliest, sigmoid, with_spared
 from arhn.config import CleanConfig
 from arhn.engines import Capabilities, Completion, Request
 from arhn.extract import (
@@ -29,6 +29,7 @@ from arhn.extract import (
     verdict_request,
 )
 from arhn.methods.task import Task, samples_of
+from arhn.methods.together import Together
 from arhn.prompts import ExtractPrompt
 from arhn.similarity import Similarity
 from arhn.spans import Span
@@ -47,11 +48,15 @@ class _Wording:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Raw signals of one group: log-odds of the positives and of the negatives, and the negatives' similarities."""
+    """Raw signals of one group: log-odds of the positives and of the negatives, and the negatives' similarities.
+
+    `flags`: the negatives' log-odds by the small model in front, where there is one.
+    """
 
     positives: tuple[float | None, ...]
     negatives: tuple[float | None, ...]
     similarities: tuple[float, ...] | None
+    flags: tuple[float | None, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +74,31 @@ class Extracted:
 
 
 class ExtractionStage:
-    """Stage 1; everything it asks goes through `asker`."""
+    """Stage 1; everything it asks goes through `asker`.
+
+    Args:
+        flagger: a smaller model's; it is asked about every negative first, and triage goes by what it says.
+        stage: what its questions are counted as.
+    """
 
     def __init__(
-        self, asker: Asker, config: CleanConfig, capabilities: Capabilities, similarity: Similarity | None
+        self,
+        asker: Asker,
+        config: CleanConfig,
+        capabilities: Capabilities,
+        similarity: Similarity | None = None,
+        *,
+        flagger: ExtractionStage | None = None,
+        stage: Stage = "extract",
     ) -> None:
         self._asker = asker
+        self._flagger = flagger
+        self._stage = stage
         self._show_answer = config.show_answer
         self._similarity = similarity
         self._samples = samples_of(config, capabilities)
         self._room = capabilities.context - MAX_SNIPPET_TOKENS - MARKUP_TOKENS
+        self._together = Together(asker=asker, most=config.together, by_word=self._samples == 1, room=self._room)
 
     async def extract(
         self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], task: Task
@@ -100,11 +120,12 @@ class ExtractionStage:
     ) -> Evidence:
         """What the confidences of a group are made from: labels and calibration unseen."""
         found, known = await self._positives(query, positives, task)
-        verdicts = await self._verdicts(query, negatives, _negatives_wording(task, known))
+        verdicts = await self._verdicts_on_negatives(query, negatives, task, known)
         return Evidence(
             positives=tuple(e.log_odds for e in found),
             negatives=tuple(v.log_odds for v in verdicts),
             similarities=await self._similarities(query, negatives),
+            flags=await self._flags(query, negatives, task, known),
         )
 
     async def _negatives(
@@ -120,11 +141,13 @@ class ExtractionStage:
 
         A negative that comes alone, and is held against means from before, is asked about in any case.
         """
-        triage = similarities is not None and means is None and task.asked < 1
-        places = most_similar(similarities or (), task.asked) if triage else range(len(passages))
+        places: Sequence[int] = range(len(passages))
+        if means is None and task.asked < 1:
+            flags = await self._flags(query, passages, task, known)
+            places = likeliest((similarities or ()) if flags is None else flags, task.asked)
         wording = _negatives_wording(task, known)
         asked = [passages[i] for i in places]
-        verdicts = await self._verdicts(query, asked, wording)
+        verdicts = await self._verdicts_on_negatives(query, asked, task, known)
         odds = [v.log_odds for v in verdicts]
         if means is None and not (task.calibration.centre and None in odds):
             means = group_means(with_spared(odds, len(passages)), similarities, task.calibration)
@@ -171,10 +194,27 @@ class ExtractionStage:
             return None
         return await asyncio.to_thread(self._similarity.scores, query, passages)
 
+    async def _flags(
+        self, query: str, passages: Sequence[Passage], task: Task, known: str
+    ) -> tuple[float | None, ...] | None:
+        """What the small model in front says of negatives; None where there is none."""
+        if self._flagger is None:
+            return None
+        verdicts = await self._flagger._verdicts(query, passages, _negatives_wording(task, known))
+        return tuple(verdict.log_odds for verdict in verdicts)
+
+    async def _verdicts_on_negatives(
+        self, query: str, passages: Sequence[Passage], task: Task, known: str
+    ) -> list[Verdict]:
+        if self._together.most == 1:
+            return await self._verdicts(query, passages, _negatives_wording(task, known))
+        prompt = task.prompts.together if known else task.prompts.together_alone
+        return await self._together.verdicts(query, passages, prompt, known)
+
     async def _verdicts(self, query: str, passages: Sequence[Passage], wording: _Wording) -> list[Verdict]:
         requests = [r for p in passages for r in self._requests(query, p, wording)]
         each = max(1, self._samples)
-        completions = await self._asker.ask("extract", requests, [p.doc_id for p in passages for _ in range(each)])
+        completions = await self._asker.ask(self._stage, requests, [p.doc_id for p in passages for _ in range(each)])
         return [
             await self._fitting(query, p, completions[i * each : (i + 1) * each], wording)
             for i, p in enumerate(passages)
@@ -191,7 +231,7 @@ class ExtractionStage:
                 return Verdict(shown=passage, log_odds=None, cut=True)
             shown = less
             requests = self._requests(query, shown, wording)
-            answers = await self._asker.ask("extract", requests, [passage.doc_id] * len(requests))
+            answers = await self._asker.ask(self._stage, requests, [passage.doc_id] * len(requests))
         return replace(self._verdict(shown, answers, wording), cut=shown is not passage)
 
     def _requests(self, query: str, passage: Passage, wording: _Wording) -> tuple[Request, ...]:

@@ -10,7 +10,7 @@ from arhn.confidence import OWN_WORD, Calibration, calibration_for
 from arhn.config import CleanConfig
 from arhn.engines import Capabilities
 from arhn.errors import CalibrationError
-from arhn.prompts import ExtractPrompt, FamilyPrompts
+from arhn.prompts import FamilyPrompts, Prompt
 from arhn.tasks import Family
 
 
@@ -18,8 +18,8 @@ from arhn.tasks import Family
 class Task:
     """What one kind of query is asked with.
 
-    `fitted`: a calibration decides, not the LLM's own word, nor nothing. `asked`: the share of negatives, most similar
-    to the query first, that are asked about.
+    `fitted`: a calibration decides, not the LLM's own word, nor nothing. `asked`: the share of negatives, the
+    likeliest first, that are asked about.
     """
 
     family: Family
@@ -34,13 +34,22 @@ def samples_of(config: CleanConfig, capabilities: Capabilities) -> int:
     return config.samples or (0 if capabilities.logprobs else 1)
 
 
-def negatives_prompt(family: Family, config: CleanConfig) -> ExtractPrompt:
+def prompts_of(family: Family, config: CleanConfig) -> FamilyPrompts:
+    """What one kind of query is asked with."""
+    return prompts.load(family, query_first=config.query_first)
+
+
+def negatives_prompt(family: Family, config: CleanConfig) -> Prompt:
     """What negatives are asked with, and so what a calibration is for."""
-    found = prompts.load(family)
+    found = prompts_of(family, config)
+    if config.together > 1:
+        return found.together if config.show_answer else found.together_alone
     return found.check if config.show_answer else found.extract
 
 
-def tasks_for(config: CleanConfig, model: str, samples: int, scorer: str) -> dict[Family, Task]:
+def tasks_for(
+    config: CleanConfig, model: str, samples: int, *, scorer: str = "", flagger: str = ""
+) -> dict[Family, Task]:
     """Prompts and calibration of every family.
 
     Where a precision is asked for, a family that has no calibration, or one that doesn't reach it, abstains.
@@ -50,7 +59,12 @@ def tasks_for(config: CleanConfig, model: str, samples: int, scorer: str) -> dic
     """
     found = {
         family: calibration_for(
-            model, negatives_prompt(family, config).hash, samples=samples, scorer=scorer, given=config.calibrations
+            model,
+            negatives_prompt(family, config).hash,
+            samples=samples,
+            scorer=scorer,
+            flagger=flagger,
+            given=config.calibrations,
         )
         for family in Family
     }
@@ -64,19 +78,19 @@ def tasks_for(config: CleanConfig, model: str, samples: int, scorer: str) -> dic
     return {
         family: Task(
             family=family,
-            prompts=prompts.load(family),
+            prompts=prompts_of(family, config),
             calibration=known or instead[family],
             fitted=known is not None,
-            asked=1.0 if config.triage is None or known is None else known.share_at(config.triage),
+            asked=1.0 if config.triage is None or known is None else known.share_at(config.triage, flagger),
         )
         for family, known in used.items()
     }
 
 
-def uncalibrated_tasks() -> dict[Family, Task]:
+def uncalibrated_tasks(config: CleanConfig) -> dict[Family, Task]:
     """Prompts of every family, for whoever is about to make calibrations."""
     return {
-        family: Task(family=family, prompts=prompts.load(family), calibration=OWN_WORD, fitted=False)
+        family: Task(family=family, prompts=prompts_of(family, config), calibration=OWN_WORD, fitted=False)
         for family in Family
     }
 
@@ -111,6 +125,8 @@ def _refuse_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: 
     if not flags:
         return
     signal = f"{samples} sampled answer(s) a passage" if samples else "log-probabilities"
+    if config.together > 1:
+        signal += " and several passages a request"
     fused = f" and the similarity of {scorer}" if scorer else ""
     raise CalibrationError(
         f"{flags}: there is no calibration for {model} with {signal}{fused}. Make one from labelled groups with "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -47,7 +47,8 @@ class ExtractPrompt(Prompt):
 class FamilyPrompts:
     """What is asked about one kind of query; its file also says in words what "answers" means for it.
 
-    `check` is `extract` with the answer that is known from the labelled positives.
+    `check` is `extract` with the answer that is known from the labelled positives; so is `together`, for several
+    passages at once, to `together_alone`.
     """
 
     extract: ExtractPrompt
@@ -55,24 +56,33 @@ class FamilyPrompts:
     rank: Prompt
     pivot: Prompt
     fullness: Prompt
+    together: Prompt
+    together_alone: Prompt
 
     @property
     def hashes(self) -> dict[str, str]:
         """Each section's hash."""
-        return {name: getattr(self, name).hash for name in ("extract", "check", "rank", "pivot", "fullness")}
+        return {field.name: getattr(self, field.name).hash for field in fields(self)}
 
 
 @cache
-def load(family: str) -> FamilyPrompts:
-    """The prompts of a family of queries (tasks.py)."""
+def load(family: str, *, query_first: bool = False) -> FamilyPrompts:
+    """The prompts of a family of queries (tasks.py).
+
+    Args:
+        query_first: `extract` and `check` show the passage last, so that a group's prompts begin alike.
+    """
     data = sections(family)
-    extract = data["extract"]
+    extract, together = data["extract"], data["together"]
+    check = _with_known(extract)
     return FamilyPrompts(
-        extract=_extract(extract),
-        check=_extract(_with_known(extract)),
+        extract=_extract(_passage_last(extract) if query_first else extract),
+        check=_extract(_passage_last(check) if query_first else check),
         rank=Prompt(**_template(data["rank"])),
         pivot=Prompt(**_template(data["pivot"])),
         fullness=Prompt(**_template(data["fullness"])),
+        together=Prompt(**_template(_with_known(together))),
+        together_alone=Prompt(**_template(together)),
     )
 
 
@@ -97,6 +107,11 @@ def _with_known(section: Mapping[str, Any]) -> Mapping[str, Any]:
     known = section["known"]
     # The instructions without it are hashed too: they decide what is known.
     return {**section, "alone": section["system"], "system": known["system"], "user": section["user"] + known["user"]}
+
+
+def _passage_last(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    lines = section["user"].split("\n")
+    return {**section, "user": "\n".join(sorted(lines, key=lambda line: "{passage}" in line))}
 
 
 def _template(section: Mapping[str, Any]) -> dict[str, Any]:

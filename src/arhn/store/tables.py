@@ -16,7 +16,7 @@ from arhn._version import __version__
 from arhn.errors import DiskFull, OutputNotWritable, StoreCorrupt, StoreError, StoreLocked, StoreVersion
 from arhn.locks import locked
 
-#: Raised whenever the tables or the encoding of answers change.
+#: Raised whenever the tables change, or the encoding of answers that an older arhn may look for.
 SCHEMA = 2
 _APPLICATION_ID = 0x6172686E  # "arhn", so that another program's SQLite file is noticed
 #: Holds what is above the leaves of the trees of ten million answers.

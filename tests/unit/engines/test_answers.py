@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arhn.engines import ALTERNATIVES, Completion, log_odds
+from arhn.engines import ALTERNATIVES, Completion, Token, log_odds
 from arhn.engines.http.answers import Unsound, read_answer, thinks_aloud
 from arhn.engines.http.faults import LONGEST_ASKED, LONGEST_WAIT, fault_of, is_page, pause, retry_after
 from arhn.engines.http.wire import Reply
+from arhn.together import read_together
 from tests.serving import chat, completed
 
 json_values: st.SearchStrategy[Any] = st.recursive(
@@ -74,6 +75,44 @@ def test_no_more_alternatives_than_asked_for() -> None:
     first = {f"Y{i}": -0.1 - i for i in range(60)}
     assert len(read(chat("Y0", first=first), alternatives=ALTERNATIVES).first) == ALTERNATIVES
     assert read(chat("Y0", first=first)).first == {}
+
+
+TOKENS = (Token("1", {"1": -0.1}), Token(":", {":": -0.1}), Token(" No", {"No": -0.1, " Yes": -2.4, "x": -9999.0}))
+
+
+def test_every_tokens_alternatives() -> None:
+    answer = chat("1: No", tokens=TOKENS)
+    found = read(answer, alternatives=8, throughout=True)
+    assert [t.text for t in found.tokens] == ["1", ":", " No"]
+    assert found.tokens[2].alternatives == {"No": -0.1, "Yes": -2.4}
+    assert found.first == {"1": -0.1}
+    [odds] = read_together(found, 1)
+    assert odds == pytest.approx(-2.3)
+    assert read(answer, alternatives=8).tokens == read(answer, throughout=True).tokens == ()
+    assert read(answer, alternatives=1, throughout=True).tokens[2].alternatives == {"No": -0.1}
+
+
+@pytest.mark.parametrize("logprobs", [None, {}, {"content": None}, {"content": []}, []])
+def test_a_server_that_leaves_log_probabilities_out(logprobs: Any) -> None:
+    answer = chat("1: No")
+    answer["choices"][0]["logprobs"] = logprobs
+    found = read(answer, alternatives=8, throughout=True)
+    assert found.tokens == ()
+    assert read_together(found, 1) == (None,)
+
+
+@pytest.mark.parametrize("token", [7, {}, {"token": None}, {"token": "1", "top_logprobs": [7]}])
+def test_a_token_that_is_none_makes_an_answer_unsound(token: Any) -> None:
+    answer = chat("1: No", tokens=TOKENS)
+    answer["choices"][0]["logprobs"]["content"][1] = token
+    with pytest.raises(Unsound):
+        read(answer, alternatives=8, throughout=True)
+
+
+def test_the_alternatives_of_other_words_than_the_answer_tell_nothing() -> None:
+    """As where a server takes off the beginning of the text, but not of its tokens."""
+    found = read(chat("1: No", tokens=(Token("<think>", {"<think>": -0.1}), *TOKENS)), alternatives=8, throughout=True)
+    assert read_together(found, 1) == (None,)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from arhn.asking import Stats
 from arhn.config import CleanConfig, Method
-from arhn.engines import Capabilities
+from arhn.engines import Capabilities, Request
 from arhn.engines.fake import FakeEngine
 from arhn.engines.http.budget import Prices
 from arhn.errors import StoreError, UsageError
@@ -112,6 +113,43 @@ def test_what_all_prompts_share_is_computed_once_in_a_run_and_not_in_every_sampl
     assert whole.computed < whole.prompt / 3
 
 
+@pytest.mark.parametrize("together", [2, 4, 7])
+def test_several_passages_a_request(together: int) -> None:
+    groups = list(many(40))
+    stats = Stats()
+    engine = FakeEngine(answer_by_marks)
+    found = list(clean(groups, engine=engine, config=CleanConfig(together=together), stats=stats))
+    hits, of = answering(found)
+    pilot = Pilot.measured(hits, of, words=1, source="test")
+    guess = estimated(groups, pilot=pilot, together=together)
+    assert guess.stages["extract"].calls == pytest.approx(stats.of("extract").asked, rel=0.1)
+    assert guess.answering == pytest.approx(hits / of, abs=0.1)
+    single = estimated(groups, pilot=pilot)
+    assert guess.stages["extract"].calls < single.stages["extract"].calls
+    assert guess.stages["extract"].prompt < single.stages["extract"].prompt
+
+
+def test_the_lines_of_several_verdicts_are_written_tokens() -> None:
+    groups = list(many(40))
+    nothing = Pilot.measured(0, 10**6, words=1, source="test")
+    single, together = (estimated(groups, pilot=nothing, together=n).stages["extract"] for n in (1, 7))
+    # A positive and seven negatives; "1: No" and the end of its line have six characters, four a token.
+    assert single.completion - together.completion == pytest.approx(40 * (7 - (7 * 6 - 1) / 4 - 1), abs=40)
+
+
+@pytest.mark.parametrize("together", [1, 4])
+def test_without_log_probabilities_several_are_counted_as_well(together: int) -> None:
+    groups = list(many(20))
+    found = estimate(
+        spread(groups, 100, passages),
+        config=CleanConfig(together=together),
+        models=Models(engine=Planned("planned", replace(ABLE, logprobs=False))),
+        counting=COUNTING,
+        pilot=Pilot.measured(300, 1000, words=1, source="test"),
+    )
+    assert found.answering == pytest.approx(0.3, abs=0.12)
+
+
 def test_fewer_negatives_fewer_calls() -> None:
     groups = list(many(20))
     assert estimated(groups, negatives=2).middle.calls < estimated(groups).middle.calls / 2
@@ -182,18 +220,21 @@ def test_a_store_that_is_not_there(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+ASKED = Request(messages=(), max_tokens=1)
+
+
 def test_blocks_are_found_by_all_that_stands_before_them() -> None:
     async def asked() -> list[int]:
         reuse = BlockReuse(4)
         prompts = ("aaaabbbbcc", "aaaabbbbdd", "aaaabbbbcccc", "xxxxbbbbcc", "aaaabbbb")
-        return [await reuse.cached(None, p) for p in prompts]
+        return [await reuse.cached(ASKED, p) for p in prompts]
 
     # The last one is known whole: its last block is computed again.
     assert asyncio.run(asked()) == [0, 8, 8, 0, 4]
 
 
 class OneSlot:
-    async def acquire(self, prefix: object) -> int:
+    async def acquire(self, request: object) -> int:
         return 0
 
     def release(self, slot: int) -> None:
@@ -203,7 +244,7 @@ class OneSlot:
 def test_a_slot_knows_its_last_prompt_only() -> None:
     async def asked() -> list[int]:
         reuse = SlotReuse(OneSlot())
-        return [await reuse.cached(None, p) for p in ("abcde", "abxyz", "abcde", "abcde")]
+        return [await reuse.cached(ASKED, p) for p in ("abcde", "abxyz", "abcde", "abcde")]
 
     assert asyncio.run(asked()) == [0, 2, 2, 4]
 

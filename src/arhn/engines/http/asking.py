@@ -52,7 +52,9 @@ async def outcome(
     if is_page(reply):
         return Fault(kind="broken", reason="a web page instead of an answer")
     try:
-        return read_answer(reply.body, lead=encoded.lead, thinks=thinks, alternatives=alternatives)
+        return read_answer(
+            reply.body, lead=encoded.lead, thinks=thinks, alternatives=alternatives, throughout=encoded.throughout
+        )
     except Unsound as error:
         return hidden(Fault(kind="broken", reason=f"an unsound answer: {error}"), key)
 
