@@ -1,0 +1,225 @@
+"""Each way of asking an LLM less, on its own: what it saves, and how far verdicts agree with those of asking all.
+
+    python -m bench.cheaper FOLDER --every 30 --model qwen2.5-coder-1.5b --query-first --together 8 \
+        --flag-model qwen2.5-coder-0.5b --similarity MODEL --work DIR
+    python -m bench.cheaper FOLDER --groups 40 --query-first --together 8 --lookahead 1000 --work DIR
+
+Stage 1 only, of the groups of a gold folder (bench/scoring.py). Rows: every negative asked about in turn; with
+--lookahead (a passage of several groups is read once); with the query first (a group's prompts begin alike); --together
+negatives in one request; and triage, at each share of --shares, by similarity and by the small model, whose own calls
+and tokens are rows too.
+
+Calls and tokens are a group's, of a run with an empty store; "computed" prompt tokens weren't in the engine's cache.
+"AUC": of log-odds minus their group's mean, false against true negatives by the gold labels. "agrees": as many
+negatives as the first row finds (its calibration's threshold) are found in each row, the likeliest by log-odds minus
+their group's mean; of all negatives, the share on which both say the same. So no row needs a calibration of its own.
+"of found": of what the first row finds, the share that this one finds too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from arhn import weights
+from arhn.asking import Stats
+from arhn.confidence import Calibration, band, calibration_for, confidences, likeliest
+from arhn.config import CleanConfig
+from arhn.engines import Engine
+from arhn.engines.llamacpp import LlamaCppEngine
+from arhn.errors import CalibrationError
+from arhn.job import close
+from arhn.methods.arhn import asked_negatives
+from arhn.methods.choose import Models
+from arhn.methods.extraction import Evidence
+from arhn.methods.task import negatives_prompt
+from arhn.pipeline import aevidence
+from arhn.similarity import Similarity
+from arhn.store import SqliteStore
+from arhn.tasks import Family
+from arhn.types import Group
+from bench import output
+from bench.methods import Costs
+from bench.scoring import Gold, load
+
+Odds = Sequence[float | None]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What is measured on: groups, their gold labels, and what the first row finds, by group and negative."""
+
+    groups: Sequence[Group]
+    gold: Gold
+    found: Sequence[Sequence[bool]]
+
+    def row(self, name: str, odds: Sequence[Odds], costs: Row) -> Row:
+        """What a way of asking found, by log-odds of every group's negatives; None for those not asked about."""
+        scores = [_centred(each) for each in odds]
+        marked = self._likeliest(scores)
+        both = [(a, b) for of_a, of_b in zip(self.found, marked, strict=True) for a, b in zip(of_a, of_b, strict=True)]
+        return {
+            "name": name,
+            **costs,
+            "AUC": self._auc(scores),
+            "agrees": fmean(a == b for a, b in both),
+            "of found": sum(a and b for a, b in both) / max(1, sum(a for a, _ in both)),
+        }
+
+    def spared(self, name: str, full: Sequence[Odds], signal: Sequence[Odds], share: float, costs: Row) -> Row:
+        """The first row's log-odds of the likeliest share of every group by another signal, and what it took."""
+        asked = [likeliest(each, share) for each in signal]
+        odds = [[o if i in of else None for i, o in enumerate(each)] for each, of in zip(full, asked, strict=True)]
+        part = sum(map(len, asked)) / sum(map(len, full))
+        return self.row(name, odds, {what: part * n for what, n in costs.items()})
+
+    def _likeliest(self, scores: Sequence[Odds]) -> list[list[bool]]:
+        ranked = sorted((s for each in scores for s in each if s is not None), reverse=True)
+        wanted = sum(map(sum, self.found))
+        lowest = ranked[min(wanted, len(ranked)) - 1] if wanted else float("inf")
+        return [[s is not None and s >= lowest for s in each] for each in scores]
+
+    def _auc(self, scores: Sequence[Odds]) -> float | None:
+        by_label: dict[str | None, list[float]] = {"false_negative": [], "true_negative": []}
+        for group, each in zip(self.groups, scores, strict=True):
+            lowest = min((s for s in each if s is not None), default=0.0)
+            for passage, score in zip(asked_negatives(group, None), each, strict=True):
+                label = self.gold[group.query_id].get(passage.doc_id)
+                # What isn't asked about counts as the least likely of its group.
+                by_label.setdefault(label, []).append(lowest if score is None else score)
+        false, true = by_label["false_negative"], by_label["true_negative"]
+        pairs = [(f > t) + 0.5 * (f == t) for f in false for t in true]
+        return fmean(pairs) if pairs else None
+
+
+def _centred(odds: Odds) -> list[float | None]:
+    known = [o for o in odds if o is not None]
+    mean = fmean(known) if known else 0.0
+    return [None if o is None else o - mean for o in odds]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What asking about the negatives of all groups gave, and a group's costs of it."""
+
+    evidence: Sequence[Evidence]
+    costs: Row
+
+    @property
+    def odds(self) -> list[Odds]:
+        return [e.negatives for e in self.evidence]
+
+
+class Asking:
+    """Asks about groups in one way or another; answers are kept in `work`, a store for each way."""
+
+    def __init__(self, groups: Sequence[Group], work: Path) -> None:
+        self._groups = groups
+        self._work = work
+
+    def asked(
+        self, engine: Engine, name: str, config: CleanConfig | None = None, flagger: Engine | None = None
+    ) -> Asked:
+        self._work.mkdir(parents=True, exist_ok=True)
+        with SqliteStore(self._work / f"{name}.sqlite", model=engine.model) as store:
+            costs = Costs(store)
+            models = Models(engine=engine, flagger=flagger)
+            evidence = asyncio.run(self._evidence(models, config or CleanConfig(), costs))
+        found = {what.removesuffix("/group"): n for what, n in costs.of(len(self._groups)).items()}
+        prompt = sum(c.prompt_tokens for c in costs.seen.values()) / len(self._groups)
+        return Asked(evidence=evidence, costs={"calls": found.pop("calls"), "prompt tokens": prompt, **found})
+
+    async def _evidence(self, models: Models, config: CleanConfig, store: Costs) -> list[Evidence]:
+        stream = aevidence(self._groups, models=models, config=config, store=store, stats=Stats())
+        return [each async for each in stream]
+
+
+@contextmanager
+def opened(model: str, threads: int | None, lookahead: int = 0) -> Iterator[LlamaCppEngine]:
+    path = weights.resolve(model)
+    engine = LlamaCppEngine(path, model=weights.identity(path), threads=threads, lookahead=lookahead)
+    try:
+        yield engine
+    finally:
+        close(engine)
+
+
+def table(a: argparse.Namespace, groups: Sequence[Group], gold: Gold) -> list[Row]:
+    asking = Asking(groups, a.work)
+    with opened(a.model, a.threads) as engine:
+        full = asking.asked(engine, "full")
+        bench = Bench(groups=groups, gold=gold, found=_found(full, _calibration(engine)))
+        rows = [bench.row("every negative in turn", full.odds, full.costs)]
+        if a.query_first:
+            first = asking.asked(engine, "query_first", CleanConfig(query_first=True))
+            rows.append(bench.row("query first", first.odds, first.costs))
+        if a.together:
+            several = asking.asked(engine, f"together_{a.together}", CleanConfig(together=a.together))
+            rows.append(bench.row(f"{a.together} together", several.odds, several.costs))
+    if a.lookahead:
+        with opened(a.model, a.threads, a.lookahead) as engine:
+            ahead = asking.asked(engine, f"lookahead_{a.lookahead}")
+        rows.append(bench.row(f"lookahead {a.lookahead}", ahead.odds, ahead.costs))
+    if a.similarity:
+        signal: Sequence[Odds] = list(
+            Similarity(a.similarity).many((g.query, asked_negatives(g, None)) for g in groups)
+        )
+        rows += [bench.spared(f"similar {s:.0%}", full.odds, signal, s, full.costs) for s in a.shares]
+    if a.flag_model:
+        with opened(a.model, a.threads) as engine, opened(a.flag_model, a.threads) as flagger:
+            both = asking.asked(engine, "full", flagger=flagger)
+        small = [e.flags or () for e in both.evidence]
+        costs = {what: n - full.costs[what] for what, n in both.costs.items()}
+        rows.append(bench.row("small model alone", small, costs))
+        rows += [bench.spared(f"small's {s:.0%}", full.odds, small, s, full.costs) for s in a.shares]
+    return rows
+
+
+def _calibration(engine: Engine) -> Calibration:
+    found = calibration_for(engine.model, negatives_prompt(Family.QUESTION, CleanConfig()).hash)
+    if found is None:
+        raise CalibrationError(f"{engine.model}: has no calibration for questions")
+    return found
+
+
+def _found(full: Asked, calibration: Calibration) -> list[list[bool]]:
+    return [
+        [c is not None and band(c, calibration) == "answer" for c in confidences(odds, calibration)]
+        for odds in full.odds
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("folder", type=Path)
+    add("--split", default="test")
+    add("--every", type=int, default=1, metavar="N", help="every N-th group, from the first")
+    add("--groups", type=int, help="at most that many; all unless given")
+    add("--model", default=weights.STARTER)
+    add("--flag-model", metavar="MODEL", help="a smaller one")
+    add("--similarity", metavar="MODEL")
+    add("--query-first", action="store_true")
+    add("--together", type=int, metavar="N")
+    add("--lookahead", type=int, metavar="N", help="says something where groups are neighbours: not with --every")
+    add("--shares", default=[0.75, 0.5, 0.25], type=lambda text: [float(s) for s in text.split(",")])
+    add("--threads", type=int)
+    add("--work", type=Path, required=True, help="where answers are kept; a second run with it asks nothing")
+    add("--json", type=Path, default=Path("bench/out/cheaper.json"))
+    a = parser.parse_args()
+    groups, gold = load(a.folder, a.split, every=a.every, limit=a.groups)
+    rows = table(a, groups, gold)
+    settings = {name: str(value) for name, value in vars(a).items() if name != "json"} | {"asked": len(groups)}
+    output.show_lines(f"{len(groups)} groups", rows)
+    output.write(a.json, "cheaper", settings, rows)
+
+
+if __name__ == "__main__":
+    main()
