@@ -70,7 +70,8 @@ class Pilot:
         try:
             content = json.loads(path.read_text("utf-8"))
             statuses = content["negatives"]["status"]
-            hits, of = statuses.get("answer", 0), sum(statuses.values()) - statuses.get("unknown", 0)
+            said_nothing = statuses.get("unknown", 0) + statuses.get("spared", 0)
+            hits, of = statuses.get("answer", 0), sum(statuses.values()) - said_nothing
             asked = sum(stage["asked"] for stage in content["llm"].values())
             seconds = content["seconds"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -113,7 +114,8 @@ def _words(content: Mapping[str, Any]) -> int | None:
     if content.get("settings", {}).get("together", 1) > 1:
         return None
     stage = content["llm"].get("extract", {})
-    verdicts = sum(sum(content[label]["status"].values()) for label in ("positives", "negatives"))
+    statuses = [content[label]["status"] for label in ("positives", "negatives")]
+    verdicts = sum(sum(each.values()) - each.get("spared", 0) for each in statuses)
     snippets = stage.get("asked", 0) - verdicts
     if stage.get("reused") or snippets <= 0:
         return None

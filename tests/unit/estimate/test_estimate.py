@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -298,3 +299,18 @@ def test_estimates_are_the_same_every_time() -> None:
 def test_answers_are_read_by_the_pipeline_as_meant() -> None:
     found = estimated(list(many(20)), pilot=Pilot.measured(300, 1000, words=4, source="test"))
     assert found.answering == pytest.approx(0.3, abs=0.12)
+
+
+def test_a_pilot_with_triage_speaks_of_what_was_asked_about(tmp_path: Path) -> None:
+    summary = {
+        "positives": {"status": {"answer": 10}},
+        "negatives": {"status": {"answer": 4, "no_answer": 15, "unknown": 1, "spared": 80}},
+        "llm": {"extract": {"asked": 44, "reused": 0, "completion_tokens": 142}, "flag": {"asked": 100}},
+        "settings": {},
+        "seconds": 72.0,
+    }
+    (tmp_path / "summary.json").write_text(json.dumps(summary), "utf-8")
+    pilot = Pilot.of_summary(tmp_path / "summary.json")
+    assert pilot.answering.middle == pytest.approx(4 / 19)
+    assert pilot.words == 5  # 14 snippets of 8 tokens, beside 30 verdicts
+    assert pilot.seconds == 0.5
