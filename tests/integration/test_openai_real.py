@@ -79,7 +79,7 @@ def test_answers_are_those_of_the_engine_in_this_process(llama: LlamaCppEngine, 
         odds, others = read_verdict(here, EXTRACT), read_verdict(there, EXTRACT)
         assert odds is not None
         assert others is not None
-        assert others == pytest.approx(odds, abs=0.2)  # what is batched together moves the second digit
+        assert others == pytest.approx(odds, abs=0.4)  # what is batched together moves the first digit after the point
         assert there_snippet.text.startswith(EXTRACT.lead)
         assert read_snippet(there_snippet, said, EXTRACT) == read_snippet(here_snippet, said, EXTRACT)
         assert there.prompt_tokens == pytest.approx(here.prompt_tokens, abs=2)
@@ -91,7 +91,7 @@ def test_several_verdicts_are_those_of_the_engine_in_this_process(llama: LlamaCp
     assert there.text == here.text
     found, others = read_together(here, 2), read_together(there, 2)
     assert None not in found
-    assert others == pytest.approx(found, abs=0.2)
+    assert others == pytest.approx(found, abs=0.4)
 
 
 def test_gbnf_constrains_too(served: OpenAIEngine) -> None:
