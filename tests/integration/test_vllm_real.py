@@ -1,6 +1,6 @@
 """The `vllm` engine on a real vLLM, where there is one: `ARHN_VLLM_MODEL` names a small model in Hugging Face's format.
 
-On a CPU: `VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind`.
+On a CPU: `VLLM_TARGET_DEVICE=cpu VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind`.
 """
 
 from __future__ import annotations
