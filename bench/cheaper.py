@@ -20,8 +20,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -32,9 +31,7 @@ from arhn.asking import Stats
 from arhn.confidence import Calibration, band, calibration_for, confidences, likeliest
 from arhn.config import CleanConfig
 from arhn.engines import Engine
-from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.errors import CalibrationError
-from arhn.job import close
 from arhn.methods.arhn import asked_negatives
 from arhn.methods.choose import Models
 from arhn.methods.extraction import Evidence
@@ -46,7 +43,7 @@ from arhn.tasks import Family
 from arhn.types import Group
 from bench import output
 from bench.methods import Costs
-from bench.scoring import Gold, load
+from bench.scoring import Gold, Judged, auc, engine_for, load
 
 Odds = Sequence[float | None]
 Row = dict[str, Any]
@@ -87,16 +84,13 @@ class Bench:
         return [[s is not None and s >= lowest for s in each] for each in scores]
 
     def _auc(self, scores: Sequence[Odds]) -> float | None:
-        by_label: dict[str | None, list[float]] = {"false_negative": [], "true_negative": []}
+        judged = Judged()
         for group, each in zip(self.groups, scores, strict=True):
             lowest = min((s for s in each if s is not None), default=0.0)
             for passage, score in zip(asked_negatives(group, None), each, strict=True):
-                label = self.gold[group.query_id].get(passage.doc_id)
                 # What isn't asked about counts as the least likely of its group.
-                by_label.setdefault(label, []).append(lowest if score is None else score)
-        false, true = by_label["false_negative"], by_label["true_negative"]
-        pairs = [(f > t) + 0.5 * (f == t) for f in false for t in true]
-        return fmean(pairs) if pairs else None
+                judged.add(group, self.gold, passage.doc_id, False, lowest if score is None else score)
+        return auc(judged.negatives)
 
 
 def _centred(odds: Odds) -> list[float | None]:
@@ -141,19 +135,9 @@ class Asking:
         return [each async for each in stream]
 
 
-@contextmanager
-def opened(model: str, threads: int | None, lookahead: int = 0) -> Iterator[LlamaCppEngine]:
-    path = weights.resolve(model)
-    engine = LlamaCppEngine(path, model=weights.identity(path), threads=threads, lookahead=lookahead)
-    try:
-        yield engine
-    finally:
-        close(engine)
-
-
 def table(a: argparse.Namespace, groups: Sequence[Group], gold: Gold) -> list[Row]:
     asking = Asking(groups, a.work)
-    with opened(a.model, a.threads) as engine:
+    with engine_for(a.model, threads=a.threads) as engine:
         full = asking.asked(engine, "full")
         bench = Bench(groups=groups, gold=gold, found=_found(full, _calibration(engine)))
         rows = [bench.row("every negative in turn", full.odds, full.costs)]
@@ -164,7 +148,7 @@ def table(a: argparse.Namespace, groups: Sequence[Group], gold: Gold) -> list[Ro
             several = asking.asked(engine, f"together_{a.together}", CleanConfig(together=a.together))
             rows.append(bench.row(f"{a.together} together", several.odds, several.costs))
     if a.lookahead:
-        with opened(a.model, a.threads, a.lookahead) as engine:
+        with engine_for(a.model, threads=a.threads, lookahead=a.lookahead) as engine:
             ahead = asking.asked(engine, f"lookahead_{a.lookahead}")
         rows.append(bench.row(f"lookahead {a.lookahead}", ahead.odds, ahead.costs))
     if a.similarity:
@@ -173,7 +157,7 @@ def table(a: argparse.Namespace, groups: Sequence[Group], gold: Gold) -> list[Ro
         )
         rows += [bench.spared(f"similar {s:.0%}", full.odds, signal, s, full.costs) for s in a.shares]
     if a.flag_model:
-        with opened(a.model, a.threads) as engine, opened(a.flag_model, a.threads) as flagger:
+        with engine_for(a.model, threads=a.threads) as engine, engine_for(a.flag_model, threads=a.threads) as flagger:
             both = asking.asked(engine, "full", flagger=flagger)
         small = [e.flags or () for e in both.evidence]
         costs = {what: n - full.costs[what] for what, n in both.costs.items()}

@@ -227,9 +227,11 @@ def data(folder: Path, split: str) -> Path:
 
 
 @contextmanager
-def engine_for(model: str, slots: int) -> Iterator[LlamaCppEngine]:
+def engine_for(
+    model: str, slots: int = 1, *, threads: int | None = None, lookahead: int = 0
+) -> Iterator[LlamaCppEngine]:
     path = weights.resolve(model)
-    engine = LlamaCppEngine(path, model=weights.identity(path), slots=slots)
+    engine = LlamaCppEngine(path, model=weights.identity(path), slots=slots, threads=threads, lookahead=lookahead)
     try:
         yield engine
     finally:

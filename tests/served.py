@@ -9,11 +9,15 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arhn.engines import Completion, Constraint, Matching, Message, OneOf, Permutation, Request, SpanOf
+from arhn.engines.http import faults, servers
 from tests.conftest import answer_by_marks
 from tests.serving import Asked, Json, Reply, Server, chat, completed, failed, models
+
+if TYPE_CHECKING:
+    import pytest
 
 Script = Callable[[Request], Completion | str]
 
@@ -217,3 +221,11 @@ def _lie(asked: Asked) -> Reply | None:
     if isinstance(constraint, Permutation):
         return Reply(body=chat(LIES[0]))
     return Reply(body=chat(f"{LIES[1]}{constraint.close}")) if isinstance(constraint, SpanOf) else None
+
+
+def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses are drawn as always, and kept a thirtieth as long."""
+    drawn = faults.pause
+    for module in ("http.asking", "openai"):
+        monkeypatch.setattr(f"arhn.engines.{module}.pause", lambda *how: drawn(*how) / 30)
+    monkeypatch.setattr(servers, "LOOK_FIRST", 0.02)

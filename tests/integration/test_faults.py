@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from arhn import cli, formats
-from arhn.engines.http import faults, servers
 from arhn.errors import TooManyFailures
 from tests.conftest import many
 from tests.faulted import Ran, broken_promises
-from tests.served import Faulty, Served
+from tests.served import Faulty, Served, hasten
 from tests.serving import Asked, Reply, Server
 
 GROUPS = list(many(40))
@@ -27,11 +26,7 @@ KINDS = {
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses are drawn as always, and kept a thirtieth as long."""
-    drawn = faults.pause
-    for module in ("http.asking", "openai"):
-        monkeypatch.setattr(f"arhn.engines.{module}.pause", lambda *how: drawn(*how) / 30)
-    monkeypatch.setattr(servers, "LOOK_FIRST", 0.02)
+    hasten(monkeypatch)
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 

@@ -19,7 +19,6 @@ from arhn import clean, cli, formats
 from arhn.config import CleanConfig
 from arhn.engines import Completion, Message, Request
 from arhn.engines.fake import FakeEngine
-from arhn.engines.http import faults, servers
 from arhn.engines.openai import Budget, OpenAIEngine, Settings, Timeouts, connect
 from arhn.errors import (
     ArhnError,
@@ -35,7 +34,7 @@ from arhn.errors import (
 from arhn.rank import Ranker
 from arhn.types import CleanedGroup
 from tests.conftest import answer_by_marks, kind_of, many, shown
-from tests.served import Faulty, Served
+from tests.served import Faulty, Served, hasten
 from tests.serving import Asked, Reply, Server, chat, failed
 
 QUICK = Timeouts(connect=1.0, answer=0.4, total=30.0, patience=10.0)
@@ -43,11 +42,7 @@ QUICK = Timeouts(connect=1.0, answer=0.4, total=30.0, patience=10.0)
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses are drawn as always, and kept a thirtieth as long."""
-    drawn = faults.pause
-    for module in ("http.asking", "openai"):
-        monkeypatch.setattr(f"arhn.engines.{module}.pause", lambda *how: drawn(*how) / 30)
-    monkeypatch.setattr(servers, "LOOK_FIRST", 0.02)
+    hasten(monkeypatch)
 
 
 def opened(*urls: str, **settings: Any) -> OpenAIEngine:

@@ -214,6 +214,12 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         metavar="MAP",
         help=f"which kind of query a subset holds: {'|'.join(Family)}; SUBSET=KIND,... or a .toml or .json file",
     )
+    _add_llamacpp(parser)
+    serving.add_serving(parser)
+
+
+def _add_llamacpp(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add(
         "--slots",
         type=positive,
@@ -229,4 +235,3 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         help="llamacpp: choose the next request from N groups, so that a passage of several of them is read once; "
         "repeats less exactly",
     )
-    serving.add_serving(parser)

@@ -57,7 +57,7 @@ class LlamaCppEngine:
         threads: CPU threads; the cores this process may use, unless given.
         gpu_layers: layers to put on a GPU; all that fit, unless given.
         lookahead: groups to choose the next request from, so that a passage of several of them is computed once. What
-            was computed before changes log-probabilities in the third digit (LOG.md, 2026-11-23).
+            was computed before changes log-probabilities in the second digit (LOG.md, 2026-11-23).
 
     Raises:
         EngineError: llama.cpp can't load the file.

@@ -22,7 +22,6 @@ class Slots:
     """
 
     def __init__(self, count: int, limit: int, *, nearest: bool = False) -> None:
-        self._held: list[Prefix | None] = [None] * count
         self._last: list[Request | None] = [None] * count
         self._free = list(range(count))  # the longest unused first
         self._limit = limit
@@ -41,20 +40,23 @@ class Slots:
                 self.release(waiting.result())
             raise
 
+    @property
+    def _held(self) -> list[Prefix | None]:
+        return [None if request is None else request.prefix for request in self._last]
+
     def release(self, slot: int) -> None:
         self._out -= 1
         self._free.append(slot)
         self._assign()
 
     def _assign(self) -> None:
-        # A cancelled request may still stand here: its task hasn't run since.
-        for number in [number for number, _, waiting in self._line if waiting.done()]:
-            self._line.leave(number)
         while self._out < self._limit and (match := self._match()) is not None:
             number, slot = match
             request, waiting = self._line.leave(number)
+            if waiting.done():
+                continue  # cancelled; its task hasn't run since
             self._free.remove(slot)
-            self._held[slot], self._last[slot] = request.prefix, request
+            self._last[slot] = request
             self._out += 1
             waiting.set_result(slot)
 
@@ -69,27 +71,28 @@ class Slots:
         return None
 
     def _near(self) -> tuple[int, int] | None:
-        free = self._free[::-1]
-        for slot in free:
+        for slot in reversed(self._free):
             last = self._last[slot]
             number = None if last is None else self._line.nearest(last)
             if number is not None:
                 return number, slot
-        held = {self._held[slot]: slot for slot in self._free}
+        prefixes = self._held
+        held = {prefixes[slot]: slot for slot in self._free}
         return next(((number, held[r.prefix]) for number, r, _ in self._line if r.prefix in held), None)
 
     def _slot_for(self, prefix: Prefix, wanted: frozenset[Prefix]) -> int | None:
-        same = [slot for slot in self._free if self._held[slot] == prefix]
+        prefixes = self._held
+        same = [slot for slot in self._free if prefixes[slot] == prefix]
         if same:
             return same[-1]
-        held = Counter(p for p in self._held if p is not None)
-        unused = [slot for slot in self._free if self._held[slot] is None]
+        held = Counter(p for p in prefixes if p is not None)
+        unused = [slot for slot in self._free if prefixes[slot] is None]
         if unused and (prefix not in held or len(unused) > 1 or len(held) > 1):
             return unused[0]
-        spare = [s for s in self._free if (p := self._held[s]) is not None and held[p] > 1]
+        spare = [s for s in self._free if (p := prefixes[s]) is not None and held[p] > 1]
         if prefix not in held:
             return next(iter(spare or self._free), None)
-        return next((s for s in spare if self._held[s] not in wanted), None)
+        return next((s for s in spare if prefixes[s] not in wanted), None)
 
 
 __all__ = ["Slots"]
