@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -164,3 +165,11 @@ def many(count: int, negatives: int = 7) -> Iterable[Group]:
             for j in range(negatives)
         ]
         yield group(f"q{i}", query=f"question {i}?", positives=(f"positive of {i} holds ANSWER2",), negatives=texts)
+
+
+def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)

