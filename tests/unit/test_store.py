@@ -2,8 +2,10 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -194,13 +196,45 @@ def test_a_run_that_did_not_finish_makes_no_answer_unused(tmp_path: Path) -> Non
 
 def of_schema_1(path: Path) -> None:
     """A store as arhn made it before answers lay in the order in which they came."""
+    older(
+        path,
+        1,
+        """
+        CREATE TABLE answers (
+            key BLOB PRIMARY KEY, model INTEGER NOT NULL, run INTEGER NOT NULL, last_run INTEGER NOT NULL,
+            answer BLOB NOT NULL
+        ) WITHOUT ROWID;
+        """,
+        ((bytes([i] * 16), 1, 1, last, answered(i)) for i, last in ((0, 1), (1, 2), (2, 1))),
+    )
+
+
+def of_schema_2(path: Path) -> None:
+    """A store as arhn made it before keys went into their tree many at a time."""
+    older(
+        path,
+        2,
+        """
+        CREATE TABLE answers (
+            id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, model INTEGER NOT NULL, run INTEGER NOT NULL,
+            answer BLOB NOT NULL
+        );
+        CREATE TABLE uses (id INTEGER PRIMARY KEY, run INTEGER NOT NULL);
+        INSERT INTO uses VALUES (7, 2);
+        """,
+        ((number, bytes([i] * 16), 1, 1, answered(i)) for i, number in enumerate((3, 7, 8))),
+    )
+
+
+def answered(i: int) -> bytes:
+    return encode(Completion(text=f"a{i}"))
+
+
+def older(path: Path, schema: int, tables: str, answers: Iterable[tuple[Any, ...]]) -> None:
     with sqlite3.connect(path) as db:
         db.executescript(
-            """
-            CREATE TABLE answers (
-                key BLOB PRIMARY KEY, model INTEGER NOT NULL, run INTEGER NOT NULL, last_run INTEGER NOT NULL,
-                answer BLOB NOT NULL
-            ) WITHOUT ROWID;
+            f"""
+            {tables}
             CREATE TABLE models (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
             CREATE TABLE runs (
                 id INTEGER PRIMARY KEY, started REAL NOT NULL, version TEXT NOT NULL,
@@ -208,26 +242,28 @@ def of_schema_1(path: Path) -> None:
             );
             INSERT INTO models VALUES (1, 'm');
             INSERT INTO runs VALUES (1, 0.0, '0', 0, 3, 1), (2, 1.0, '0', 1, 0, 1);
-            PRAGMA application_id = 1634887790; PRAGMA user_version = 1;
+            PRAGMA application_id = 1634887790; PRAGMA user_version = {schema};
             """
         )
-        rows = [(bytes([i] * 16), 1, 1, last, encode(Completion(text=f"a{i}"))) for i, last in ((0, 1), (1, 2), (2, 1))]
-        db.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO answers VALUES (?, ?, ?, ?, ?)", answers)
     db.close()
 
 
-def test_an_older_store_is_brought_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize("made", [of_schema_1, of_schema_2])
+def test_an_older_store_is_brought_up_to_date(made: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / "s"
-    of_schema_1(path)
+    made(path)
     keys = [bytes([i] * 16) for i in range(4)]
     all_of_them = {key: Completion(text=f"a{i}") for i, key in enumerate(keys[:3])}
     before = path.read_bytes()
     store.check(path)
+    with pytest.raises(StoreVersion, match=f"older version of arhn.* 'arhn store {path}' brings it"):
+        StoredAnswers(path)
+    assert path.read_bytes() == before
+    assert store.info(path).unused == 2
     stored = StoredAnswers(path)
     assert stored.get_many(keys) == all_of_them
     stored.close()
-    assert path.read_bytes() == before
-    assert store.info(path).unused == 2
     with opened(path) as s:
         assert s.get_many(keys) == all_of_them
         s.put(keys[3], Completion(text="new"))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import orjson
 
@@ -16,20 +16,16 @@ from arhn._version import __version__
 from arhn.engines import Completion, Token
 from arhn.errors import DiskFull, StoreCorrupt, StoreError
 from arhn.store import tables
-from arhn.store.tables import typed_errors
+from arhn.store.ahead import ReadAhead, Row
+from arhn.store.keys import KeyIndex
+from arhn.store.tables import rows, transaction, typed_errors
 
-_FOUND = """
-SELECT key, answer, id, MAX(answers.run, IFNULL(uses.run, 0)) FROM answers LEFT JOIN uses USING (id) WHERE key IN ({})
-"""
-_READ = "SELECT key, answer FROM answers WHERE key IN ({})"
-_KEEP = """
-INSERT INTO answers (key, model, run, answer) VALUES (?, ?, ?, ?)
-ON CONFLICT (key) DO UPDATE SET model = excluded.model, run = excluded.run, answer = excluded.answer
-"""
+_ROWS = "SELECT key, answer, id, MAX(answers.run, IFNULL(uses.run, 0)) FROM answers LEFT JOIN uses USING (id)"
+_READ = "SELECT key, answer FROM answers WHERE id IN ({})"
+_KEEP = "INSERT INTO answers (model, run, answer, id, key) VALUES (?, ?, ?, ?, ?)"
+_REPLACE = "UPDATE answers SET model = ?, run = ?, answer = ? WHERE id = ?"
 #: Uses that are noted together: the more, the fewer pages of their tree are written for each.
 _TOUCH_BATCH = 65536
-#: Of one statement; SQLite allows 32,766.
-_VARIABLES = 8192
 
 
 class ResponseStore(Protocol):
@@ -71,6 +67,8 @@ class SqliteStore:
             stack.enter_context(tables.lock(path))
             with typed_errors(path):
                 self._db = stack.enter_context(contextlib.closing(tables.opened(path)))
+                self._keys = KeyIndex(self._db)
+                self._ahead = ReadAhead(self._rows)
                 self._model = self._model_id(model)
                 self._run = self._begin_run()
             self._open = stack.pop_all()
@@ -78,12 +76,12 @@ class SqliteStore:
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
         """The stored answers among `keys`, by key."""
         with typed_errors(self.path):
-            rows = list(_rows(self._db, _FOUND, keys))
-            self._touched += [answer_id for _, _, answer_id, last_run in rows if last_run != self._run]
-            self._hits += len(rows)
+            found = self._find(keys)
+            self._touched += [row.id for row in found if row.run != self._run]
+            self._hits += len(found)
             if len(self._touched) >= _TOUCH_BATCH:
                 self._flush()
-        return {key: decode(answer, self.path) for key, answer, _, _ in rows}
+        return {row.key: decode(row.answer, self.path) for row in found}
 
     def put(self, key: bytes, completion: Completion) -> None:
         """Keep an answer; on return it survives the death of this process.
@@ -91,8 +89,15 @@ class SqliteStore:
         Raises:
             DiskFull: no room for it; all earlier answers are safe.
         """
+        row = (self._model, self._run, encode(completion))
         with typed_errors(self.path):
-            self._db.execute(_KEEP, (key, self._model, self._run, encode(completion)))
+            if known := self._keys.find([key]):
+                self._db.execute(_REPLACE, (*row, known[key]))
+                self._ahead.forget(key)
+            else:
+                answer_id = self._keys.next_id()
+                self._db.execute(_KEEP, (*row, answer_id, key))
+                self._keys.add(key, answer_id)
         self._puts += 1
 
     def finish(self) -> None:
@@ -119,6 +124,18 @@ class SqliteStore:
         with contextlib.suppress(StoreError, DiskFull):
             self.close()
 
+    def _find(self, keys: Sequence[bytes]) -> list[Row]:
+        found = self._ahead.take(keys)
+        if len(found) < len(keys):
+            others = set(keys).difference(row.key for row in found)
+            ids = sorted(self._keys.find(others).values())
+            found += map(Row._make, rows(self._db, f"{_ROWS} WHERE id IN ({{}})", ids))
+        self._ahead.follow(found)
+        return found
+
+    def _rows(self, after: int, up_to: int) -> Iterator[Row]:
+        return map(Row._make, self._db.execute(f"{_ROWS} WHERE id > ? AND id <= ?", (after, up_to)))
+
     def _model_id(self, model: str) -> int:
         self._db.execute("INSERT OR IGNORE INTO models (name) VALUES (?)", (model,))
         return int(self._db.execute("SELECT id FROM models WHERE name = ?", (model,)).fetchone()[0])
@@ -128,16 +145,11 @@ class SqliteStore:
         return int(cursor.lastrowid or 0)
 
     def _flush(self) -> None:
-        self._db.execute("BEGIN")
-        try:
-            touched = [(answer_id, self._run) for answer_id in sorted(self._touched)]
+        touched = [(answer_id, self._run) for answer_id in sorted(self._touched)]
+        counts = (self._hits, self._puts, self._run)
+        with transaction(self._db):
             self._db.executemany("INSERT OR REPLACE INTO uses (id, run) VALUES (?, ?)", touched)
-            self._db.execute("UPDATE runs SET hits = ?, answers = ? WHERE id = ?", (self._hits, self._puts, self._run))
-            self._db.execute("COMMIT")
-        except BaseException:
-            # Answers put into an open transaction would be lost with it.
-            self._db.execute("ROLLBACK")
-            raise
+            self._db.execute("UPDATE runs SET hits = ?, answers = ? WHERE id = ?", counts)
         self._touched.clear()
 
 
@@ -156,7 +168,8 @@ class StoredAnswers:
             uri = f"{path.resolve().as_uri()}?mode=ro"
             self._db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
             try:
-                tables.require_store(self._db, path)
+                tables.require_newest(self._db, path)
+                self._keys = KeyIndex(self._db, writable=False)
             except BaseException:
                 self._db.close()
                 raise
@@ -164,17 +177,11 @@ class StoredAnswers:
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
         """The stored answers among `keys`, by key."""
         with typed_errors(self._path):
-            rows = list(_rows(self._db, _READ, keys))
-        return {key: decode(answer, self._path) for key, answer in rows}
+            found = list(rows(self._db, _READ, sorted(self._keys.find(keys).values())))
+        return {key: decode(answer, self._path) for key, answer in found}
 
     def close(self) -> None:
         self._db.close()
-
-
-def _rows(db: sqlite3.Connection, statement: str, keys: Sequence[bytes]) -> Iterator[Any]:
-    """The rows of each of `keys` that is stored."""
-    for some in (keys[i : i + _VARIABLES] for i in range(0, len(keys), _VARIABLES)):
-        yield from db.execute(statement.format(",".join("?" * len(some))), some)
 
 
 def encode(c: Completion) -> bytes:

@@ -1,36 +1,41 @@
 """The file of a store: its tables, who may open it, and what can be wrong with it.
 
-Answers lie in the order in which they came, and only their keys, which are hashes, in a tree of their own: a new answer
-is written to the end of the file, and a run that is resumed reads it from front to back. In one tree by key, both would
-jump about in the whole file (LOG.md, 2026-11-23). Uses of an answer are kept apart for the same reason.
+Answers lie in the order in which they came: a new one is written to the end of the file, and a run that is resumed
+reads it from front to back. In a tree by key, which is a hash, both would jump about in the whole file (LOG.md,
+2026-11-23). Their keys have a tree of their own, which gets them later (`arhn.store.keys`), and uses of an answer are
+kept apart for the same reason.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from arhn._version import __version__
 from arhn.errors import DiskFull, OutputNotWritable, StoreCorrupt, StoreError, StoreLocked, StoreVersion
 from arhn.locks import locked
 
 #: Raised whenever the tables change, or the encoding of answers that an older arhn may look for.
-SCHEMA = 2
+SCHEMA = 3
 _APPLICATION_ID = 0x6172686E  # "arhn", so that another program's SQLite file is noticed
+#: Of one statement; SQLite allows 32,766.
+_VARIABLES = 8192
 #: Holds what is above the leaves of the trees of ten million answers.
 _CACHE_KIB = 16 * 1024
 
 _ANSWERS = """
 CREATE TABLE answers (
-    id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, model INTEGER NOT NULL, run INTEGER NOT NULL,
-    answer BLOB NOT NULL
+    id INTEGER PRIMARY KEY, key BLOB NOT NULL, model INTEGER NOT NULL, run INTEGER NOT NULL, answer BLOB NOT NULL
 );
-CREATE TABLE uses (id INTEGER PRIMARY KEY, run INTEGER NOT NULL);
+CREATE TABLE keys (key BLOB PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE filters (layer INTEGER PRIMARY KEY, keys INTEGER NOT NULL, up_to INTEGER NOT NULL, blocks BLOB NOT NULL);
 """
+_USES = "CREATE TABLE uses (id INTEGER PRIMARY KEY, run INTEGER NOT NULL);"
 _TABLES = f"""
-{_ANSWERS}
+{_ANSWERS} {_USES}
 CREATE TABLE models (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, started REAL NOT NULL, version TEXT NOT NULL,
@@ -40,9 +45,16 @@ CREATE TABLE runs (
 # In the order of runs, which is all that is left of when answers came.
 _FROM_1 = f"""
 ALTER TABLE answers RENAME TO before;
-{_ANSWERS}
+{_ANSWERS} {_USES}
 INSERT INTO answers (key, model, run, answer) SELECT key, model, run, answer FROM before ORDER BY run;
-INSERT INTO uses SELECT id, last_run FROM answers JOIN before USING (key) WHERE last_run != answers.run;
+INSERT INTO uses
+    SELECT id, last_run FROM answers JOIN before ON before.key = answers.key WHERE last_run != answers.run;
+DROP TABLE before;
+"""  # noqa: S608 - our own words
+_FROM_2 = f"""
+ALTER TABLE answers RENAME TO before;
+{_ANSWERS}
+INSERT INTO answers SELECT id, key, model, run, answer FROM before ORDER BY id;
 DROP TABLE before;
 """  # noqa: S608 - our own words
 
@@ -67,8 +79,8 @@ def opened(path: Path, *, create: bool = True) -> sqlite3.Connection:
         # First, for the journal mode is written into the file, which may be another program's.
         if create and _is_empty(db):
             _write(db, f"{_TABLES} PRAGMA application_id = {_APPLICATION_ID};")
-        elif require_store(db, path) < SCHEMA:
-            _write(db, _FROM_1)
+        elif (schema := require_store(db, path)) < SCHEMA:
+            _write(db, {1: _FROM_1, 2: _FROM_2}[schema])
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -95,6 +107,15 @@ def require_store(db: sqlite3.Connection, path: Path) -> int:
             f"{SCHEMA}). Use that version, or choose a new --store"
         )
     return schema
+
+
+def require_newest(db: sqlite3.Connection, path: Path) -> None:
+    """As `require_store`, and raises StoreVersion where a store that is only to be read is of an older version."""
+    if require_store(db, path) < SCHEMA:
+        raise StoreVersion(
+            f"{path}: made by an older version of arhn, which reading it doesn't change. 'arhn store {path}' brings it "
+            "up to date"
+        )
 
 
 def require_file(path: Path) -> None:
@@ -124,6 +145,25 @@ def typed_errors(path: Path) -> Iterator[None]:
         raise _operational(path, error) from error
     except sqlite3.DatabaseError as error:
         raise _corrupt(path, error) from error
+
+
+def rows(db: sqlite3.Connection, statement: str, values: Sequence[Any]) -> Iterator[Any]:
+    """The rows of a statement that asks for one column being IN ({}), for any number of values."""
+    for some in (values[i : i + _VARIABLES] for i in range(0, len(values), _VARIABLES)):
+        yield from db.execute(statement.format(",".join("?" * len(some))), some)
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All that is written within, or nothing."""
+    db.execute("BEGIN")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        # Answers put into an open transaction would be lost with it.
+        db.execute("ROLLBACK")
+        raise
 
 
 def _is_empty(db: sqlite3.Connection) -> bool:
@@ -157,4 +197,15 @@ def _operational(path: Path, error: sqlite3.OperationalError) -> Exception:
     return _corrupt(path, error) if name == "SQLITE_ERROR" else StoreError(f"{path}: {error}")
 
 
-__all__ = ["SCHEMA", "connect", "lock", "opened", "require_file", "require_store", "typed_errors"]
+__all__ = [
+    "SCHEMA",
+    "connect",
+    "lock",
+    "opened",
+    "require_file",
+    "require_newest",
+    "require_store",
+    "rows",
+    "transaction",
+    "typed_errors",
+]

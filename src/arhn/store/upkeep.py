@@ -11,7 +11,8 @@ from typing import Literal
 
 from arhn.errors import StoreError
 from arhn.store import tables
-from arhn.store.tables import typed_errors
+from arhn.store.keys import KeyIndex
+from arhn.store.tables import transaction, typed_errors
 
 Prune = Literal["unused", "all"]
 # A run that was killed used answers that it didn't come to note: it says nothing about the others.
@@ -93,9 +94,13 @@ def prune(path: Path, what: Prune, *, model: str | None = None) -> int:
             conditions.append("model = ?")
             values.append(_known_model(db, path, model))
         where = " AND ".join(conditions) or "1"
-        deleted = db.execute(f"DELETE FROM answers WHERE {where}", values).rowcount  # noqa: S608 - our own words
-        db.execute("DELETE FROM uses WHERE id NOT IN (SELECT id FROM answers)")
+        with transaction(db):
+            deleted = db.execute(f"DELETE FROM answers WHERE {where}", values).rowcount  # noqa: S608 - our own words
+            db.execute("DELETE FROM uses WHERE id NOT IN (SELECT id FROM answers)")
+            db.execute("DELETE FROM keys")
+            db.execute("DELETE FROM filters")
         db.execute("VACUUM")
+        KeyIndex(db)  # makes them anew
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return deleted
 
