@@ -115,12 +115,17 @@ class Server:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self._connections):
-            connection.abort()
-        # So that their sockets are gone before the loop is.
-        await asyncio.sleep(0.01)
+        if self._server is None:
+            return
+        # asyncio leaves a connection open that it is just accepting while its server is closed: let it finish.
+        for listening in self._server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        for _ in range(10):
+            await asyncio.sleep(0.001)
+            for connection in list(self._connections):
+                connection.abort()
+        self._server.close()
+        self._server = None
 
 
 class _Connection(asyncio.Protocol):

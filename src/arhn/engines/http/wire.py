@@ -1,7 +1,7 @@
 """Bytes to a server and back: HTTP/1.1 with connections kept open, at little cost.
 
-One connection, one transport. A pool of many connections would look through all of them for every request, which at
-64 of them takes fifteen times as long as the request itself (LOG.md, 2026-11-23).
+By aiohttp, which parses in C: httpx takes over three times as long for a request, and at 256 of them at once it, not
+the server, would set the pace (LOG.md, 2026-11-23).
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import aiohttp
 import httpx
+import yarl
 
 from arhn._version import __version__
 from arhn.engines.http.settings import Key, Timeouts
@@ -34,32 +36,36 @@ class TooSlow(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered."""
+    """What a server answered. `headers` are found by name in any case."""
 
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]
     body: bytes
 
 
 class Wire:
-    """The connections to one server, for one event loop."""
+    """The connections to one server; to be made in the event loop that uses it."""
 
     def __init__(self, base: httpx.URL, key: Key | None, timeouts: Timeouts) -> None:
         self._base = base
         self._timeouts = timeouts
         # Made once: to put a URL together takes longer than to write a request.
         self._chat = self._url("/chat/completions")
-        self._headers = _headers(base, key)
-        self._extensions = {"timeout": {"connect": timeouts.connect, "read": None, "write": None, "pool": None}}
         self._proxy = _proxy(base)
-        # One for all connections: each would make one of its own, needed or not.
-        self._ssl = httpx.create_ssl_context(verify=base.scheme == "https")
-        self._free: list[httpx.AsyncHTTPTransport] = []
-        self._all: list[httpx.AsyncHTTPTransport] = []
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0,  # how many there are at once is for others to decide
+                keepalive_timeout=60.0,
+                ssl=httpx.create_ssl_context() if base.scheme == "https" else True,
+            ),
+            headers=_headers(key),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect),
+        )
 
     async def get(self, path: str, *, seconds: float) -> Reply:
         """Raises as `ask` does."""
-        return await self._send("GET", self._url(path), b"", seconds)
+        return await self._send("GET", self._url(path), None, seconds)
 
     async def ask(self, body: bytes) -> Reply:
         """Send a question, which is JSON, and wait for the answer.
@@ -69,68 +75,45 @@ class Wire:
         """
         return await self._send("POST", self._chat, body, self._timeouts.answer)
 
-    def _url(self, path: str) -> httpx.URL:
-        return self._base.copy_with(path=self._base.path.rstrip("/") + path)
+    def _url(self, path: str) -> yarl.URL:
+        return yarl.URL(str(self._base.copy_with(path=self._base.path.rstrip("/") + path)), encoded=True)
 
     async def aclose(self) -> None:
-        for transport in self._all:
-            await transport.aclose()
-        self._all.clear()
-        self._free.clear()
+        await self._session.close()
 
-    async def _send(self, method: str, url: httpx.URL, body: bytes, seconds: float) -> Reply:
-        request = httpx.Request(method, url, headers=self._headers, content=body, extensions=self._extensions)
-        # The one used last is the one that the server has had the least time to close.
-        transport = self._free.pop() if self._free else self._transport()
+    async def _send(self, method: str, url: yarl.URL, body: bytes | None, seconds: float) -> Reply:
         try:
             async with asyncio.timeout(seconds):
-                return await _exchange(transport, request)
+                return await self._exchange(method, url, body)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
+            raise Unreachable(_said(error) or "no connection in time") from None
         except TimeoutError:
             raise TooSlow(f"no answer within {seconds:g} seconds") from None
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-            raise Unreachable(_said(error) or "no connection in time") from None
-        except (httpx.TransportError, httpx.StreamError, httpx.DecodingError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise Dropped(_said(error) or "the connection was closed") from None
-        finally:
-            self._free.append(transport)
 
-    def _transport(self) -> httpx.AsyncHTTPTransport:
-        transport = httpx.AsyncHTTPTransport(
-            verify=self._ssl,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60.0),
-            proxy=self._proxy,
-            trust_env=False,
-        )
-        self._all.append(transport)
-        return transport
-
-
-async def _exchange(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> Reply:
-    response = await transport.handle_async_request(request)
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async for part in response.aiter_bytes():
-            parts.append(part)
-            size += len(part)
-            if size > MOST_BYTES:
-                raise httpx.ReadError(f"an answer of more than {MOST_BYTES >> 20} MiB")
-    finally:
-        await response.aclose()
-    return Reply(response.status_code, response.headers, b"".join(parts))
+    async def _exchange(self, method: str, url: yarl.URL, body: bytes | None) -> Reply:
+        parts: list[bytes] = []
+        size = 0
+        asked = self._session.request(method, url, data=body, allow_redirects=False, proxy=self._proxy)
+        async with asked as response:
+            async for part in response.content.iter_any():
+                parts.append(part)
+                size += len(part)
+                if size > MOST_BYTES:
+                    response.close()
+                    raise aiohttp.ClientPayloadError(f"an answer of more than {MOST_BYTES >> 20} MiB")
+            return Reply(response.status, response.headers, b"".join(parts))
 
 
-def _headers(base: httpx.URL, key: Key | None) -> httpx.Headers:
-    headers = key.headers if key else httpx.Headers()
-    common: Mapping[str, str] = {
-        "Host": base.netloc.decode("ascii"),
+def _headers(key: Key | None) -> dict[str, str]:
+    common = {
         "User-Agent": f"arhn/{__version__}",
         "Accept": "application/json",
         "Accept-Encoding": "identity",
         "Content-Type": "application/json",
     }
-    headers.update(common)
-    return headers
+    return {**common, **(key.headers if key else {})}
 
 
 def _proxy(base: httpx.URL) -> str | None:
