@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from arhn.confidence import Calibration
+from arhn.errors import UsageError
 from arhn.methods.margin import Margin
 from arhn.rank import RankBy, Ranker
 from arhn.tasks import TaskMap
@@ -26,7 +27,12 @@ class Method(StrEnum):
 
 
 class CleanConfig(BaseModel):
-    """How groups are cleaned. Every field changes the result, so all of them are part of summary.json."""
+    """How groups are cleaned. Every field changes the result, so all of them are part of summary.json.
+
+    Raises:
+        UsageError: `samples` or `query_first` with `together`.
+        pydantic.ValidationError: an unknown key, or a value out of range.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -68,11 +74,14 @@ class CleanConfig(BaseModel):
     margin: Margin = Field(default_factory=Margin)
 
     @model_validator(mode="after")
-    def _one_signal(self) -> Self:
+    def _one_way_of_asking(self) -> Self:
         if self.samples and self.together > 1:
-            raise ValueError(
-                "samples and together exclude each other: several passages a request are judged in one greedy answer"
+            raise UsageError(
+                "--samples: can't be had with --together, where one greedy answer judges several passages. "
+                "Leave one out"
             )
         if self.query_first and self.together > 1:
-            raise ValueError("query_first and together exclude each other: there is one prompt of several passages")
+            raise UsageError(
+                "--query-first: can't be had with --together, whose prompt has its own order. Leave one out"
+            )
         return self

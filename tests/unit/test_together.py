@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from arhn.config import CleanConfig
 from arhn.engines import Completion, Matching, Request, RequestFailed, Token
 from arhn.engines.fake import FakeEngine, Script
 from arhn.engines.gbnf import gbnf
-from arhn.errors import CalibrationError
+from arhn.errors import CalibrationError, UsageError
 from arhn.pipeline import clean
 from arhn.rank import shown_order
 from arhn.store import MemoryStore
@@ -432,8 +433,15 @@ def test_a_calibration_is_for_several_or_for_one() -> None:
         cleaned(g, FakeEngine(answer_by_marks), precision=0.9)
 
 
-@pytest.mark.parametrize("settings", [{"together": 0}, {"together": 65}, {"together": 2, "samples": 3}])
+@pytest.mark.parametrize("settings", [{"together": 0}, {"together": 65}])
 def test_settings_that_cannot_be(settings: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         CleanConfig(**settings)  # type: ignore[arg-type]
-    assert CleanConfig(together=1, samples=3).samples == 3
+
+
+@pytest.mark.parametrize(("setting", "flag"), [({"samples": 3}, "--samples"), ({"query_first": True}, "--query-first")])
+def test_one_way_of_asking_excludes_another(setting: dict[str, Any], flag: str) -> None:
+    """In the words of the command line, which leaves this check to the settings."""
+    with pytest.raises(UsageError, match=f"^{flag}: can't be had with --together, .*Leave one out$"):
+        CleanConfig(together=2, **setting)
+    assert CleanConfig(together=1, **setting).together == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from arhn.cli.shared import positive
+from arhn.cli.shared import flag_of, number, positive
 from arhn.cluster import USUAL_PARTITION
 from arhn.errors import UsageError
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 #: Flags that do nothing without --ray.
 _ONLY = ("ray_workers", "ray_partition", "ray_gpus", "ray_cpus", "work")
+_amount = number(f"a number from 0, below {2**16}", lambda x: 0 <= x < 2**16)
 
 
 def add_cluster(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def cluster_of(a: argparse.Namespace) -> Cluster | None:
     if a.ray is None:
         for name in _ONLY:
             if getattr(a, name) is not None:
-                raise UsageError(f"--{name.replace('_', '-')}: does nothing without --ray")
+                raise UsageError(f"{flag_of(name)}: does nothing without --ray")
         return None
     if a.store is not None:
         raise UsageError("--store: on a cluster the answers are kept by partition. Give a folder with --work")
@@ -52,13 +53,3 @@ def cluster_of(a: argparse.Namespace) -> Cluster | None:
         gpus=a.ray_gpus or 0.0,
         work=a.work,
     )
-
-
-def _amount(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 2**16:
-        raise argparse.ArgumentTypeError(f"expected a number from 0, found {text!r}")
-    return value

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arhn.cli.shared import Tasks, console, positive, task
+from arhn.cli.shared import Tasks, console, flag_of, positive, task
 from arhn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _require_one(a: argparse.Namespace) -> None:
         raise UsageError("give either a model or run files (--run).")
     given = [flag for flag in _OF_MODELS if getattr(a, flag) is not None]
     if given and (a.runs or a.model == "bm25"):
-        flags = ", ".join(f"--{flag.replace('_', '-')}" for flag in given)
+        flags = ", ".join(map(flag_of, given))
         raise UsageError(f"{flags}: for embedding models only. Leave it out.")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from arhn.cli import serving
-from arhn.cli.shared import positive
+from arhn.cli.shared import flag_of, positive, unfit
 from arhn.config import CleanConfig, Method
 from arhn.errors import UsageError
 from arhn.methods.margin import DEFAULTS, Margin
@@ -58,7 +58,7 @@ def config_of(a: argparse.Namespace, *, fitting: bool = False) -> CleanConfig:
 
     for name, methods in _BELONG.items():
         if getattr(a, name) is not None and a.method not in methods:
-            flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+            flag = _FLAGS.get(name) or flag_of(name)
             raise UsageError(f"{flag}: does nothing for --method {a.method}, only for {', '.join(methods)}")
     ranker = a.ranker or _DEFAULT.ranker.value
     for name in ("shuffles", "stable"):
@@ -71,12 +71,6 @@ def config_of(a: argparse.Namespace, *, fitting: bool = False) -> CleanConfig:
         )
     if a.flag_model is not None and a.method == Method.ARHN and a.triage is None and not fitting:
         raise UsageError("--flag-model: does nothing for --method arhn without --triage, such as --triage 0.98")
-    if a.samples is not None and (a.together or 1) > 1:
-        raise UsageError(
-            "--samples: can't be had with --together, where one greedy answer judges several passages. Leave one out"
-        )
-    if a.query_first and (a.together or 1) > 1:
-        raise UsageError("--query-first: can't be had with --together, whose prompt has its own order. Leave one out")
     given = {name: getattr(a, name) for name in _SETTINGS if getattr(a, name) is not None}
     try:
         return CleanConfig(
@@ -86,8 +80,7 @@ def config_of(a: argparse.Namespace, *, fitting: bool = False) -> CleanConfig:
             margin=_margin(a.margin),
         )
     except ValidationError as error:
-        problems = "; ".join(f"--{e['loc'][0]}: {e['msg']}, found {e['input']!r}" for e in error.errors())
-        raise UsageError(problems.replace("_", "-")) from error
+        raise unfit(error) from error
 
 
 #: Settings that a flag of the same name gives as it is.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from rich.console import Console
 
-from arhn.cli.shared import FORMATS, Tasks, console, positive, task
+from arhn.cli.shared import FORMATS, Tasks, console, flag_of, positive, task, unfit
 from arhn.errors import UsageError
 from arhn.libraries import require
 
@@ -168,8 +168,7 @@ def settings_of(a: argparse.Namespace) -> Settings:
     try:
         return Settings(range_min=int(first), range_max=int(last), **{name: getattr(a, name) for name in names})
     except ValidationError as error:
-        problems = "; ".join(f"--{e['loc'][0]}: {e['msg']}, found {e['input']!r}" for e in error.errors())
-        raise UsageError(problems.replace("_", "-")) from error
+        raise unfit(error, {"range_min": "--range", "range_max": "--range"}) from error
 
 
 def _opened(a: argparse.Namespace) -> tuple[Collection, Retrievers]:
@@ -199,8 +198,8 @@ def retrievers_of(a: argparse.Namespace, usual: str) -> tuple[list[str], str]:
     for useless, flags, what in ((BM25 not in names, OF_BM25, BM25), ({*names} == {BM25}, OF_MODELS, "a model")):
         given = [name for name in flags if getattr(a, name) is not None]
         if useless and given:
-            flag = given[0].replace("_", "-")
-            raise UsageError(f"--{flag}: does nothing without {what} among the retrievers ({', '.join(names)}).")
+            listed = ", ".join(names)
+            raise UsageError(f"{flag_of(given[0])}: does nothing without {what} among the retrievers ({listed}).")
     return names, by
 
 

@@ -14,7 +14,7 @@ from arhn.cli import mine
 from arhn.cli.clean import add_method
 from arhn.cli.judging import add_judging, config_of, models_of
 from arhn.cli.serving import add_max_failures
-from arhn.cli.shared import positive
+from arhn.cli.shared import flag_of, positive
 from arhn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -182,8 +182,7 @@ def _mining(a: argparse.Namespace) -> Mining:
         given = [name for name in mine.OF_LOADED if getattr(a, name) is not None]
         if given and {*others} <= {mine.BM25}:
             raise UsageError(
-                f"--{given[0].replace('_', '-')}: does nothing for the model in training, which is used as it is. "
-                "Leave it out"
+                f"{flag_of(given[0])}: does nothing for the model in training, which is used as it is. Leave it out"
             )
         for name in others:
             mine.opener(a, name)  # for what can be seen of it by now

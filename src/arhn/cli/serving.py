@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arhn.cli.shared import positive
+from arhn.cli.shared import flag_of, number, positive
 from arhn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ _ONLY: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("concurrency", "thinking_tokens"), ("openai", "vllm")),
     **dict.fromkeys(("tensor_parallel", "gpu_memory", "engine_args"), ("vllm",)),
 }
+_seconds = number("seconds, more than 0, at most a day", lambda x: 0 < x <= 86_400)
+_price = number("a price", lambda x: 0 <= x < math.inf)
+_share = number("a share from 0 to 1", lambda x: 0 <= x <= 1)
+_some_share = number("a share above 0, at most 1", lambda x: 0 < x <= 1)
 
 
 def add_serving(parser: argparse.ArgumentParser) -> None:
@@ -94,8 +99,7 @@ def require_fitting(a: argparse.Namespace) -> None:
     """
     for name, engines in _ONLY.items():
         if getattr(a, name) is not None and a.engine not in engines:
-            flag = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{flag}: does nothing for --engine {a.engine}, only for {', '.join(engines)}")
+            raise UsageError(f"{flag_of(name)}: does nothing for --engine {a.engine}, only for {', '.join(engines)}")
     if a.flag_url is not None and a.flag_model is None:
         raise UsageError("--flag-url: does nothing without --flag-model")
 
@@ -164,41 +168,6 @@ def vllm(a: argparse.Namespace, model: str | None) -> Engine:
     )
     logger.info("%s", engine.described)
     return engine
-
-
-def _seconds(text: str) -> float:
-    value = _number(text)
-    if not 0 < value <= 86_400:
-        raise argparse.ArgumentTypeError(f"expected seconds, more than 0, found {text!r}")
-    return value
-
-
-def _price(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a price, found {text!r}")
-    return value
-
-
-def _share(text: str) -> float:
-    value = _number(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, found {text!r}")
-    return value
-
-
-def _some_share(text: str) -> float:
-    value = _share(text)
-    if not value:
-        raise argparse.ArgumentTypeError(f"expected a share above 0, at most 1, found {text!r}")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
 
 
 def _object(text: str) -> dict[str, Any]:

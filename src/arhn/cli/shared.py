@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 
+from arhn.errors import UsageError
 from arhn.formats import Format
 
 FORMATS = [f.value for f in Format]
@@ -47,20 +51,47 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace outputs that are there already")
 
 
+def flag_of(name: str) -> str:
+    """The flag that sets something of that name."""
+    return f"--{name.replace('_', '-')}"
+
+
+def unfit(error: ValidationError, flags: Mapping[str, str] = MappingProxyType({})) -> UsageError:
+    """What settings refused, as said of the flags that gave it.
+
+    Args:
+        flags: those that are called otherwise than what they set.
+    """
+    problems = [(str(e["loc"][0]), e["msg"], e["input"]) for e in error.errors()]
+    return UsageError("; ".join(f"{flags.get(n) or flag_of(n)}: {said}, found {v!r}" for n, said, v in problems))
+
+
 def positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) < 2**31:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {2**31 - 1}, found {text!r}")
     return int(text)
 
 
-def amount(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
-    return value
+def number(expected: str, fits: Callable[[float], bool]) -> Callable[[str], float]:
+    """What reads a flag's number.
+
+    Args:
+        expected: says in words what `fits`.
+    """
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+        return value
+
+    return read
+
+
+amount = number("a number above 0", lambda x: 0 < x < math.inf)
 
 
 def console() -> Console:

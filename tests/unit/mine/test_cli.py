@@ -173,6 +173,7 @@ def test_what_does_not_fit_can_be_left_out(here: Path, capsys: pytest.CaptureFix
     [
         (["--range", "10"], errors.UsageError, "--range: expected A:B"),
         (["--range", "5:6"], errors.UsageError, "Range 5:6 holds 1 passages, fewer than the 3 negatives"),
+        (["--range", "0:0"], errors.UsageError, "--range: Input should be greater than or equal to 1, found 0"),
         (["--absolute-margin", "-1"], errors.UsageError, "--absolute-margin: "),
         (["--max-score", "nan"], errors.UsageError, "--max-score: "),
         (["--max-length", "5"], errors.UsageError, "--max-length: does nothing without a model"),
