@@ -168,9 +168,10 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
 def triage(groups: Sequence[LabelledGroup], calibration: Calibration) -> tuple[TriagePoint, ...]:
     """How far asking only about the likeliest negatives agrees with asking about all of them; see `TriagePoint`.
 
-    Labels aren't looked at. Groups with a broken answer are left out; empty where there is no signal.
+    Labels aren't looked at. Groups with a broken answer are left out, also by the small model in front: it would make
+    a share look as if it agreed further than where nothing breaks. Empty where there is no signal.
     """
-    usable = [g for g in groups if g.signal is not None and None not in g.log_odds]
+    usable = [g for g in groups if g.signal is not None and None not in (*g.signal, *g.log_odds)]
     total = sum(len(g.log_odds) for g in usable)
     if not total:
         return ()

@@ -212,11 +212,13 @@ def confidences(
 def likeliest(signal: Sequence[float | None], share: float) -> tuple[int, ...]:
     """Positions, in their order, of the `share` of passages (rounded up) with the highest signal; ties by position.
 
-    Of what has none nothing is known, so it comes first.
+    Of what has none nothing is known, so it comes besides: whatever it were, nothing that would then be among these is
+    left out.
     """
     wanted = math.ceil(round(share * len(signal), 9))
-    known = [math.inf if value is None else value for value in signal]
-    return tuple(sorted(sorted(range(len(known)), key=lambda i: -known[i])[:wanted]))
+    known = sorted((-value, i) for i, value in enumerate(signal) if value is not None)
+    unknown = [i for i, value in enumerate(signal) if value is None]
+    return tuple(sorted([*unknown, *(i for _, i in known[:wanted])]))
 
 
 def with_spared(log_odds: Sequence[float | None], total: int) -> tuple[float | None, ...]:

@@ -312,8 +312,18 @@ def test_the_likeliest_are_a_share_rounded_up(similarities: list[float], share: 
     assert all(similarities[i] >= similarities[j] for i in asked for j in spared)
 
 
-def test_what_has_no_signal_is_asked_about() -> None:
-    assert likeliest([0.5, None, 0.9, -3.0], 0.5) == (1, 2)
+def test_what_has_no_signal_is_asked_about_besides() -> None:
+    assert likeliest([0.5, None, 0.9, -3.0], 0.5) == (0, 1, 2)
+    assert likeliest([None, None], 0.1) == (0, 1)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=12), st.floats(0.01, 1), st.data())
+def test_a_signal_that_is_missing_makes_nobody_else_be_left_out(
+    signal: list[float], share: float, data: st.DataObject
+) -> None:
+    broken = data.draw(st.sets(st.integers(0, len(signal) - 1)))
+    found = likeliest([None if i in broken else value for i, value in enumerate(signal)], share)
+    assert set(found) >= set(likeliest(signal, share)) | broken
 
 
 def test_spared_ones_have_the_lowest_log_odds_of_the_others() -> None:
