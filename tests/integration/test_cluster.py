@@ -146,6 +146,41 @@ def test_the_driver_is_killed_and_started_again(cluster: str, whole: Whole, tmp_
     assert again < whole.answers * 2 * 2 * SIZE / GROUPS + 100
 
 
+LOCAL = """
+import os, time
+from arhn.cluster.connecting import connected
+with connected("local", 1) as ray:
+    print(ray.get(ray.remote(lambda: os.environ["ARHN_STARTED"]).remote()), flush=True)
+    time.sleep(300)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc")
+def test_a_local_cluster_ends_with_a_driver_that_is_killed() -> None:
+    def left() -> list[str]:
+        """Names of the processes that were started for the cluster."""
+        return [name(p) for p in Path("/proc").iterdir() if p.name.isdecimal() and mark in read(p / "environ")]
+
+    def name(process: Path) -> str:
+        return read(process / "cmdline").decode(errors="replace")
+
+    def read(file: Path) -> bytes:
+        try:
+            return file.read_bytes()
+        except OSError:  # ended, or another user's
+            return b""
+
+    driver = subprocess.Popen([sys.executable, "-c", LOCAL], stdout=subprocess.PIPE)
+    assert driver.stdout is not None
+    mark = driver.stdout.readline().strip()
+    assert mark
+    assert any("Agent" in each for each in left())
+    driver.kill()
+    driver.wait()
+    driver.stdout.close()
+    until(lambda: not left(), seconds=20)
+
+
 def test_the_server_is_not_there(cluster: str, whole: Whole, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with Server(Served()) as server:
         server.stop()
@@ -153,7 +188,7 @@ def test_the_server_is_not_there(cluster: str, whole: Whole, tmp_path: Path, cap
         assert cli.main(clean(whole.folder, tmp_path / "x.jsonl", server, *on_ray(cluster))) == 35
     assert time.monotonic() - started < 20
     assert server.url.removesuffix("/v1") in capfd.readouterr().err
-    assert {p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")} <= {"x.work"}
+    assert [p for p in tmp_path.iterdir() if not p.name.endswith(".lock")] == []
 
 
 def test_flags_that_do_nothing(whole: Whole, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

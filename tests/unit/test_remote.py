@@ -161,10 +161,14 @@ def test_partitions_are_kept_in_a_store(store: Any, tmp_path: Path) -> None:
     folder.write("a", b"22")
     assert (folder.read("a"), store.find("/work")) == (b"22", ["/work/x/a"])
     here = folder_at(f"file://{tmp_path / 'with%20space'}")
+    assert here.read("a") is None
+    assert not (tmp_path / "with space").exists(), "made with its first file, so that a failed run leaves nothing"
     here.write("a", b"1")
     assert (tmp_path / "with space" / "a").read_bytes() == b"1"
     with pytest.raises(OutputNotWritable):
         folder_at(str(tmp_path / "no" / "folder"))
+    with pytest.raises(OutputNotWritable):
+        folder_at(str(tmp_path / "with space" / "a"))
 
 
 def test_a_cluster_run_from_store_to_store(store: Any, tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
+from arhn.engines.orphans import Guard
 from arhn.errors import ClusterError, ClusterUnreachable, UsageError
 from arhn.libraries import library
 
@@ -50,18 +51,21 @@ def connected(address: str, cpus: float) -> Iterator[Any]:
         yield ray
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
-    if address == LOCAL:
-        _start(ray, {"num_cpus": max(math.ceil(cpus), os.cpu_count() or 1), "include_dashboard": False})
-    else:
-        _require_reachable(address)
-        _connect(ray, address, {})
-    try:
+    with ExitStack() as stack:
+        if address == LOCAL:
+            # Ray's agents live on where this process is killed.
+            guard = stack.enter_context(closing(Guard()))
+            with guard.marking():
+                _start(ray, max(math.ceil(cpus), os.cpu_count() or 1))
+        else:
+            _require_reachable(address)
+            _connect(ray, address, {})
+        stack.callback(ray.shutdown)
         yield ray
-    finally:
-        ray.shutdown()
 
 
-def _start(ray: Any, options: dict[str, Any]) -> None:
+def _start(ray: Any, cpus: int) -> None:
+    options = {"num_cpus": cpus, "include_dashboard": False}
     try:
         _connect(ray, LOCAL, options)
     except ClusterError as error:

@@ -22,7 +22,7 @@ class Folder(Protocol):
 
 
 class LocalFolder:
-    """A folder on this machine, which is made where it is missing.
+    """A folder on this machine, which is made with its first file.
 
     Raises:
         OutputNotWritable: it can't be made.
@@ -31,7 +31,10 @@ class LocalFolder:
     def __init__(self, path: Path) -> None:
         self._path = path
         with output_errors(path):
-            path.mkdir(exist_ok=True)
+            # A run that fails before there is anything to keep leaves nothing.
+            if not path.is_dir():
+                path.mkdir()
+                path.rmdir()
 
     def read(self, name: str) -> bytes | None:
         with output_errors(self._path / name):
@@ -41,6 +44,8 @@ class LocalFolder:
                 return None
 
     def write(self, name: str, content: bytes) -> None:
+        with output_errors(self._path):
+            self._path.mkdir(exist_ok=True)
         with AtomicFile(self._path / name, overwrite=True) as file:
             file.write(content)
 

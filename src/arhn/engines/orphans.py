@@ -6,9 +6,12 @@ is done.
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import resource_tracker
 
 _NAME = "ARHN_STARTED"
@@ -45,7 +48,23 @@ class Guard:
             stdin=subprocess.PIPE,
             # A Ctrl-C isn't for it.
             start_new_session=True,
+            # Nor is the guard of whoever started this process: it has work to do when that one kills.
+            env={name: value for name, value in os.environ.items() if name != _NAME},
         )
+
+    @contextmanager
+    def marking(self) -> Iterator[None]:
+        """Whatever is started meanwhile has the mark, also where this process has one itself."""
+        before = {name: os.environ.get(name) for name in self.mark}
+        os.environ.update(self.mark)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
     def close(self) -> None:
         """Kill what is left, and wait for its end. May be called again."""

@@ -117,12 +117,12 @@ class Processes:
             "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_LOGGING_CONFIG_PATH": str(self._config()),
-            **self.mark,
         }
         ours = {name: value for name, value in wanted.items() if name not in os.environ}
         os.environ.update(ours)
         try:
-            yield
+            with self._guard.marking():
+                yield
         finally:
             for name in ours:
                 os.environ.pop(name, None)

@@ -70,3 +70,40 @@ def test_they_die_with_a_parent_that_is_killed(number: signal.Signals) -> None:
     os.kill(parent.pid, number)
     parent.wait()
     assert ended(child)
+
+
+NESTED = """
+import subprocess, sys, time
+from arhn.engines.orphans import Guard
+guard = Guard()
+with guard.marking():
+    if len(sys.argv) > 1:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        print(child.pid, flush=True)
+    else:
+        subprocess.Popen([sys.executable, __file__, "inside"])
+time.sleep(60)
+"""
+
+
+def test_what_a_guarded_process_guards_dies_with_it(tmp_path: Path) -> None:
+    """As vLLM in a worker of a local Ray cluster: the inner guard must outlive what it belongs to."""
+    program = tmp_path / "nested.py"
+    program.write_text(NESTED)
+    parent = subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.stdout.close()
+    parent.kill()
+    parent.wait()
+    assert ended(child)
+
+
+def test_a_mark_is_set_only_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARHN_STARTED", "another's")
+    monkeypatch.delenv("SPT_NOENV", raising=False)
+    guard = Guard()
+    with guard.marking():
+        assert guard.mark.items() <= os.environ.items()
+    assert (os.environ["ARHN_STARTED"], "SPT_NOENV" in os.environ) == ("another's", False)
+    guard.close()
