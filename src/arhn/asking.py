@@ -15,8 +15,24 @@ from arhn.store import ResponseStore
 #: What an LLM is asked for; `flag` and `judge` are the two stages of the RLHN cascade.
 Stage = Literal["extract", "rank", "fullness", "flag", "judge"]
 
-#: The query that is asked about, set by whoever cleans a group.
-query_in_work: ContextVar[str | None] = ContextVar("query_in_work", default=None)
+
+@dataclass(slots=True)
+class Work:
+    """A group in work: its query, how many requests about it were made, and how many are expected by now."""
+
+    query_id: str
+    made: int = 0
+    expected: int = 0
+
+
+#: The group that is asked about, set by whoever cleans it.
+in_work: ContextVar[Work | None] = ContextVar("in_work", default=None)
+
+
+def query_in_work() -> str | None:
+    """The query that is asked about."""
+    work = in_work.get()
+    return None if work is None else work.query_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +87,7 @@ class StageStats:
                 setattr(self, count.name, getattr(self, count.name) + getattr(other, count.name))
 
     def count(self, completion: Completion | None, *, asked: bool) -> None:
-        """Count one request and its outcome; `asked`: it was this request that went to the engine."""
+        """Count one request and its outcome; `asked`: it is this request that went to the engine."""
         self.requests += 1
         if completion is None:
             self.failed += 1
@@ -88,9 +104,14 @@ class StageStats:
 
 @dataclass(slots=True)
 class Stats:
-    """What a run has asked so far, by stage; safe to read while it runs."""
+    """What a run has asked so far, by stage; safe to read while it runs.
+
+    `begun` groups are expected to take `expected` requests; what hangs on answers is expected once it is asked for.
+    """
 
     stages: dict[Stage, StageStats] = field(default_factory=dict)
+    begun: int = 0
+    expected: int = 0
 
     def of(self, stage: Stage) -> StageStats:
         return self.stages.setdefault(stage, StageStats())
@@ -108,6 +129,8 @@ class Stats:
         """Count what another one has counted, too."""
         for name, stage in other.stages.items():
             self.of(name).add(stage)
+        self.begun += other.begun
+        self.expected += other.expected
 
 
 class Asker:
@@ -133,6 +156,9 @@ class Asker:
         Args:
             doc_ids: the passage that each request is about, if it is a single one, for the record of failures.
         """
+        if (work := in_work.get()) is not None:
+            work.made += len(requests)
+            self.expect(work.made)
         keys = [request.key(self._engine.model) for request in requests]
         answers: dict[bytes, Completion | RequestFailed] = dict(self._store.get_many(keys))
         mine = {key for key in keys if key not in answers and key not in self._flying}
@@ -147,16 +173,25 @@ class Asker:
             if isinstance(answer, RequestFailed):
                 self._failed(stage, answer, doc_ids[i] if doc_ids else None)
             completions.append(None if isinstance(answer, RequestFailed) else answer)
-            stats.count(completions[-1], asked=key in mine)
+            if key not in mine:
+                stats.count(completions[-1], asked=False)
             mine.discard(key)
         return completions
+
+    def expect(self, requests: int) -> None:
+        """Say that the group in work will take at least so many requests."""
+        work = in_work.get()
+        if work is not None and requests > work.expected:
+            self._stats.begun += not work.expected
+            self._stats.expected += requests - work.expected
+            work.expected = requests
 
     def _failed(self, stage: Stage, error: RequestFailed, doc_id: str | None) -> None:
         if self._on_failure is not None:
             self._on_failure(
                 Failure(
                     stage=stage,
-                    query_id=query_in_work.get(),
+                    query_id=query_in_work(),
                     doc_id=doc_id,
                     reason=str(error),
                     attempts=error.attempts,
@@ -184,9 +219,12 @@ class Asker:
         try:
             completion = await self._engine.complete(request)
         except RequestFailed as error:
+            stats.count(None, asked=True)
             return error
         finally:
             stats.end()
+        # Now, not when the last one of its group has come: with a lookahead that takes long.
+        stats.count(completion, asked=True)
         # That a prompt doesn't fit says something of this engine's settings, not of the question.
         if completion.finish != "context":
             self._store.put(key, completion)

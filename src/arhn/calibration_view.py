@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from arhn.asking import Stats
 from arhn.calibrate import Fit
-from arhn.display import group_bars
+from arhn.display import LEFT, SHOW_EVERY, group_bars, now_and_then
 from arhn.labelled import OnGroup
+from arhn.remaining import Remaining
 
 _WIDTH = 30
 
 
 @contextmanager
 def live(console: Console) -> Iterator[OnGroup]:
-    """A bar that moves on a terminal, nothing elsewhere; yields what to call per group."""
-    with group_bars(console) as bars:
-        task = bars.add_task("groups", total=None, state="")
+    """A bar that moves on a terminal, nothing elsewhere; yields what to call before the first group and per group."""
+    with ExitStack() as stack:
+        bars = stack.enter_context(group_bars(console, LEFT))
+        task = bars.add_task("groups", total=None, state="", left="")
 
         def on_group(done: int, total: int, stats: Stats) -> None:
-            asked = stats.total
-            bars.update(task, completed=done, total=total, state=f"{asked.asked} calls, {asked.reused} stored")
+            bars.update(task, completed=done, total=total)
+            if not done:
+                remaining = Remaining(total)
+                stack.enter_context(now_and_then(SHOW_EVERY, lambda: bars.update(task, **_said(stats, remaining))))
 
         yield on_group
+
+
+def _said(stats: Stats, remaining: Remaining) -> dict[str, Any]:
+    asked = stats.total
+    return {"state": f"{asked.asked} calls, {asked.reused} stored", "left": remaining.words(stats, 0)}
 
 
 def fit_view(fit: Fit) -> RenderableType:

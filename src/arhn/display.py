@@ -13,13 +13,14 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.console import Group as RenderGroup
 from rich.padding import Padding
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
 from arhn.job import OnGroup
 from arhn.records import Progress
+from arhn.remaining import Remaining
 from arhn.store import StoreInfo
 from arhn.types import Group, Passage
 
@@ -35,22 +36,23 @@ def live(console: Console, progress: Progress, total: int | None) -> Iterator[On
     """A bar that moves on a terminal, a log line now and then elsewhere; yields what to call per group."""
     if not console.is_terminal:
         lines = _Lines(progress, total)
-        with _now_and_then(LOG_EVERY, lines.log):
+        with now_and_then(LOG_EVERY, lines.log):
             yield lambda _: lines.due()
         return
-    started = time.monotonic()
-    with group_bars(console) as bars:
-        task = bars.add_task("groups", total=total, state=state(progress, 0.0))
+    started, remaining = time.monotonic(), Remaining(total)
+    with group_bars(console, LEFT) as bars:
+        task = bars.add_task("groups", total=total, state=state(progress, 0.0), left="")
 
         def show() -> None:
-            bars.update(task, completed=progress.tally.groups, state=state(progress, time.monotonic() - started))
+            said = state(progress, time.monotonic() - started)
+            bars.update(task, completed=progress.tally.groups, state=said, left=_left(remaining, progress))
 
-        with _now_and_then(SHOW_EVERY, show):
+        with now_and_then(SHOW_EVERY, show):
             yield lambda _: show()
 
 
 @contextmanager
-def _now_and_then(seconds: float, show: Callable[[], None]) -> Iterator[None]:
+def now_and_then(seconds: float, show: Callable[[], None]) -> Iterator[None]:
     """Call `show` every so often from a thread: groups may take long, and answers come meanwhile."""
     over = threading.Event()
 
@@ -67,17 +69,29 @@ def _now_and_then(seconds: float, show: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-def group_bars(console: Console) -> Bars:
-    """A bar of groups with what is said in the field `state`; nothing where there is no terminal."""
+#: The time left as said in the field `left`, where groups that are done don't tell it.
+LEFT = TextColumn("{task.fields[left]}")
+
+
+def group_bars(console: Console, *left: ProgressColumn) -> Bars:
+    """A bar of groups with what is said in the field `state`; nothing where there is no terminal.
+
+    Args:
+        left: says how long it will still take; told by the groups that are done unless given.
+    """
     columns = (
         TextColumn("[bold]groups"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[state]}"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
+        *(left or (TimeRemainingColumn(), TextColumn("left"))),
     )
     return Bars(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _left(remaining: Remaining, progress: Progress) -> str:
+    # Opening models says nothing of the speed.
+    return remaining.words(progress.stats, progress.tally.groups) if progress.begun else ""
 
 
 class _Lines:
@@ -86,7 +100,7 @@ class _Lines:
     def __init__(self, progress: Progress, total: int | None) -> None:
         self._progress = progress
         self._of = f"/{total}" if total is not None else ""
-        self._total = total
+        self._remaining = Remaining(total)
         self._started = self._last = time.monotonic()
         self._said = (0, 0)
         self._lock = threading.Lock()
@@ -99,26 +113,16 @@ class _Lines:
     def log(self) -> None:
         """Say how far it has come, if it has come any further."""
         progress = self._progress
+        # Also where nothing is said of it: the first look begins the clock.
+        left = _left(self._remaining, progress)
         with self._lock:
             now = time.monotonic()
             found = (progress.tally.groups, progress.stats.total.asked)
             if found == self._said or now - self._last < LOG_EVERY / 2:
                 return
             self._said, self._last = found, now
-        seconds = now - self._started
-        logger.info(
-            "%d%s groups, %s%s",
-            progress.tally.groups,
-            self._of,
-            state(progress, seconds),
-            self._left(progress, seconds),
-        )
-
-    def _left(self, progress: Progress, seconds: float) -> str:
-        done = progress.tally.groups
-        if self._total is None or not done:
-            return ""
-        return f", {clock(seconds / done * (self._total - done))} left"
+        said = [state(progress, now - self._started), *([left] if left else [])]
+        logger.info("%d%s groups, %s", progress.tally.groups, self._of, ", ".join(said))
 
 
 def state(progress: Progress, seconds: float) -> str:
@@ -272,11 +276,4 @@ def _percent(part: int, whole: int) -> str:
     return f"{part / whole:.1%}" if whole else "–"
 
 
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds: 1:02:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-__all__ = ["clock", "closing_tables", "group_bars", "group_view", "live", "state", "store_view"]
+__all__ = ["LEFT", "closing_tables", "group_bars", "group_view", "live", "now_and_then", "state", "store_view"]

@@ -78,7 +78,8 @@ def calibrate(
 
     Args:
         open_models: called once files and labels are known to be good; what it opens it hands to the stack.
-        on_group: called after each group with how many are done, how many there are, and what was asked.
+        on_group: called before the first group and after each, with how many are done, how many there are, and what
+            was asked so far.
 
     Raises:
         CalibrationError: labels that match no group, too few of them or of one class, or an LLM that can't be
@@ -191,6 +192,8 @@ def _evidence(
     answers = stack.enter_context(SqliteStore(fitting.answers, model=models.engine.model if models.engine else ""))
     found: list[Evidence] = []
     stream = aevidence((g for g, _, _ in groups), models=models, config=config, store=answers, stats=stats)
+    if on_group is not None:
+        on_group(0, len(groups), stats)
     with LoopThread() as loop:
         try:
             while (evidence := loop.run(lambda: anext(stream, None))) is not None:

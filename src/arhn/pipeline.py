@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iter
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from arhn.asking import Asker, OnFailure, Stats, query_in_work
+from arhn.asking import Asker, OnFailure, Stats, Work, in_work
 from arhn.config import CleanConfig
 from arhn.engines import Engine
 from arhn.loops import LoopThread
@@ -115,7 +115,7 @@ async def _in_order(
 
 async def _named(work: Callable[[Group], Coroutine[Any, Any, T]], group: Group) -> T:
     # A task has a context of its own.
-    query_in_work.set(group.query_id)
+    in_work.set(Work(group.query_id))
     return await work(group)
 
 

@@ -115,11 +115,15 @@ class Tally:
 
 @dataclass(slots=True)
 class Progress:
-    """The state of a run. `rejected` counts bad rows that were set aside, `seconds` is since the first group."""
+    """The state of a run. `rejected` counts bad rows that were set aside.
+
+    `begun`: the models are open, and groups are being cleaned; `seconds` is since then.
+    """
 
     stats: Stats = field(default_factory=Stats)
     tally: Tally = field(default_factory=Tally)
     rejected: int = 0
+    begun: bool = False
     seconds: float = 0.0
 
 

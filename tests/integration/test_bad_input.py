@@ -431,6 +431,7 @@ def missing_module(name: str) -> Any:
         (("--together", "0"), "argument --together: expected a whole number from 1"),
         (("--together", "65"), "--together: Input should be less than or equal to 64, found 65"),
         (("--together", "2", "--samples", "3"), "--samples: can't be had with --together"),
+        (("--together", "2", "--query-first"), "--query-first: can't be had with --together"),
         (("--ranker", "consistent", "--shuffles", "5"), "--shuffles: Input should be a multiple of 2, found 5"),
         (
             ("--ranker", "consistent", "--shuffles", "66"),

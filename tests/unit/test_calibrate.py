@@ -250,12 +250,21 @@ def test_triage_goes_by_a_small_model_where_there_is_one() -> None:
         log_odds=(2.0, -2.0, 2.0, -2.0),
         similarities=(0.9, 0.8, 0.1, 0.2),
         labels=(None,) * 4,
-        flags=(1.0, -1.0, None, -2.0),
+        flags=(1.0, -1.0, 2.0, -2.0),
     )
     agreement = {point.share: point.agreement for point in triage([group], calibration)}
     assert (agreement[0.25], agreement[0.5], agreement[1.0]) == (0.75, 1.0, 1.0)
     alone = replace(group, similarities=None)
     assert triage([alone], calibration) == triage([group], calibration)
+
+
+def test_a_group_whose_flags_broke_says_nothing_of_a_share() -> None:
+    """Asked about besides, the broken one would make a share look better than it is where none breaks."""
+    calibration = Calibration(slope=1.0, threshold=0.5, lower=0.5)
+    group = LabelledGroup(query_id="q", log_odds=(-2.0, 2.0), similarities=None, labels=(None,) * 2, flags=(1.0, -1.0))
+    broken = replace(group, flags=(1.0, None))
+    assert triage([group, broken], calibration) == triage([group], calibration) != ()
+    assert triage([broken], calibration) == ()
 
 
 def test_a_similarity_that_is_always_the_same_does_no_harm() -> None:
@@ -476,7 +485,7 @@ def test_a_fit_is_written_with_what_it_is_for(calibrating: Calibrating) -> None:
     assert calibration.fitted["groups"] == 60
     assert calibration.slope == pytest.approx(SLOPE, rel=0.3)
     assert calibration.centre == pytest.approx(1.0, abs=0.3)
-    assert done == [(i, 60) for i in range(1, 61)]
+    assert done == [(i, 60) for i in range(61)]
     # Verdict and snippet of the positive, verdicts of six negatives.
     assert len(calibrating.asked) == 60 * 8
     assert calibrating.names == {"groups.jsonl", "gold.jsonl", "c.json", "c.responses.sqlite"}

@@ -143,6 +143,19 @@ def test_equal_requests_are_asked_once_in_a_run(engine: FakeEngine) -> None:
     assert stats.total.requests == 12
 
 
+def test_answers_are_counted_as_they_come_not_by_the_group() -> None:
+    counted: list[int] = []
+
+    def script(request: Request) -> Completion | str:
+        counted.append(stats.of("extract").asked)
+        return answer_by_marks(request)
+
+    stats = Stats()
+    list(clean([group(negatives=["w", "x", "y", "z"])], engine=FakeEngine(script), stats=stats))
+    assert counted == list(range(6))
+    assert (stats.begun, stats.expected) == (1, 6)
+
+
 def test_a_second_run_asks_nothing(tmp_path: Path, engine: FakeEngine) -> None:
     runs = []
     for _ in range(2):
@@ -1012,7 +1025,9 @@ def test_hostile_text_is_only_ever_a_passage() -> None:
         assert e.snippet is None or e.snippet in p.text
 
 
-def test_memory_does_not_grow_with_the_number_of_groups(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_number_of_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arhn.store.keys.RECENT", 256)
+
     def peak(count: int) -> int:
         engine = FakeEngine(answer_by_marks, keep=False)
         tracemalloc.start()
@@ -1150,8 +1165,17 @@ def test_what_the_small_model_cannot_tell_the_large_one_is_asked() -> None:
 
     g = group(negatives=["far ANSWER3", "nothing", "no", "none"])
     result, _, stats = in_front(g, FakeEngine(script, model="small"), triage=0.95)
-    assert [e.status for e in result.extractions[1:]] == ["answer", "no_answer", "spared", "spared"]
+    assert [e.status for e in result.extractions[1:]] == ["answer", "no_answer", "no_answer", "spared"]
     assert stats.of("flag").failed == 1
+
+
+def test_a_flag_that_breaks_does_not_make_a_likelier_negative_be_spared() -> None:
+    def script(request: Request) -> Completion | str:
+        return verdict(NEITHER) if "broken" in shown(request) else verdict(YES if "NEAR" in shown(request) else NO)
+
+    g = group(negatives=["broken", "far", "NEAR ANSWER3", "NEAR ANSWER4"])
+    result, _, _ = in_front(g, FakeEngine(script, model="small"), triage=0.95)
+    assert [e.status for e in result.extractions[1:]] == ["no_answer", "spared", "answer", "answer"]
 
 
 def test_a_small_model_needs_log_probabilities_and_a_calibration_of_its_own(engine: FakeEngine) -> None:

@@ -83,7 +83,7 @@ class Part:
             name: StageStats(requests=s.requests, reused=s.reused + s.asked, too_long=s.too_long, failed=s.failed)
             for name, s in self.stats.stages.items()
         }
-        return replace(self, stats=Stats(stages=stages))
+        return replace(self, stats=replace(self.stats, stages=stages))
 
     def packed(self) -> bytes:
         """As it is kept: JSON, compressed, with a checksum."""

@@ -97,7 +97,7 @@ class Assumed:
 
     def _asked(self) -> tuple[ExtractPrompt, tuple[str, ...]]:
         """The prompt of the query in work, and how requests about its positives begin."""
-        query_id = query_in_work.get() or ""
+        query_id = query_in_work() or ""
         if query_id not in self._of:
             group = self._groups[query_id]
             prompt = prompts_of(family_of(group, self._config.task_map).family, self._config).extract

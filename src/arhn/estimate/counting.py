@@ -55,7 +55,7 @@ class CountingEngine:
         cached = round(await self._reuse.cached(request, prompt) / per)
         answer = self._assumed.text(request)
         cost = Cost(calls=1, prompt=tokens, computed=tokens - cached, completion=await self._written(answer, request))
-        query = query_in_work.get() or ""
+        query = query_in_work() or ""
         self.costs[query] = self.costs.get(query, Cost()) + cost
         return Completion(
             text=answer.text,

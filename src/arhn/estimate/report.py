@@ -11,11 +11,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from arhn.display import clock
 from arhn.estimate.costs import Bill, Tariff
 from arhn.estimate.estimate import Counting, Estimate
 from arhn.estimate.pilot import Assumption
 from arhn.formats import AtomicFile
+from arhn.remaining import clock
 
 SCHEMA = 1
 _NUMBERS: tuple[tuple[str, str], ...] = (

@@ -168,7 +168,7 @@ def _busy(job: Job) -> OutputLocked:
 def _run(
     job: Job, source: Source, outputs: Outputs, cleaner: Cleaner, progress: Progress, on_group: OnGroup | None
 ) -> dict[str, Any]:
-    started = time.monotonic()
+    started, progress.begun = time.monotonic(), True
     groups = _groups(job, source, outputs, progress)
     with closing(cleaner.clean(groups, progress.stats, outputs.failures.add)) as stream:
         for cleaned in stream:

@@ -8,6 +8,7 @@ passage gives an answer like a known one is a far easier question for a small LL
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ from arhn.extract import (
     read_answers,
     read_snippet,
     read_verdict,
+    refused,
     shorter,
     snippet_request,
     verdict_request,
@@ -104,6 +106,7 @@ class ExtractionStage:
         self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], task: Task
     ) -> Extracted:
         """Ask about every passage of a group, each once."""
+        self._expect(len(positives), len(negatives), task)
         found, known = await self._positives(query, positives, task)
         similarities = await self._similarities(query, negatives)
         extractions, means = await self._negatives(query, negatives, task, known, similarities)
@@ -119,6 +122,7 @@ class ExtractionStage:
         self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], task: Task
     ) -> Evidence:
         """What the confidences of a group are made from: labels and calibration unseen."""
+        self._expect(len(positives), len(negatives), task)
         found, known = await self._positives(query, positives, task)
         verdicts = await self._verdicts_on_negatives(query, negatives, task, known)
         return Evidence(
@@ -127,6 +131,15 @@ class ExtractionStage:
             similarities=await self._similarities(query, negatives),
             flags=await self._flags(query, negatives, task, known),
         )
+
+    def _expect(self, positives: int, negatives: int, task: Task) -> None:
+        """Say how many requests a group will take, but for those that hang on answers."""
+        each, most = max(1, self._samples), self._together.most
+        shown = positives if self._show_answer and not self._samples else 0
+        flagged = negatives if self._flagger is not None and task.asked < 1 else 0
+        asked = math.ceil(task.asked * negatives)
+        verdicts = each * asked if most == 1 else math.ceil(asked / most)
+        self._asker.expect(each * positives + shown + flagged + verdicts)
 
     async def _negatives(
         self,
@@ -168,17 +181,13 @@ class ExtractionStage:
         """Extractions of the labelled positives, and what they answer, in one line."""
         wording = _Wording(prompt=task.prompts.extract)
         verdicts = await self._verdicts(query, passages, wording)
+        holding = [task.holds(v.log_odds) for v in verdicts]
         # Also where the LLM doubts it: the label says that the answer is there.
-        spans = await self._spans(query, verdicts, [self._show_answer or _holds(v, task) for v in verdicts], wording)
+        spans = await self._spans(query, verdicts, [self._show_answer or holds for holds in holding], wording)
+        sure = [None if v.log_odds is None else sigmoid(v.log_odds - task.calibration.doubtful) for v in verdicts]
         extractions = [
-            _extraction(
-                p,
-                v,
-                None if v.log_odds is None else sigmoid(v.log_odds - task.calibration.doubtful),
-                "answer" if _holds(v, task) else "no_answer",
-                span,
-            )
-            for p, v, span in zip(passages, verdicts, spans, strict=True)
+            _extraction(p, v, confidence, "answer" if holds else "no_answer", span)
+            for p, v, confidence, holds, span in zip(passages, verdicts, sure, holding, spans, strict=True)
         ]
         known = known_answer(passages, spans) if self._show_answer else ""
         return self._unsure(extractions), known
@@ -225,8 +234,8 @@ class ExtractionStage:
     ) -> Verdict:
         """The verdict on a passage; about shorter and shorter ones until the prompt fits, or nothing is left."""
         shown = passage
-        while (refused := _refused(answers)) is not None:
-            less = shorter(shown, refused.prompt_tokens, self._room)
+        while (answer := refused(answers)) is not None:
+            less = shorter(shown, answer.prompt_tokens, self._room)
             if less is None:
                 return Verdict(shown=passage, log_odds=None, cut=True)
             shown = less
@@ -260,7 +269,7 @@ class ExtractionStage:
             for i, completion in completions.items():
                 spans[i] = read_snippet(completion, shown[i], wording.prompt)
                 # The snippet takes more room than the verdict did.
-                less = completion and _refused([completion]) and shorter(shown[i], completion.prompt_tokens, self._room)
+                less = completion and refused([completion]) and shorter(shown[i], completion.prompt_tokens, self._room)
                 if less:
                     shown[i] = less
                     missing.append(i)
@@ -269,11 +278,6 @@ class ExtractionStage:
 
 def _negatives_wording(task: Task, known: str) -> _Wording:
     return _Wording(prompt=task.prompts.check, known=known) if known else _Wording(prompt=task.prompts.extract)
-
-
-def _holds(verdict: Verdict, task: Task) -> bool:
-    """Whether a labelled positive answers as surely as nearly all of those that the model was calibrated on."""
-    return verdict.log_odds is not None and verdict.log_odds >= task.calibration.doubtful
 
 
 def _extraction(
@@ -290,8 +294,3 @@ def _extraction(
         return common
     start, end = span
     return replace(common, status="answer", snippet=passage.text[start:end], start=start, end=end)
-
-
-def _refused(answers: Sequence[Completion | None]) -> Completion | None:
-    """An answer that says the prompt doesn't fit."""
-    return next((a for a in answers if a is not None and a.finish == "context"), None)

@@ -28,6 +28,10 @@ class Task:
     fitted: bool
     asked: float = 1.0
 
+    def holds(self, log_odds: float | None) -> bool:
+        """Whether a labelled positive answers as surely as nearly all of those that the model was calibrated on."""
+        return log_odds is not None and log_odds >= self.calibration.doubtful
+
 
 def samples_of(config: CleanConfig, capabilities: Capabilities) -> int:
     """Sampled answers per passage; 0: one token with log-probabilities instead."""

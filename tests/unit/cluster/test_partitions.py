@@ -162,7 +162,8 @@ def test_a_part_is_packed_without_loss_and_damage_is_noticed() -> None:
     groups = [*many(4), group("x", negatives=["nothing", "ANSWER1 too"])]
     cleaned = list(clean(groups, engine=FakeEngine(answer_by_marks)))
     failure = Failure(stage="rank", query_id="x", doc_id=None, reason="no", attempts=2, model="m")
-    stats = Stats(stages={"rank": StageStats(requests=3, asked=2, reused=1, prompt_tokens=5, seconds=0.1)})
+    rank = StageStats(requests=3, asked=2, reused=1, prompt_tokens=5, seconds=0.1)
+    stats = Stats(stages={"rank": rank}, begun=5, expected=3)
     part = Part(outcomes=tuple(map(Outcome.of, cleaned)), failures=(failure,), stats=stats)
     packed = part.packed()
     again = Part.unpacked(packed)
@@ -171,5 +172,6 @@ def test_a_part_is_packed_without_loss_and_damage_is_noticed() -> None:
     assert list(again.joined(groups)) == cleaned
     assert Part.unpacked(packed[:-7]) is None
     assert Part.unpacked(packed[:40] + bytes([packed[40] ^ 1]) + packed[41:]) is None
+    assert (part.again().stats.begun, part.again().stats.expected) == (5, 3)
     [(name, counts)] = part.again().stats.stages.items()
     assert (name, counts.requests, counts.asked, counts.reused, counts.prompt_tokens) == ("rank", 3, 0, 3, 0)
