@@ -37,7 +37,9 @@ from tests.conftest import answer_by_marks, kind_of, many, shown, until
 from tests.served import Faulty, Served, hasten
 from tests.serving import Asked, Reply, Server, chat, failed
 
-QUICK = Timeouts(connect=1.0, answer=0.4, total=30.0, patience=10.0)
+QUICK = Timeouts(connect=10.0, answer=10.0, total=30.0, patience=10.0)
+#: For servers that don't answer.
+SHORT = replace(QUICK, answer=0.4)
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +131,7 @@ def test_fields_that_a_hosted_model_does_not_take() -> None:
 def test_probes_survive_a_server_with_faults() -> None:
     served = Served()
     with Server(Faulty(served, share=0.2)) as server:
-        assert opened(server.url).features == probed(served)
+        assert opened(server.url, timeouts=SHORT).features == probed(served)
 
 
 def probed(served: Served) -> Any:
@@ -167,7 +169,7 @@ def test_a_server_that_lists_its_models_and_answers_nothing() -> None:
     def handler(asked: Asked) -> Reply:
         return Served()(asked) if asked.method == "GET" else Reply(fate="stalled")
 
-    refused(ServerGone, handler, "doesn't answer a simple question")
+    refused(ServerGone, handler, "doesn't answer a simple question", timeouts=SHORT)
 
 
 def test_a_model_that_is_not_there() -> None:
@@ -282,6 +284,30 @@ def test_retry_after_is_honoured_by_all_requests(monkeypatch: pytest.MonkeyPatch
         engine = opened(server.url, concurrency=1)
         assert all(isinstance(answer, Completion) for answer in ask(engine, "zebra 1", "zebra 2", "zebra 3"))
     assert times[1] - times[0] >= 0.5
+
+
+def test_the_proxy_that_the_environment_names_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    served, paths = Served(script=echo), []
+
+    def handler(asked: Asked) -> Reply:
+        paths.append(asked.path)
+        return served(replace(asked, path=asked.path.removeprefix("http://models.invalid:81")))
+
+    with Server(handler) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url.removesuffix("/v1"))
+        monkeypatch.delenv("no_proxy", raising=False)
+        engine = opened("http://models.invalid:81/v1")
+        [answer] = ask(engine, "zebra")
+    assert isinstance(answer, Completion)
+    assert answer.text == "ZEBRA"
+    assert set(paths) == {"http://models.invalid:81/v1/models", "http://models.invalid:81/v1/chat/completions"}
+
+
+def test_a_proxy_that_refuses_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(lambda _: failed(403, "not you")) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.removesuffix("/v1"))
+        with pytest.raises(ServerGone, match="403"):
+            opened("https://models.invalid/v1")
 
 
 def test_no_more_at_once_than_allowed() -> None:

@@ -15,10 +15,10 @@ from collections.abc import Collection, Iterable
 
 from arhn.store.tables import rows, transaction
 
-#: Keys held in memory, about 20 MB, before they go into the tree.
-RECENT = 2**17
+#: Keys held in memory, at most about 50 MB, before they go into the tree.
+RECENT = 2**18
 #: Keys of one transaction while they do, so that the journal stays small.
-_PIECE = 2**13
+_PIECE = 2**14
 _WORDS = struct.Struct("<QQ")
 
 
