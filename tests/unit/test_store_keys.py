@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from arhn import store
 from arhn.engines import Completion
-from arhn.errors import StoreError
+from arhn.errors import DiskFull, StoreCorrupt, StoreError
 from arhn.store import SqliteStore, StoredAnswers, keys
 
 
@@ -103,7 +103,7 @@ def test_it_holds_what_a_dictionary_holds(steps: list[tuple[str, int, int]]) -> 
 def test_most_keys_are_in_the_tree_and_all_are_found(path: Path) -> None:
     fill(path, range(1003))
     assert in_tree(path) == 1000
-    assert texts(path, range(-0, 1500)) == {i: f"a{i}" for i in range(1003)}
+    assert texts(path, range(1500)) == {i: f"a{i}" for i in range(1003)}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -162,6 +162,66 @@ def test_a_merge_that_is_cut_off_loses_nothing(path: Path, at: str) -> None:
     assert in_tree(path) == 8
 
 
+def test_a_merge_that_fails_and_then_does_not_hides_nothing(path: Path) -> None:
+    with opened(path) as s:
+        s._db.execute("CREATE TRIGGER no BEFORE INSERT ON filters BEGIN SELECT RAISE(ABORT, 'no'); END")
+        refused = 0
+        for i in range(60):
+            try:
+                s.put(key(i), Completion(text=f"a{i}"))
+            except StoreError:
+                refused += 1
+            if refused == 3:
+                s._db.execute("DROP TRIGGER IF EXISTS no")
+    assert refused == 3
+    fill(path, range(60, 300))
+    assert texts(path, range(300)) == {i: f"a{i}" for i in range(300)}
+
+
+@pytest.mark.parametrize("room", range(1, 12))
+def test_a_full_disk_is_called_that_also_where_keys_go_into_the_tree(path: Path, room: int) -> None:
+    fill(path, range(7))
+    s = opened(path)
+    pages = s._db.execute("PRAGMA page_count").fetchone()[0]
+    s._db.execute(f"PRAGMA max_page_count = {pages + room}")
+    with pytest.raises(DiskFull):
+        for i in range(7, 1000):
+            s.put(key(i), Completion(text=f"a{i}" * 30))
+    s._db.execute("PRAGMA max_page_count = 1000000")
+    s.close()
+    assert [*texts(path, range(i + 1))] in ([*range(i)], [*range(i + 1)])
+
+
+@pytest.mark.parametrize("damage", ["X'00'", "X''", "'text'", "zeroblob(length(blocks))"])
+def test_damaged_filters_are_noticed(path: Path, damage: str) -> None:
+    fill(path, range(100))
+    with sqlite3.connect(path) as db:
+        db.execute(f"UPDATE filters SET blocks = {damage} WHERE layer = 1")
+    db.close()
+    for look in (opened, StoredAnswers, store.info):
+        with pytest.raises(StoreCorrupt, match="a filter of its keys is damaged"):
+            look(path)
+
+
+def test_an_answer_that_is_gone_is_written_again(path: Path) -> None:
+    fill(path, range(20))
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM answers WHERE key = ?", (key(3),))
+    db.close()
+    assert 3 not in texts(path, range(20))
+    fill(path, [3], "b")
+    assert texts(path, [3]) == {3: "b3"}
+
+
+def test_looking_at_a_store_of_an_older_version_puts_its_keys_into_the_tree(path: Path) -> None:
+    fill(path, range(100))
+    with sqlite3.connect(path) as db:
+        db.executescript("DELETE FROM keys; DELETE FROM filters;")
+    db.close()
+    store.info(path)
+    assert in_tree(path) == 99
+
+
 _ENDLESSLY = """
 import sys
 from hashlib import blake2b
@@ -209,8 +269,11 @@ def test_it_is_read_while_a_run_goes_on(path: Path) -> None:
 def test_pruned_and_filled_again(path: Path) -> None:
     fill(path, range(50))
     assert len(texts(path, range(20))) == 20
+    reader = StoredAnswers(path)
     assert store.prune(path, "unused") == 30
-    assert in_tree(path) == 16
+    assert in_tree(path) == 20
+    assert len(reader.get_many([key(i) for i in range(50)])) == 20
+    reader.close()
     fill(path, range(40, 90), "b")
     assert texts(path, range(100)) == {i: f"a{i}" for i in range(20)} | {i: f"b{i}" for i in range(40, 90)}
     assert store.prune(path, "all") == 70

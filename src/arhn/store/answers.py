@@ -91,13 +91,13 @@ class SqliteStore:
         """
         row = (self._model, self._run, encode(completion))
         with typed_errors(self.path):
-            if known := self._keys.find([key]):
-                self._db.execute(_REPLACE, (*row, known[key]))
-                self._ahead.forget(key)
+            known = self._keys.find([key]).get(key)
+            if known is None or not self._db.execute(_REPLACE, (*row, known)).rowcount:
+                known = self._keys.next_id()
+                self._db.execute(_KEEP, (*row, known, key))
+                self._keys.add(key, known)
             else:
-                answer_id = self._keys.next_id()
-                self._db.execute(_KEEP, (*row, answer_id, key))
-                self._keys.add(key, answer_id)
+                self._ahead.forget(key)
         self._puts += 1
 
     def finish(self) -> None:

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+import zlib
 from array import array
 from collections.abc import Collection, Iterable
+from typing import NamedTuple
 
 from arhn.store.tables import rows, transaction
 
 #: Keys held in memory, at most about 50 MB, before they go into the tree.
 RECENT = 2**18
-#: Keys of one transaction while they do, so that the journal stays small.
+#: Keys of one transaction while they do, so that the journal stays small; and keys read at once on opening.
 _PIECE = 2**14
+_LATEST = "SELECT key, id FROM answers WHERE id > ? ORDER BY id LIMIT ?"
 _WORDS = struct.Struct("<QQ")
 
 
@@ -35,9 +38,11 @@ class KeyIndex:
         self._recent: dict[bytes, int] = {}
         self._filters = _Filters(db)
         self._last = self._filters.up_to
-        # Not all at once: a store that an older version made has none of its keys in the tree.
-        for key, answer_id in db.execute("SELECT key, id FROM answers WHERE id > ? ORDER BY id", (self._last,)):
-            self._recent[key] = self._last = answer_id
+        # In pieces: the journal grows as long as a statement is open, and a store that an older version made has none
+        # of its keys in the tree.
+        while latest := db.execute(_LATEST, (self._last, _PIECE)).fetchall():
+            self._recent.update(latest)
+            self._last = latest[-1][1]
             if writable and len(self._recent) >= RECENT:
                 self._merge()
 
@@ -71,8 +76,18 @@ class KeyIndex:
             with transaction(self._db):
                 self._db.executemany("INSERT OR REPLACE INTO keys (key, id) VALUES (?, ?)", merged[i : i + _PIECE])
         with transaction(self._db):
-            self._filters.add(self._recent, up_to=self._last)
+            layer = self._filters.write(self._recent, up_to=self._last)
+        self._filters.keep(layer)
         self._recent = {}
+
+
+class _Layer(NamedTuple):
+    """A filter of so many `keys`, whose answers have numbers up to `up_to`."""
+
+    number: int
+    keys: int
+    up_to: int
+    blocks: array[int]
 
 
 class _Filters:
@@ -87,9 +102,12 @@ class _Filters:
         self._layers: list[array[int]] = []
         self._keys = 0  # in the last layer
         self.up_to = 0
-        for keys, up_to, blocks in db.execute("SELECT keys, up_to, blocks FROM filters ORDER BY layer"):
-            self._layers.append(array("Q", blocks))
-            self._keys, self.up_to = keys, up_to
+        for number, keys, up_to, crc, blocks in db.execute(
+            "SELECT layer, keys, up_to, crc, blocks FROM filters ORDER BY layer"
+        ):
+            if number != len(self._layers) or not isinstance(blocks, bytes) or zlib.crc32(blocks) != crc:
+                raise sqlite3.DatabaseError("a filter of its keys is damaged")
+            self.keep(_Layer(number, keys, up_to, array("Q", blocks)))
 
     def may_hold(self, key: bytes) -> bool:
         if not self._layers:
@@ -100,20 +118,31 @@ class _Filters:
                 return True
         return False
 
-    def add(self, keys: Collection[bytes], *, up_to: int) -> None:
-        """Note `keys` and that the answers up to a number are in the tree; in the caller's transaction."""
-        if not self._layers or self._keys + len(keys) > 4 * len(self._layers[-1]):
-            self._layers.append(array("Q", bytes(2 * RECENT << len(self._layers))))
-            self._keys = 0
-        blocks = self._layers[-1]
+    def write(self, keys: Collection[bytes], *, up_to: int) -> _Layer:
+        """Write down that `keys` and all answers up to a number are in the tree; in the caller's transaction.
+
+        Returns:
+            What is to be kept once that is committed.
+        """
+        number, held = len(self._layers) - 1, self._keys + len(keys)
+        if number >= 0 and held <= 4 * len(self._layers[number]):
+            blocks = self._layers[number]
+        else:
+            number, held = number + 1, len(keys)
+            blocks = array("Q", bytes(2 * RECENT << number))
         for place, mask in map(_bits, keys):
             blocks[place % len(blocks)] |= mask
-        self._keys += len(keys)
+        content = blocks.tobytes()
         self._db.execute(
-            "INSERT OR REPLACE INTO filters (layer, keys, up_to, blocks) VALUES (?, ?, ?, ?)",
-            (len(self._layers) - 1, self._keys, up_to, blocks.tobytes()),
+            "INSERT OR REPLACE INTO filters (layer, keys, up_to, crc, blocks) VALUES (?, ?, ?, ?, ?)",
+            (number, held, up_to, zlib.crc32(content), content),
         )
-        self.up_to = up_to
+        return _Layer(number, held, up_to, blocks)
+
+    def keep(self, layer: _Layer) -> None:
+        """Look into this layer, too."""
+        self._layers[layer.number :] = [layer.blocks]
+        self._keys, self.up_to = layer.keys, layer.up_to
 
 
 def _bits(key: bytes) -> tuple[int, int]:

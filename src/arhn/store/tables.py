@@ -31,7 +31,9 @@ CREATE TABLE answers (
     id INTEGER PRIMARY KEY, key BLOB NOT NULL, model INTEGER NOT NULL, run INTEGER NOT NULL, answer BLOB NOT NULL
 );
 CREATE TABLE keys (key BLOB PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE filters (layer INTEGER PRIMARY KEY, keys INTEGER NOT NULL, up_to INTEGER NOT NULL, blocks BLOB NOT NULL);
+CREATE TABLE filters (
+    layer INTEGER PRIMARY KEY, keys INTEGER NOT NULL, up_to INTEGER NOT NULL, crc INTEGER NOT NULL, blocks BLOB NOT NULL
+);
 """
 _USES = "CREATE TABLE uses (id INTEGER PRIMARY KEY, run INTEGER NOT NULL);"
 _TABLES = f"""
@@ -161,8 +163,9 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         yield
         db.execute("COMMIT")
     except BaseException:
-        # Answers put into an open transaction would be lost with it.
-        db.execute("ROLLBACK")
+        # Answers put into an open transaction would be lost with it. Where the disk is full, SQLite may have ended it.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
         raise
 
 

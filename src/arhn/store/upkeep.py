@@ -97,10 +97,8 @@ def prune(path: Path, what: Prune, *, model: str | None = None) -> int:
         with transaction(db):
             deleted = db.execute(f"DELETE FROM answers WHERE {where}", values).rowcount  # noqa: S608 - our own words
             db.execute("DELETE FROM uses WHERE id NOT IN (SELECT id FROM answers)")
-            db.execute("DELETE FROM keys")
-            db.execute("DELETE FROM filters")
+            db.execute("DELETE FROM keys WHERE id NOT IN (SELECT id FROM answers)")
         db.execute("VACUUM")
-        KeyIndex(db)  # makes them anew
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return deleted
 
@@ -131,6 +129,7 @@ def _existing(path: Path) -> Iterator[sqlite3.Connection]:
         damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if damage != "ok":
             raise sqlite3.DatabaseError(damage.splitlines()[-1])
+        KeyIndex(db)  # puts the keys of an older version's store into their tree
         yield db
 
 
