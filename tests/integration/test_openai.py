@@ -17,9 +17,9 @@ import pytest
 
 from arhn import clean, cli, formats
 from arhn.config import CleanConfig
-from arhn.engines import Completion, Message, Request
+from arhn.engines import Completion, Message, Request, RequestFailed
 from arhn.engines.fake import FakeEngine
-from arhn.engines.openai import Budget, OpenAIEngine, Settings, Timeouts, connect
+from arhn.engines.openai import Budget, Key, OpenAIEngine, Settings, Timeouts, connect
 from arhn.errors import (
     ArhnError,
     BudgetSpent,
@@ -30,6 +30,7 @@ from arhn.errors import (
     ServerGone,
     TooManyFailures,
     UnknownModel,
+    UsageError,
 )
 from arhn.rank import Ranker
 from arhn.types import CleanedGroup
@@ -303,11 +304,38 @@ def test_the_proxy_that_the_environment_names_is_asked(monkeypatch: pytest.Monke
     assert set(paths) == {"http://models.invalid:81/v1/models", "http://models.invalid:81/v1/chat/completions"}
 
 
-def test_a_proxy_that_refuses_is_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Server(lambda _: failed(403, "not you")) as proxy:
-        monkeypatch.setenv("https_proxy", proxy.url.removesuffix("/v1"))
-        with pytest.raises(ServerGone, match="403"):
+def test_a_proxys_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Server(lambda _: failed(407, "not you")) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url.removesuffix("/v1").replace("//", "//user:hunter2@"))
+        with pytest.raises(ServerGone, match="the proxy answered 407") as refused:
             opened("https://models.invalid/v1")
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://h:1", "http://user:hunter2@proxy:99999", "user:hunter2@[bad", "http://"])
+def test_what_is_no_http_proxy_is_refused(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(UsageError, match="variable https_proxy: expected the URL of an HTTP proxy") as refused:
+        opened("https://models.invalid/v1")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_server_that_repeats_the_key_where_it_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser quotes the line that it couldn't read."""
+    monkeypatch.setenv("KEY", "sk-SECRET123456")
+    served = Served(script=echo)
+
+    def handler(asked: Asked) -> Reply:
+        if "zebra" in str(asked.body):
+            return Reply(headers={"authorization\x01": asked.headers["authorization"]})
+        return served(asked)
+
+    with Server(handler) as server:
+        engine = opened(server.url, key=Key("KEY"), attempts=2)
+        [error] = ask(engine, "zebra")
+    assert isinstance(error, RequestFailed)
+    assert "header" in str(error)
+    assert "SECRET" not in str(error)
 
 
 def test_no_more_at_once_than_allowed() -> None:

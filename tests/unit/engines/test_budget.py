@@ -214,7 +214,19 @@ def test_base_urls(given: str, base: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["", "localhost:8000", "ftp://h", "http://", "http://h:x", "http://h/v1?k=1", "http://u:pw@h/v1"]
+    "given",
+    [
+        *("", "localhost:8000", "ftp://h", "http://", "http://h:x", "http://h/v1?k=1", "http://u:pw@h/v1"),
+        *(
+            "http://a..b/v1",
+            "http://.h/",
+            f"http://{'a' * 64}.h/",
+            "http://h\\x/v1",
+            "http://h:99999/v1",
+            "http://h:-1/",
+        ),
+        *("http://xn--zz.h/", "http://u:pw@a..b/", "http://u:pw@h:99999/"),
+    ],
 )
 def test_other_urls_are_refused(given: str) -> None:
     with pytest.raises(UsageError, match="--url") as error:

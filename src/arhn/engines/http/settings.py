@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import yarl
 
 from arhn.errors import KeyRefused, UsageError
 
@@ -97,7 +98,9 @@ def _base(text: str) -> httpx.URL:
     advice = "Give one such as http://localhost:8000/v1"
     try:
         url = httpx.URL(text.strip())
-    except httpx.InvalidURL as error:
+        yarl.URL(str(url))
+        url.host.encode("idna")
+    except (httpx.InvalidURL, ValueError) as error:
         raise UsageError(f"--url: not a URL ({error}). {advice}") from None
     if url.userinfo:
         # Not shown: it would be a password.

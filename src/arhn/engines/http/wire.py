@@ -17,9 +17,14 @@ import yarl
 
 from arhn._version import __version__
 from arhn.engines.http.settings import Key, Timeouts
+from arhn.errors import UsageError
 
 #: An answer of more bytes than this isn't one.
 MOST_BYTES = 16 * 2**20
+#: Seconds that a connection may be idle: less than the five after which vLLM and others close it.
+KEEP_ALIVE = 4.0
+#: Characters of what went wrong that are told.
+MOST_SAID = 300
 
 
 class Unreachable(Exception):
@@ -51,16 +56,17 @@ class Wire:
         self._timeouts = timeouts
         # Made once: to put a URL together takes longer than to write a request.
         self._chat = self._url("/chat/completions")
+        self._key = key
         self._proxy = _proxy(base)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=0,  # how many there are at once is for others to decide
-                keepalive_timeout=60.0,
+                keepalive_timeout=KEEP_ALIVE,
                 ssl=httpx.create_ssl_context() if base.scheme == "https" else True,
             ),
             headers=_headers(key),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect),
+            timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
         )
 
     async def get(self, path: str, *, seconds: float) -> Reply:
@@ -86,11 +92,25 @@ class Wire:
             async with asyncio.timeout(seconds):
                 return await self._exchange(method, url, body)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
-            raise Unreachable(_said(error) or "no connection in time") from None
+            raise Unreachable(self._said(error) or "no connection in time") from None
         except TimeoutError:
             raise TooSlow(f"no answer within {seconds:g} seconds") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise Dropped(_said(error) or "the connection was closed") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise Dropped(self._said(error) or "the connection was closed") from None
+
+    def _said(self, error: Exception) -> str:
+        """What went wrong: without the URL, for a proxy's may hold a password, and without the key."""
+        match error:
+            case aiohttp.ClientHttpProxyError():
+                text = f"the proxy answered {error.status} {error.message}"
+            case aiohttp.ClientResponseError():
+                text = error.message
+            case aiohttp.InvalidURL():
+                text = "not a URL"
+            case _:
+                text = str(error)
+        text = " ".join(text.split())
+        return (self._key.redact(text) if self._key else text)[:MOST_SAID]
 
     async def _exchange(self, method: str, url: yarl.URL, body: bytes | None) -> Reply:
         parts: list[bytes] = []
@@ -116,15 +136,28 @@ def _headers(key: Key | None) -> dict[str, str]:
     return {**common, **(key.headers if key else {})}
 
 
-def _proxy(base: httpx.URL) -> str | None:
-    """The proxy that the environment names for this server."""
+def _proxy(base: httpx.URL) -> yarl.URL | None:
+    """The proxy that the environment names for this server.
+
+    Raises:
+        UsageError: it isn't an HTTP proxy. Its address, which may hold a password, isn't shown.
+    """
     if urllib.request.proxy_bypass(base.netloc.decode("ascii")) or base.host in ("localhost", "127.0.0.1", "::1"):
         return None
-    return urllib.request.getproxies().get(base.scheme)
-
-
-def _said(error: Exception) -> str:
-    return str(error).strip()
+    named = urllib.request.getproxies().get(base.scheme)
+    if not named:
+        return None
+    try:
+        url = yarl.URL(named if "://" in named else f"http://{named}")
+        fits = url.scheme in ("http", "https") and bool(url.host)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise UsageError(
+            f"the environment variable {base.scheme}_proxy: expected the URL of an HTTP proxy, such as "
+            "http://proxy:3128. Correct it, or unset it"
+        )
+    return url
 
 
 __all__ = ["Dropped", "Reply", "TooSlow", "Unreachable", "Wire"]
