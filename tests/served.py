@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -146,8 +147,9 @@ def _constraint(grammar: str) -> Constraint | None:
 class Faulty:
     """A server that fails at `share` of the requests, each time in another way; never at the first `spared` ones.
 
-    Broken answers come before a sound one to the same question, or instead of it. A `stall` is in seconds. `lies`: some
-    answers, whole ones, name candidates that there aren't or words of another passage; `lied` has what was asked.
+    Broken answers come before a sound one to the same question, or instead of it. A `stall` is in seconds; there are
+    `stalls` of them at most. `lies`: some answers, whole ones, name candidates that there aren't or words of another
+    passage; `lied` has what was asked.
     """
 
     served: Served
@@ -156,6 +158,7 @@ class Faulty:
     spared: int = 0
     restart_after: int = 0
     stall: float = 60.0
+    stalls: int = sys.maxsize
     lies: bool = False
     faults: Counter[str] = field(default_factory=Counter)
     lied: list[str] = field(default_factory=list)
@@ -189,8 +192,9 @@ class Faulty:
             "wrong json": Reply(body={"choices": [], "id": "x"}),
             "no end": Reply(body=chat("Yes", finish=None)),
             "wrong index": Reply(body={**chat("Yes"), "choices": [{**chat("Yes")["choices"][0], "index": 3}]}),
-            "stall": replace(reply, delay=self.stall),
         }
+        if self.faults["stall"] < self.stalls:
+            broken["stall"] = replace(reply, delay=self.stall)
         lie = _lie(asked) if self.lies else None
         if lie is not None:
             broken["wrong ids"] = lie

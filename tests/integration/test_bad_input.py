@@ -15,7 +15,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -62,7 +61,7 @@ from arhn.errors import (
 from arhn.locks import locked
 from arhn.store import SqliteStore
 from arhn.types import Passage
-from tests.conftest import NO, YES, answer_by_marks, many, shown, verdict
+from tests.conftest import NO, YES, answer_by_marks, many, shown, until, verdict
 
 ROOT = Path(__file__).parents[2]
 GROUPS, NEGATIVES = 3, 4
@@ -1502,11 +1501,9 @@ def test_sigint(arhn: Arhn) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     command = [sys.executable, "-c", SLOW, *CLEAN]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        until = time.monotonic() + 30
-        while not Path("started").exists() and time.monotonic() < until:
-            time.sleep(0.02)
+        until(Path("started").exists)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, b"")
     assert err == b"arhn: interrupted. Every answer so far is kept; the same command goes on from there\n"
     assert set(content(arhn.folder)) == {"train.jsonl", "started"}

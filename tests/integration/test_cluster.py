@@ -186,7 +186,7 @@ def test_the_server_is_not_there(cluster: str, whole: Whole, tmp_path: Path, cap
         server.stop()
         started = time.monotonic()
         assert cli.main(clean(whole.folder, tmp_path / "x.jsonl", server, *on_ray(cluster))) == 35
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 200, "a server that goes away in a run is waited for for 300"
     assert server.url.removesuffix("/v1") in capfd.readouterr().err
     assert [p for p in tmp_path.iterdir() if not p.name.endswith(".lock")] == []
 

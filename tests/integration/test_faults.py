@@ -39,7 +39,7 @@ def cleaned(folder: Path, handler: Callable[[Asked], Reply], *flags: str, exit_c
     with Server(handler) as server:
         if isinstance(handler, Faulty):
             handler.server = server
-        serving = ("--engine", "openai", "--url", server.url, "--concurrency", "16", "--timeout", "2")
+        serving = ("--engine", "openai", "--url", server.url, "--concurrency", "16", "--timeout", "1")
         assert cli.main(["clean", str(source), "-o", str(folder / "out.jsonl"), *serving, *flags]) == exit_code
     return Ran(folder)
 
@@ -51,7 +51,7 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 def faulty(*, lies: bool = False) -> Faulty:
     """A stall is longer than the time-out; the answer that comes after it must reach nobody else."""
-    return Faulty(Served(), spared=SPARED, restart_after=200, stall=3.0, lies=lies)
+    return Faulty(Served(), spared=SPARED, restart_after=200, stall=1.2, stalls=4, lies=lies)
 
 
 def asked(ran: Ran) -> int:

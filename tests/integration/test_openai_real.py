@@ -3,40 +3,24 @@ process."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from arhn import prompts, weights
-from arhn.engines import Completion, Matching, Message, OneOf, Permutation, Request
+from arhn import prompts
+from arhn.engines import Matching, Message, OneOf, Permutation, Request
 from arhn.engines.http.features import Encoder
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.engines.openai import Key, OpenAIEngine, Settings, connect
-from arhn.errors import KeyRefused, ModelError
+from arhn.errors import KeyRefused
 from arhn.extract import read_snippet, read_verdict, snippet_request, verdict_request
 from arhn.together import read_together, together_request
 from tests.conftest import passage
+from tests.integration.conftest import FERRY, PAINT, QUERY, ask
 
 pytestmark = pytest.mark.model
 
-FERRY = passage("ferry", "The Kettle Bridge was opened in 1931. It replaced a ferry that had run since the 1780s.")
-PAINT = passage("paint", "The Kettle Bridge was painted green. Its lamps were lit by hand until the war.")
-QUERY = "What did the Kettle Bridge replace?"
 EXTRACT = prompts.load("question").extract
-
-
-@pytest.fixture(scope="module")
-def llama() -> Iterator[LlamaCppEngine]:
-    try:
-        path: Path = weights.resolve(weights.STARTER)
-    except ModelError as error:
-        pytest.fail(f"the starter model is needed: {error}")
-    engine = LlamaCppEngine(path, model=weights.identity(path), slots=1, context=2048)
-    yield engine
-    asyncio.run(engine.aclose())
 
 
 @pytest.fixture(scope="module")
@@ -51,20 +35,13 @@ def address(llama: LlamaCppEngine) -> str:
     return str(llama._server.listening_address)
 
 
-def ask(engine: OpenAIEngine | LlamaCppEngine, *requests: Request) -> list[Completion]:
-    async def all_of_them() -> list[Completion]:
-        return list(await asyncio.gather(*(engine.complete(r) for r in requests)))
-
-    return asyncio.run(all_of_them())
-
-
-def test_what_it_can_do(served: OpenAIEngine) -> None:
+def test_what_it_can_do(llama: LlamaCppEngine, served: OpenAIEngine) -> None:
     features = served.features
     assert features.way in ("llguidance", "grammar")
     assert features.kinds == {"SpanOf", "OneOf", "Permutation", "Matching"}
     assert (features.continues, features.thinks) == (True, False)
     assert features.top >= 20
-    assert served.capabilities.context == 2048
+    assert served.capabilities.context == llama.capabilities.context
 
 
 def test_a_key_is_wanted(llama: LlamaCppEngine) -> None:
@@ -75,7 +52,9 @@ def test_a_key_is_wanted(llama: LlamaCppEngine) -> None:
 def test_answers_are_those_of_the_engine_in_this_process(llama: LlamaCppEngine, served: OpenAIEngine) -> None:
     for said in (FERRY, PAINT):
         verdict, snippet = verdict_request(QUERY, said, EXTRACT), snippet_request(QUERY, said, EXTRACT)
-        [here, here_snippet], [there, there_snippet] = ask(llama, verdict, snippet), ask(served, verdict, snippet)
+        # One after the other: the server then computes what they share once.
+        [here], [here_snippet] = ask(llama, verdict), ask(llama, snippet)
+        [there], [there_snippet] = ask(served, verdict), ask(served, snippet)
         odds, others = read_verdict(here, EXTRACT), read_verdict(there, EXTRACT)
         assert odds is not None
         assert others is not None
@@ -86,7 +65,8 @@ def test_answers_are_those_of_the_engine_in_this_process(llama: LlamaCppEngine, 
 
 
 def test_several_verdicts_are_those_of_the_engine_in_this_process(llama: LlamaCppEngine, served: OpenAIEngine) -> None:
-    request = together_request(QUERY, [PAINT, FERRY], prompts.load("question").together, known="a ferry")
+    # Of these the model is sure: what is batched together moves log-odds across 0 where they are near it.
+    request = together_request(QUERY, [PAINT, PAINT], prompts.load("question").together, known="a ferry")
     [here], [there] = ask(llama, request), ask(served, request)
     assert there.text == here.text
     found, others = read_together(here, 2), read_together(there, 2)
@@ -102,12 +82,13 @@ def test_gbnf_constrains_too(served: OpenAIEngine) -> None:
     try:
         said = passage("d", "A \"quoted\" {brace} \\ slash/ [1] > [2] naïve café; rock'n'roll 日本語 x^y-z.")
         plate = Matching(r"[A-Z]{2}/[0-9]{3}(?:; [0-9]{1,3} km/h|, parked)")
-        one, order, pattern, snippet = ask(
+        # First: the server still has what it shares with the prompts before it.
+        [snippet] = ask(served, snippet_request("What is written here?", said, EXTRACT))
+        one, order, pattern = ask(
             served,
             Request(messages=(Message("user", "Which?"),), max_tokens=9, constraint=OneOf(("red-1", "blue-2"))),
             Request(messages=(Message("user", "Sort!"),), max_tokens=40, constraint=Permutation(6)),
             Request(messages=(Message("user", "A number plate?"),), max_tokens=24, constraint=plate),
-            snippet_request("What is written here?", said, EXTRACT),
         )
     finally:
         served._encoder = known

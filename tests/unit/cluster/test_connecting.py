@@ -1,8 +1,8 @@
 """Addresses at which there is no cluster are found out quickly. No cluster is started here."""
 
 import socket
+import subprocess
 import sys
-import time
 from contextlib import closing
 
 import pytest
@@ -23,18 +23,20 @@ def connect(address: str) -> None:
         pytest.fail("there is no cluster")
 
 
-def test_no_cluster_there() -> None:
+def test_no_cluster_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found out without Ray, which would try for more than a minute."""
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("Ray is asked"))
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray is asked"))
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
-        started = time.monotonic()
         with pytest.raises(ClusterUnreachable, match="no cluster there"):
             connect(f"127.0.0.1:{free.getsockname()[1]}")
-        assert time.monotonic() - started < 15
 
 
 def test_something_else_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connecting, "_GREET", 5.0)
-    expected = pytest.raises(ClusterUnreachable, match="no Ray cluster answers within 5 seconds")
+    monkeypatch.setattr(connecting, "_GREET", 0.5)
+    expected = pytest.raises(ClusterUnreachable, match=r"no Ray cluster answers within 0\.5 seconds")
     with socket.create_server(("127.0.0.1", 0)) as silent, expected:
         connect(f"127.0.0.1:{silent.getsockname()[1]}")
 

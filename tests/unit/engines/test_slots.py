@@ -85,7 +85,7 @@ def test_cancelling_waiters_and_holders_at_once_loses_no_slot() -> None:
         for task in reversed(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        assert len({await asyncio.wait_for(slots.acquire(EXTRACT), 1) for _ in range(2)}) == 2
+        assert len({await asyncio.wait_for(slots.acquire(EXTRACT), 60) for _ in range(2)}) == 2
 
     asyncio.run(scenario())
 
@@ -98,7 +98,7 @@ def test_a_prefix_that_comes_late_gets_all_slots_it_can_use(first: Request) -> N
         slots = Slots(5, 4)
         for held in [await slots.acquire(first) for _ in range(4)]:
             slots.release(held)
-        taken = [await asyncio.wait_for(slots.acquire(EXTRACT), 1) for _ in range(4)]
+        taken = [await asyncio.wait_for(slots.acquire(EXTRACT), 60) for _ in range(4)]
         return len(set(taken))
 
     assert asyncio.run(scenario()) == 4
@@ -167,7 +167,7 @@ def test_whoever_gives_up_is_not_chosen() -> None:
         await asyncio.sleep(0)
         gone.cancel()
         slots.release(slot)
-        await asyncio.wait_for(other, 1)
+        await asyncio.wait_for(other, 60)
         assert gone.cancelled()
 
     asyncio.run(scenario())

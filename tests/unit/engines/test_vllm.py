@@ -28,6 +28,7 @@ from arhn.errors import (
     UsageError,
 )
 from arhn.weights.folders import folder_identity
+from tests.conftest import until
 from tests.standin_vllm import EngineDeadError, EngineGenerateError, Vllm, Written, install, obedient
 
 ASK = Request(messages=(Message("system", "Be brief."), Message("user", "Who?")), max_tokens=8)
@@ -302,16 +303,22 @@ def test_it_outlives_the_loops_of_those_who_ask(vllm: Vllm, opened: Opened) -> N
     assert len(vllm.loops) == 2
 
 
+async def in_work(engine: VLLMEngine, vllm: Vllm) -> asyncio.Task[Completion]:
+    """A request that vLLM has begun with."""
+    before = len(vllm.asked)
+    asked = asyncio.create_task(engine.complete(ASK))
+    await asyncio.to_thread(until, lambda: len(vllm.asked) > before)
+    return asked
+
+
 def test_what_is_given_up_is_aborted(vllm: Vllm, opened: Opened) -> None:
     engine = opened()
     vllm.hold = True
 
-    async def impatient() -> None:
-        async with asyncio.timeout(0.1):
-            await engine.complete(ASK)
+    async def given_up() -> None:
+        (await in_work(engine, vllm)).cancel()
 
-    with pytest.raises(TimeoutError):
-        asyncio.run(impatient())
+    asyncio.run(given_up())
     asyncio.run(engine.aclose())
     assert vllm.aborted == 1
 
@@ -321,8 +328,7 @@ def test_closing_ends_what_runs(vllm: Vllm, opened: Opened) -> None:
     vllm.hold = True
 
     async def closed_meanwhile() -> None:
-        asked = asyncio.create_task(engine.complete(ASK))
-        await asyncio.sleep(0.1)
+        asked = await in_work(engine, vllm)
         await engine.aclose()
         await asked
 

@@ -187,7 +187,7 @@ def test_ndcg_equals_that_of_a_second_implementation(parts: tuple[str, ...], spl
     collection = open_collection(folder=shared(*parts), split=split)
     run = search_run(Bm25(collection.corpus, shard=500), collection, 100, skip_identical=False)
     plain = Plain([as_text(passage) for passage in collection.corpus])
-    second = plain.run(collection.queries, collection.corpus.doc_ids, 100)
+    second = plain.run(collection.queries, [*collection.corpus.doc_ids], 100)  # each is read from the file otherwise
     assert ndcg(run, collection.qrels) == pytest.approx(ndcg(second, collection.qrels), abs=0.005)
     for query_id, scores in second.items():  # the last places may go to others of the same score
         assert [*run[query_id].values()] == pytest.approx([*scores.values()], abs=1e-4)
