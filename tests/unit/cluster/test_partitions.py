@@ -58,7 +58,7 @@ def same_bytes(folder: Path, a: str, b: str, ending: str = ".jsonl") -> bool:
     return first == second and len(set(decisions)) == 1
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(size=st.integers(1, 20), workers=st.integers(1, 3))
 def test_any_partitions_and_workers_give_the_bytes_of_one_process(
     here: Path, tmp_path_factory: pytest.TempPathFactory, size: int, workers: int

@@ -22,7 +22,7 @@ def scipys(values: np.ndarray, **kwargs: object) -> float:
     return float(test.pvalue)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(differences)
 def test_few_queries_are_exact_as_scipys(values: list[float]) -> None:
     array = np.array(values)

@@ -210,7 +210,7 @@ def test_containers_by_name(tmp_path: Path) -> None:
     assert container_for("x") is Container.JSONL
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(texts, st.lists(texts, min_size=1, max_size=3, unique=True), st.lists(texts, min_size=1, max_size=3))
 @pytest.mark.parametrize("kind", Format)
 def test_groups_come_back(

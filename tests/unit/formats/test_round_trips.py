@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arhn.formats import Container, Format, GroupWriter, detect, read
@@ -29,7 +29,7 @@ from .helpers import (
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 SUFFIXES = [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"]
-modest = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+modest = settings(max_examples=60)
 
 
 def comes_back(rows: list[dict[str, Any]]) -> None:

@@ -99,7 +99,7 @@ def test_digest_hangs_on_ids_texts_and_their_order(tmp_path: Path) -> None:
     assert len(digests) == 4
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     texts=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(), min_size=1),
     title=st.text(st.characters(exclude_categories=["Cs"])),

@@ -38,7 +38,7 @@ def put_qrels(folder: Path, form: str, pairs: dict[tuple[str, str], int]) -> Pat
     return path
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pairs=PAIRS, form=st.sampled_from(FORMS))
 def test_qrels_come_back_from_every_form(
     tmp_path_factory: pytest.TempPathFactory, pairs: dict[tuple[str, str], int], form: str
@@ -47,7 +47,7 @@ def test_qrels_come_back_from_every_form(
     assert {(j.query_id, j.doc_id): j.grade for j in readers.qrels(path)} == pairs
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "file"

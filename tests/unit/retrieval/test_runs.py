@@ -18,7 +18,7 @@ SCORES = st.floats(allow_nan=False, allow_infinity=False)
 RUNS = st.dictionaries(WORDS, st.dictionaries(WORDS, SCORES, min_size=1))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(run=RUNS, suffix=st.sampled_from(["", ".gz", ".zst"]))
 def test_a_run_comes_back_to_the_last_bit(
     tmp_path_factory: pytest.TempPathFactory, run: dict[str, dict[str, float]], suffix: str

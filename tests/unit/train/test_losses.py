@@ -131,7 +131,7 @@ def test_a_passage_with_the_text_of_a_positive_is_forbidden_whatever_its_id() ->
     assert not blocked[1].any()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=9),
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), max_size=12),

@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import chain
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn.errors import NothingToTrain, TrainingError
@@ -95,7 +95,6 @@ def chosen(examples: Examples, index: int, epoch: int) -> tuple[list[str], list[
     return shown[: example.positives], shown[example.positives :]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(1, 9), st.integers(1, 4), st.integers(0, 99))
 def test_positives_and_negatives_take_turns(positives: int, negatives: int, wanted: int, seed: int) -> None:
     store = gather(tiny.groups(3, positives=positives, negatives=negatives))
