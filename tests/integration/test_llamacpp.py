@@ -303,7 +303,7 @@ def test_other_rankers_give_an_order(llama: LlamaCppEngine, ranker: str) -> None
     group = Group(query_id="q", query=QUERY, positives=(FERRY,), negatives=(said, PAINT))
     # Whatever the verdicts, all that gives a snippet is ranked.
     calibration = Calibration(model=llama.model, prompt=CHECK.hash, threshold=0.0, lower=0.0, doubtful=-100.0)
-    config = CleanConfig(ranker=ranker, fullness=False, calibrations=(calibration,))  # type: ignore[arg-type]
+    config = CleanConfig(ranker=ranker, shuffles=2, fullness=False, calibrations=(calibration,))  # type: ignore[arg-type]
     [cleaned] = clean([group], engine=llama, config=config)
     assert cleaned.ranking is not None
     assert cleaned.ranking.status == "ok"
