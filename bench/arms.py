@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arhn import weights
-from arhn.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.pipeline import clean
 from arhn.engines import Capabilities, Completion, Engine, Request
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.errors import EngineError
-from arhn.pipeline import clean
 from arhn.retrieval.collection import Collection
-from arhn.similarity import Similarity
+from arhn.retrieval.similarity import Similarity
 from arhn.store import info
 from arhn.types import Action, CleanedGroup, Group, Mode, Passage
 from bench.methods import Scored, oracle

@@ -27,19 +27,20 @@ from statistics import fmean
 from typing import Any
 
 from arhn import weights
-from arhn.asking import Stats
-from arhn.confidence import Calibration, band, calibration_for, confidences, likeliest
-from arhn.config import CleanConfig
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.evidence.calibration import Calibration, calibration_for
+from arhn.cleaning.evidence.confidence import band, confidences, likeliest
+from arhn.cleaning.extract.stage import Evidence
+from arhn.cleaning.methods.arhn import asked_negatives
+from arhn.cleaning.models import Models
+from arhn.cleaning.pipeline import aevidence
+from arhn.cleaning.setup import negatives_prompt
+from arhn.cleaning.stats import Stats
 from arhn.engines import Engine
 from arhn.errors import CalibrationError
-from arhn.methods.arhn import asked_negatives
-from arhn.methods.choose import Models
-from arhn.methods.extraction import Evidence
-from arhn.methods.task import negatives_prompt
-from arhn.pipeline import aevidence
-from arhn.similarity import Similarity
+from arhn.families.family import Family
+from arhn.retrieval.similarity import Similarity
 from arhn.store import SqliteStore
-from arhn.tasks import Family
 from arhn.types import Group
 from bench import output
 from bench.methods import Costs

@@ -22,15 +22,16 @@ from typing import Any
 from tests.conftest import many
 
 from arhn import formats
-from arhn.cluster.connecting import LOCAL, connected
+from arhn.cleaning.models import Models
+from arhn.cleaning.run import Files, Job, close
+from arhn.cluster.connect import LOCAL, connected
 from arhn.cluster.run import Cluster, run
-from arhn.job import Files, Job, close
-from arhn.methods.choose import Models
 from bench import output
 
 
 def models(url: str, concurrency: int, stack: ExitStack) -> Models:
-    from arhn.engines.openai import Settings, connect
+    from arhn.engines.openai.engine import connect
+    from arhn.engines.openai.settings import Settings
 
     engine = connect(Settings(urls=(url,), concurrency=concurrency))
     stack.callback(close, engine)

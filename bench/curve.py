@@ -8,9 +8,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from arhn.evaluate.compare import ALPHA
+from arhn.compare.compare import ALPHA
 
-#: Okabe and Ito's colours and a shape for each, as in `arhn.evaluate.plot`.
+#: Okabe and Ito's colours and a shape for each, as in `arhn.compare.plot`.
 _STYLES = (("#000000", "o", "-"), ("#0072B2", "s", "--"), ("#D55E00", "D", "-."))
 #: Shares beside each other, so that bars don't cover each other.
 _APART = 0.004

@@ -29,16 +29,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from arhn import formats, prompts, weights
-from arhn.asking import Asker, Stats
-from arhn.confidence import Calibration, calibration_for
-from arhn.config import CleanConfig
+from arhn import formats, weights
+from arhn.cleaning import prompts
+from arhn.cleaning.asking import Asker
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.evidence.calibration import Calibration, calibration_for
+from arhn.cleaning.pipeline import clean
+from arhn.cleaning.rank.fullness import fullness_request, read_fullness
+from arhn.cleaning.setup import negatives_prompt
+from arhn.cleaning.stats import Stats
 from arhn.engines import Engine
-from arhn.extract import fullness_request, read_fullness
-from arhn.methods.task import negatives_prompt
-from arhn.pipeline import clean
+from arhn.families.choice import TaskMap
+from arhn.families.family import Family
 from arhn.store import ResponseStore
-from arhn.tasks import Family, TaskMap
 from arhn.types import Group
 from bench import output
 from bench.scoring import Gold, Negative, abstained, auc, decided, engine_for, interval, load, quality, store_at

@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arhn import weights
-from arhn.asking import Asker
-from arhn.config import CleanConfig
+from arhn.cleaning.asking import Asker
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.pipeline import clean
 from arhn.engines import Message, Request
 from arhn.engines.llamacpp import LlamaCppEngine
-from arhn.pipeline import clean
 from arhn.store import ResponseStore
 from arhn.types import Group, Passage
 from bench import output

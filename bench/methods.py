@@ -27,21 +27,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from arhn import prompts, weights
-from arhn.agreement import compare
-from arhn.confidence import Calibration, load_calibrations
-from arhn.config import CleanConfig, Method
+from arhn import weights
+from arhn.agree.agreement import compare
+from arhn.agree.judgements import ABSTAINED, Judgements, Kind
+from arhn.cleaning import prompts
+from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.evidence.calibration import Calibration, load_calibrations
+from arhn.cleaning.margin_rule import DEFAULTS, Margin
+from arhn.cleaning.models import Models
+from arhn.cleaning.pipeline import clean
 from arhn.engines import Completion
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.errors import CalibrationError
+from arhn.families.family import Family
 from arhn.formats import GroupWriter, detect
-from arhn.judgements import ABSTAINED, Judgements, Kind
-from arhn.methods.choose import Models
-from arhn.methods.margin import DEFAULTS, Margin
-from arhn.pipeline import clean
-from arhn.similarity import Similarity
+from arhn.retrieval.similarity import Similarity
 from arhn.store import MemoryStore, ResponseStore, SqliteStore
-from arhn.tasks import Family
 from arhn.types import Action, CleanedGroup, Decision, Extraction, Group, Mode, Passage, Reason
 from bench import output
 from bench.scoring import Gold, abstained, data, decided, engine_for, f1, load, load_judgements, on_negatives, quality

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from arhn import formats
+from arhn.cleaning.models import Models
+from arhn.cleaning.run import Files, Job, run
 from arhn.engines import Completion, Permutation, Request, SpanOf
 from arhn.engines.fake import FakeEngine
-from arhn.job import Files, Job, run
-from arhn.methods.choose import Models
 from arhn.types import Group, Passage
 from bench import output
 

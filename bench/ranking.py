@@ -24,15 +24,19 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from arhn import prompts, weights
-from arhn.asking import Asker, Stats
+from arhn import weights
+from arhn.cleaning import prompts
+from arhn.cleaning.asking import Asker
+from arhn.cleaning.config import RankBy
+from arhn.cleaning.extract.questions import known_answer, read_snippet, snippet_request
+from arhn.cleaning.prompts import FamilyPrompts
+from arhn.cleaning.rank import listwise, pivot
+from arhn.cleaning.shown import shown_order, shown_text
+from arhn.cleaning.stats import Stats
 from arhn.engines import Completion
 from arhn.engines.llamacpp import LlamaCppEngine
-from arhn.extract import known_answer, read_snippet, snippet_request
-from arhn.prompts import FamilyPrompts
-from arhn.rank import RankBy, listwise, pivot, shown_order, shown_text
+from arhn.families.family import Family
 from arhn.store import MemoryStore
-from arhn.tasks import Family
 from arhn.types import Extraction, Group, Passage, Ranking
 from bench import output
 from bench.scoring import Gold, data, engine_for, load, store_at

@@ -19,7 +19,7 @@ query has one negative, which is false with that probability. Arms: `none`, the 
 where all false negatives are. Groups without a negative stay, as min_negatives=0.
 
 nDCG@10 is the mean over seeds, "SD" its standard deviation over them. The difference is from `none` of the same seed,
-with "SD of it" over seeds; "95%" and p are over queries, of the mean over seeds (arhn.evaluate.significance); Holm's
+with "SD of it" over seeds; "95%" and p are over queries, of the mean over seeds (arhn.compare.significance); Holm's
 correction is over the arms of a data set (and the levels of the curve). Models that --work has aren't trained again.
 """
 
@@ -32,11 +32,11 @@ from statistics import stdev
 from typing import Any
 
 from arhn import weights
+from arhn.compare.compare import Cell, compare
+from arhn.compare.contenders import Contender
+from arhn.compare.significance import holm
 from arhn.errors import ArhnError
-from arhn.evaluate.compare import Cell, compare
-from arhn.evaluate.contenders import Contender
 from arhn.evaluate.measures import NDCG
-from arhn.evaluate.significance import holm
 from arhn.retrieval.collection import open_collection
 from bench import curve, output
 from bench.arms import NAMES, Cleaners, Noise, arms

@@ -18,11 +18,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from arhn import formats, judgements, weights
-from arhn.asking import Stats
+from arhn import formats, weights
+from arhn.agree import judgements
+from arhn.agree.judgements import ABSTAINED, Judgements, Kind
+from arhn.cleaning.relabel import action_of
+from arhn.cleaning.stats import Stats
 from arhn.engines.llamacpp import LlamaCppEngine
-from arhn.judgements import ABSTAINED, Judgements, Kind
-from arhn.relabel import action_of
 from arhn.store import MemoryStore, ResponseStore, SqliteStore
 from arhn.types import CleanedGroup, Decision, Group, Mode, Passage, Reason
 

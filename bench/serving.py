@@ -26,9 +26,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from arhn import prompts
+from arhn.cleaning import prompts
+from arhn.cleaning.extract.questions import verdict_request
 from arhn.engines import Request
-from arhn.extract import verdict_request
 from arhn.types import Passage
 from bench import output
 
@@ -62,7 +62,8 @@ async def measured(ask: Ask, count: int, limit: int) -> dict[str, float]:
 
 
 async def with_arhn(url: str, concurrency: int, count: int) -> dict[str, float]:
-    from arhn.engines.openai import Settings, open_engine
+    from arhn.engines.openai.engine import open_engine
+    from arhn.engines.openai.settings import Settings
 
     engine = await open_engine(Settings(urls=(url,), concurrency=concurrency))
 

@@ -19,8 +19,9 @@ from arhn.evaluate.results import Results
 from arhn.evaluate.retrievers import Embedding
 from arhn.evaluate.sources import Source, sources
 from arhn.train import filtered, models
+from arhn.train.job import train
+from arhn.train.prepare import Training, prepare
 from arhn.train.recipe import Recipe, load
-from arhn.train.run import Training, prepare, train
 from bench.arms import Arm
 
 #: Passages a query in a run: enough for recall@100, and a tenth of what an evaluation keeps otherwise.

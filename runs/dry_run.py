@@ -17,8 +17,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from arhn.cleaning.run.time_left import clock
 from arhn.estimate import Cost, Speed, Tariff
-from arhn.remaining import clock
 
 SOURCES = ("published", "measured", "assumed")
 

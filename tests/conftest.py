@@ -11,9 +11,9 @@ from typing import Literal
 
 import pytest
 
+from arhn.cleaning.rank import pivot
 from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf, Token
 from arhn.engines.fake import FakeEngine, Script
-from arhn.rank import pivot
 from arhn.types import Group, Passage
 
 # A run started in the background inherits an ignored SIGINT, and the tests of Ctrl-C would see nothing.

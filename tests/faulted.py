@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from arhn import clean
+from arhn.cleaning.run.records import decision_rows
 from arhn.engines import Capabilities, Completion, Request, RequestFailed
-from arhn.records import decision_rows
 from arhn.store import SqliteStore
 from arhn.types import Group
 from tests.served import LIES

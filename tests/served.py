@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from arhn.engines import Completion, Constraint, Matching, Message, OneOf, Permutation, Request, SpanOf
-from arhn.engines.http import faults, servers
+from arhn.engines.openai import faults, servers
 from tests.conftest import answer_by_marks
 from tests.serving import Asked, Json, Reply, Server, chat, completed, failed, models
 

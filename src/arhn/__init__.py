@@ -11,10 +11,10 @@ for cleaned in arhn.clean(arhn.formats.read("train.jsonl"), engine=engine):
 
 from arhn import formats, weights
 from arhn._version import __version__
-from arhn.asking import Stats
-from arhn.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.pipeline import aclean, clean
+from arhn.cleaning.stats import Stats
 from arhn.errors import ArhnError
-from arhn.pipeline import aclean, clean
 from arhn.store import MemoryStore, SqliteStore
 from arhn.types import CleanedGroup, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
 

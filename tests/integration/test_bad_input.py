@@ -58,7 +58,7 @@ from arhn.errors import (
     UnknownFormat,
     UsageError,
 )
-from arhn.locks import locked
+from arhn.files.locks import locked
 from arhn.store import SqliteStore
 from arhn.types import Passage
 from tests.conftest import NO, YES, answer_by_marks, many, shown, until, verdict
@@ -388,7 +388,7 @@ def test_saved_data_set(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("set/state.json").write_text("{}")
     command = ("clean", "set", "-o", "out.jsonl")
     with monkeypatch.context() as patch:
-        patch.setattr("arhn.formats.hub.import_module", missing_module)
+        patch.setattr("arhn.files.datasets.import_module", missing_module)
         arhn.fails(MissingDependency, *command, says=("datasets is needed", "pip install 'arhn[hub]'"))
         arhn.fails(MissingDependency, *CONVERT[:-1], "saved/", says=("pip install 'arhn[hub]'",))
     pytest.importorskip("datasets")
@@ -729,7 +729,9 @@ def models(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> Arhn:
     monkeypatch.setenv("ARHN_CACHE", "cache")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.setattr(weights, "MODELS", {"tiny": TINY})
-    monkeypatch.setattr("arhn.engines.llamacpp.LlamaCppEngine", lambda _, model, **__: FakeEngine(answer_by_marks))
+    monkeypatch.setattr(
+        "arhn.engines.llamacpp.engine.LlamaCppEngine", lambda _, model, **__: FakeEngine(answer_by_marks)
+    )
     return arhn
 
 
@@ -906,7 +908,7 @@ class Similar:
 
 @pytest.fixture
 def similar(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> Arhn:
-    monkeypatch.setattr("arhn.similarity.Similarity", Similar)
+    monkeypatch.setattr("arhn.retrieval.similarity.Similarity", Similar)
     return arhn
 
 

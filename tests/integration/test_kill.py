@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from arhn import formats
+from arhn.cleaning.models import Models
+from arhn.cleaning.run import Files, Job, run
 from arhn.engines.fake import FakeEngine
-from arhn.job import Files, Job, run
-from arhn.methods.choose import Models
 from tests.conftest import answer_by_marks, many
 
 ROOT = Path(__file__).parents[2]

@@ -9,28 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from arhn import prompts, weights
-from arhn.asking import Stats
-from arhn.confidence import Calibration
-from arhn.config import CleanConfig, Method
-from arhn.engines import Completion, Constraint, Matching, Message, OneOf, Permutation, Request
-from arhn.engines.llamacpp import LlamaCppEngine
-from arhn.errors import EngineError
-from arhn.extract import (
+from arhn import weights
+from arhn.cleaning import prompts
+from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.evidence.calibration import Calibration
+from arhn.cleaning.extract.questions import (
     MAX_SNIPPET_TOKENS,
     answer_requests,
-    fullness_request,
     read_answers,
-    read_fullness,
     read_snippet,
     read_verdict,
     snippet_request,
     verdict_request,
 )
-from arhn.methods import rlhn
-from arhn.pipeline import clean
-from arhn.rank import pivot
-from arhn.together import read_together, together_request
+from arhn.cleaning.extract.together import read_together, together_request
+from arhn.cleaning.methods import rlhn
+from arhn.cleaning.pipeline import clean
+from arhn.cleaning.rank import pivot
+from arhn.cleaning.rank.fullness import fullness_request, read_fullness
+from arhn.cleaning.stats import Stats
+from arhn.engines import Completion, Constraint, Matching, Message, OneOf, Permutation, Request
+from arhn.engines.llamacpp import LlamaCppEngine
+from arhn.errors import EngineError
 from arhn.types import Group, Passage
 from tests.conftest import passage
 from tests.integration.conftest import FERRY, PAINT, QUERY, ask

@@ -16,10 +16,12 @@ import orjson
 import pytest
 
 from arhn import clean, cli, formats
-from arhn.config import CleanConfig
+from arhn.cleaning.config import CleanConfig, Ranker
 from arhn.engines import Completion, Message, Request, RequestFailed
 from arhn.engines.fake import FakeEngine
-from arhn.engines.openai import Budget, Key, OpenAIEngine, Settings, Timeouts, connect
+from arhn.engines.openai.budget import Budget
+from arhn.engines.openai.engine import OpenAIEngine, connect
+from arhn.engines.openai.settings import Key, Settings, Timeouts
 from arhn.errors import (
     ArhnError,
     BudgetSpent,
@@ -32,7 +34,6 @@ from arhn.errors import (
     UnknownModel,
     UsageError,
 )
-from arhn.rank import Ranker
 from arhn.types import CleanedGroup
 from tests.conftest import answer_by_marks, kind_of, many, shown, until
 from tests.served import Faulty, Served, hasten
@@ -162,7 +163,7 @@ def test_no_server_there() -> None:
 
 
 def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arhn.engines.http.listing.LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("arhn.engines.openai.listing.LOOK_SECONDS", 0.1)
     refused(ServerGone, lambda _: Reply(fate="stalled"), "no answer within 0.1 seconds")
 
 
@@ -188,7 +189,7 @@ SECRET = "sk-very-secret-123"
 
 
 def test_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    from arhn.engines.openai import Key
+    from arhn.engines.openai.settings import Key
 
     refused(KeyRefused, Served(key=SECRET), "it wants an API key", "--api-key-env")
     monkeypatch.setenv("SOME_KEY", "sk-another")

@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from arhn import prompts
+from arhn.cleaning import prompts
+from arhn.cleaning.extract.questions import read_snippet, read_verdict, snippet_request, verdict_request
+from arhn.cleaning.extract.together import read_together, together_request
 from arhn.engines import Matching, Message, OneOf, Permutation, Request
-from arhn.engines.http.features import Encoder
 from arhn.engines.llamacpp import LlamaCppEngine
-from arhn.engines.openai import Key, OpenAIEngine, Settings, connect
+from arhn.engines.openai.engine import OpenAIEngine, connect
+from arhn.engines.openai.features import Encoder
+from arhn.engines.openai.settings import Key, Settings
 from arhn.errors import KeyRefused
-from arhn.extract import read_snippet, read_verdict, snippet_request, verdict_request
-from arhn.together import read_together, together_request
 from tests.conftest import passage
 from tests.integration.conftest import FERRY, PAINT, QUERY, ask
 

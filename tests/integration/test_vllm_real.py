@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from arhn import prompts
+from arhn.cleaning import prompts
+from arhn.cleaning.extract.questions import read_snippet, read_verdict, snippet_request, verdict_request
+from arhn.cleaning.extract.together import read_together, together_request
 from arhn.engines import Completion, Matching, Message, OneOf, Permutation, Request
-from arhn.engines.vllm import Settings, VLLMEngine
+from arhn.engines.vllm import VLLMEngine
+from arhn.engines.vllm.start import Settings
 from arhn.errors import EngineError
-from arhn.extract import read_snippet, read_verdict, snippet_request, verdict_request
-from arhn.together import read_together, together_request
 from tests.conftest import passage
 
 MODEL = os.environ.get("ARHN_VLLM_MODEL", "")

@@ -19,8 +19,8 @@ def add(tasks: Tasks) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    from arhn.agreement import agree
-    from arhn.agreement_view import agreement_view
+    from arhn.agree.agreement import agree
+    from arhn.agree.view import agreement_view
 
     found = agree(a.a, a.b, json=a.json, overwrite=a.overwrite)
     out = console()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from arhn.cleaning.config import Method
 from arhn.cli.judging import add_judging, config_of, models_of
 from arhn.cli.shared import FORMATS, Tasks, console, positive, task
-from arhn.config import Method
 
 
 def add(tasks: Tasks) -> None:
@@ -43,7 +43,8 @@ def add(tasks: Tasks) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    from arhn import calibration_view, labelled
+    from arhn.calibrate import job as labelled
+    from arhn.calibrate import view as calibration_view
 
     fitting = labelled.Fitting(
         gold=a.gold,

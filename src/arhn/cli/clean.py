@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
 
+from arhn.cleaning.config import CleanConfig, FloorPolicy, Method, RankBy, Ranker
 from arhn.cli.clustering import add_cluster, cluster_of
 from arhn.cli.judging import add_judging, config_of, models_of
 from arhn.cli.serving import add_limit
 from arhn.cli.shared import FORMATS, Tasks, add_input, console, positive, task
-from arhn.config import CleanConfig, FloorPolicy, Method
 from arhn.errors import UsageError
-from arhn.rank import RankBy, Ranker
 from arhn.types import Mode
 
 if TYPE_CHECKING:
+    from arhn.cleaning.run import Files
     from arhn.cluster.run import Cluster
-    from arhn.job import Files
 
 
 def add(tasks: Tasks) -> None:
@@ -115,7 +114,10 @@ def _add_ranker(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    from arhn import display, failures, job, remote
+    from arhn.cleaning import run as job
+    from arhn.cleaning.run import failures
+    from arhn.cleaning.run import view as display
+    from arhn.files import remote
 
     given = {what: getattr(a, what) for what in ("decisions", "summary", "rejects", "failures", "store")}
     if remote.is_url(a.output) and a.ray is None and a.store is None:
@@ -134,10 +136,13 @@ def _run(a: argparse.Namespace) -> None:
 
 
 def _cleaned(a: argparse.Namespace, files: Files, where: Cluster | None) -> dict[str, Any]:
-    from arhn import display, job, records, remote
+    from arhn.cleaning import run as job
+    from arhn.cleaning.run import tally
+    from arhn.cleaning.run import view as display
     from arhn.cluster import run as on_cluster
+    from arhn.files import remote
 
-    progress = records.Progress()
+    progress = tally.Progress()
     cleaning = job.Job(
         input=remote.local_path(a.input),
         files=files,

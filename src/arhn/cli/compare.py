@@ -31,9 +31,9 @@ def add(tasks: Tasks) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    from arhn.evaluate import reports
-    from arhn.evaluate.compare_view import comparison_view
-    from arhn.evaluate.contenders import contenders
+    from arhn.compare import reports
+    from arhn.compare.contenders import contenders
+    from arhn.compare.view import comparison_view
 
     comparison = reports.compare(
         contenders(a.results, a.groups, by_seed=a.by_seed),

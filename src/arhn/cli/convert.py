@@ -15,7 +15,7 @@ def add(tasks: Tasks) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    from arhn import job
+    from arhn.cleaning import run as job
 
     source = detect(a.input, split=a.split, format=a.from_format, skip_bad_rows=a.on_bad_row == "skip")
     target = Format(a.to or source.format)

@@ -8,17 +8,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arhn.cleaning.config import CleanConfig, Method
 from arhn.cli import serving
 from arhn.cli.clean import add_method
 from arhn.cli.judging import add_judging, config_of, models_of
 from arhn.cli.shared import FORMATS, Tasks, amount, console, positive, task
-from arhn.config import CleanConfig, Method
 from arhn.errors import UsageError
 
 if TYPE_CHECKING:
+    from arhn.cleaning.models import Models
     from arhn.estimate import Counting, Estimate, Sample, Tariff
     from arhn.estimate.tokens import Tokenizer
-    from arhn.methods.choose import Models
 
 #: Tokens that vLLM keeps or drops together.
 BLOCK = 16
@@ -51,7 +51,8 @@ def add(tasks: Tasks) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    from arhn.estimate import Pilot, estimate, report
+    from arhn.estimate import Pilot, estimate
+    from arhn.estimate import view as report
     from arhn.store import StoredAnswers
 
     _require_sound(a)
@@ -98,10 +99,10 @@ def _sample(a: argparse.Namespace, config: CleanConfig) -> Sample:
 
 def _models(a: argparse.Namespace, stack: ExitStack) -> Models:
     """The real ones; where no server is named, what stands for one that does everything."""
+    from arhn.cleaning.models import Models
     from arhn.engines import Capabilities
     from arhn.estimate import Planned
-    from arhn.methods.choose import Models
-    from arhn.similarity import Similarity
+    from arhn.retrieval.similarity import Similarity
 
     if a.engine == "llamacpp" or a.url:
         return models_of(a, stack)
@@ -141,7 +142,7 @@ def _in_slots(models: Models) -> Counting:
 
 def _served(a: argparse.Namespace, models: Models, stack: ExitStack) -> Tokenizer | None:
     """The server's own tokenizer; None where it doesn't have one."""
-    from arhn.engines.openai import OpenAIEngine
+    from arhn.engines.openai.engine import OpenAIEngine
     from arhn.estimate import Served
 
     engine = models.engine

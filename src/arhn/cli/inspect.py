@@ -14,8 +14,8 @@ def add(tasks: Tasks) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    from arhn.display import group_view
-    from arhn.inspection import inspect
+    from arhn.cleaning.run.inspect import inspect
+    from arhn.cleaning.run.view import group_view
 
     found = inspect(a.output, a.query_id)
     console().print(group_view(found.group, found.decisions))

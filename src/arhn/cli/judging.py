@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from arhn.cleaning.config import CleanConfig, Method, Ranker
+from arhn.cleaning.margin_rule import DEFAULTS, Margin
 from arhn.cli import serving
 from arhn.cli.shared import flag_of, positive, unfit
-from arhn.config import CleanConfig, Method
 from arhn.errors import UsageError
-from arhn.methods.margin import DEFAULTS, Margin
-from arhn.rank import Ranker
-from arhn.tasks import Family, TaskMap
+from arhn.families.choice import TaskMap
+from arhn.families.family import Family
 
 if TYPE_CHECKING:
+    from arhn.cleaning.models import Models
     from arhn.engines import Engine
-    from arhn.methods.choose import Models
 
 #: Flags of 'arhn clean' that belong to some methods only.
 _BELONG = {
@@ -54,7 +54,7 @@ def config_of(a: argparse.Namespace, *, fitting: bool = False) -> CleanConfig:
     Raises:
         UsageError
     """
-    from arhn.confidence import load_calibrations
+    from arhn.cleaning.evidence.calibration import load_calibrations
 
     for name, methods in _BELONG.items():
         if getattr(a, name) is not None and a.method not in methods:
@@ -114,9 +114,10 @@ def _margin(text: str | None) -> Margin:
 
 
 def models_of(a: argparse.Namespace, stack: ExitStack) -> Models:
-    from arhn import job, weights
-    from arhn.methods.choose import Models
-    from arhn.similarity import Similarity
+    from arhn import weights
+    from arhn.cleaning import run as job
+    from arhn.cleaning.models import Models
+    from arhn.retrieval.similarity import Similarity
 
     serving.require_fitting(a)
     similarity = Similarity(a.similarity) if a.similarity is not None else None

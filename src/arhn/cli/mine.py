@@ -122,7 +122,7 @@ def add_retrievers(parser: argparse.ArgumentParser) -> None:
 
 def _run(a: argparse.Namespace) -> None:
     require("numpy", "numpy", "mine")
-    from arhn.display import group_bars
+    from arhn.cleaning.run.bars import group_bars
     from arhn.mine import counts, job
 
     files = job.Files.beside(a.output, summary=a.summary, candidates=a.candidates)

@@ -20,12 +20,12 @@ from arhn.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from arhn.methods.choose import Models
+    from arhn.cleaning.models import Models
     from arhn.retrieval.corpus import Corpus
     from arhn.retrieval.search import Searcher
-    from arhn.train.negatives import Cleaning, NewNegatives
     from arhn.train.prepare import Prepared, Training
-    from arhn.train.source import Mining
+    from arhn.train.refresh.corpus import Mining
+    from arhn.train.refresh.negatives import Cleaning, NewNegatives
 
 _EVERY, _MINING, _CLEANING = "--refresh-negatives", "--refresh-mining", "--refresh-cleaning"
 
@@ -56,7 +56,7 @@ class Refreshing:
 
     def negatives(self, training: Training, run: Prepared) -> NewNegatives:
         """The refreshes of a run. Raises UsageError: they don't go with it."""
-        from arhn.train.negatives import NewNegatives
+        from arhn.train.refresh.negatives import NewNegatives
 
         with _naming(_EVERY):
             return NewNegatives(self.every, training, run, self.mining, self.cleaning)
@@ -174,7 +174,7 @@ def _add_cleaning(parser: argparse.ArgumentParser) -> None:
 
 def _mining(a: argparse.Namespace) -> Mining:
     from arhn.retrieval.dense import FAISS_ABOVE
-    from arhn.train.source import CURRENT, Mining
+    from arhn.train.refresh.corpus import CURRENT, Mining
 
     with _naming(_MINING):
         names, by = mine.retrievers_of(a, CURRENT)
@@ -204,7 +204,7 @@ def _anew(a: argparse.Namespace, name: str) -> Callable[[Corpus], Searcher]:
 
 
 def _cleaning(a: argparse.Namespace) -> Cleaning:
-    from arhn.train.negatives import Cleaning
+    from arhn.train.refresh.negatives import Cleaning
 
     def opened(stack: ExitStack) -> Models:
         with _naming(_CLEANING):

@@ -15,8 +15,8 @@ from arhn.errors import UsageError
 
 if TYPE_CHECKING:
     from arhn.engines import Engine
-    from arhn.engines.http.budget import Budget, Prices
-    from arhn.engines.http.settings import Key
+    from arhn.engines.openai.budget import Budget, Prices
+    from arhn.engines.openai.settings import Key
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
 
 
 def add_max_failures(parser: argparse.ArgumentParser) -> None:
-    from arhn.failures import USUAL_LIMIT
+    from arhn.cleaning.run.failures import USUAL_LIMIT
 
     parser.add_argument(
         "--max-failures",
@@ -106,28 +106,29 @@ def require_fitting(a: argparse.Namespace) -> None:
 
 def budget_of(a: argparse.Namespace) -> Budget:
     """The budget that all servers share."""
-    from arhn.engines.http.budget import budget_of
+    from arhn.engines.openai.budget import budget_of
 
     return budget_of(a.budget, prices_of(a))
 
 
 def prices_of(a: argparse.Namespace) -> Prices:
     """What tokens cost."""
-    from arhn.engines.http.budget import Prices
+    from arhn.engines.openai.budget import Prices
 
     return Prices(prompt=a.price_prompt or 0.0, completion=a.price_completion or 0.0, cached=a.price_cached)
 
 
 def key_of(a: argparse.Namespace) -> Key | None:
     """The API key that the environment has, if one is asked for."""
-    from arhn.engines.http.settings import Key
+    from arhn.engines.openai.settings import Key
 
     return Key(a.api_key_env) if a.api_key_env else None
 
 
 def openai(a: argparse.Namespace, model: str, urls: list[str] | None, budget: Budget) -> Engine:
     """The engine for a model on servers, after asking these what they can do."""
-    from arhn.engines.openai import Settings, Timeouts, connect
+    from arhn.engines.openai.engine import connect
+    from arhn.engines.openai.settings import Settings, Timeouts
 
     if not urls:
         raise UsageError("--engine openai: where is the server? Give --url, such as http://localhost:8000/v1")
@@ -150,7 +151,8 @@ def openai(a: argparse.Namespace, model: str, urls: list[str] | None, budget: Bu
 
 def vllm(a: argparse.Namespace, model: str | None) -> Engine:
     """The engine for a model that vLLM computes in this process."""
-    from arhn.engines.vllm import Settings, VLLMEngine
+    from arhn.engines.vllm import VLLMEngine
+    from arhn.engines.vllm.start import Settings
 
     if not model:
         raise UsageError("--engine vllm: which model? Give --model: a folder in Hugging Face's format, or org/name")

@@ -20,7 +20,7 @@ def add(tasks: Tasks) -> None:
 
 def _run(a: argparse.Namespace) -> None:
     from arhn import store
-    from arhn.display import store_view
+    from arhn.store.view import store_view
 
     if a.model and not a.prune:
         raise UsageError("--model: chooses what --prune deletes. Give --prune too, or leave --model out")

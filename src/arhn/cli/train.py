@@ -12,7 +12,7 @@ from arhn.cli import refreshing
 from arhn.cli.shared import FORMATS, Tasks, console, positive, task
 
 if TYPE_CHECKING:
-    from arhn.train.run import Prepared
+    from arhn.train.prepare import Prepared
 
 
 def add(tasks: Tasks) -> None:
@@ -42,7 +42,8 @@ def add(tasks: Tasks) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    from arhn.train.run import Training, prepare, train
+    from arhn.train.job import train
+    from arhn.train.prepare import Training, prepare
 
     refresh = refreshing.refreshing_of(a)
     training = Training(
@@ -73,7 +74,7 @@ def _run(a: argparse.Namespace) -> None:
         prepared = replace(prepared, refreshing=checked)
     if a.dry_run:
         return
-    from arhn.train.progress import Lines
+    from arhn.train.callbacks import Lines
 
     record = train(training, prepared=prepared, on_epoch=negatives, on_log=Lines(prepared))
     if first:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from arhn.formats.atomic import AtomicFile, output_errors
-from arhn.remote import Remote, is_url, local_path
+from arhn.files.atomic import AtomicFile, output_errors
+from arhn.files.remote import Remote, is_url, local_path
 
 
 class Folder(Protocol):

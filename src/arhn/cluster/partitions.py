@@ -10,7 +10,7 @@ from itertools import islice
 import zstandard
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from arhn.asking import Failure, StageStats, Stats
+from arhn.cleaning.stats import Failure, StageStats, Stats
 from arhn.types import CleanedGroup, Decision, Extraction, Group, Ranking
 
 _LEVEL = 3

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arhn._version import __version__
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.models import Described
 from arhn.cluster.partitions import Partition
 from arhn.cluster.schedule import hopeful
 from arhn.cluster.work import Done, Failed, OpenModels, Ready, Serving, Worker
-from arhn.config import CleanConfig
 from arhn.errors import ClusterError, EngineError
-from arhn.methods.choose import Described
 
 logger = logging.getLogger(__name__)
 

@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from arhn.asking import OnFailure, Stats
+from arhn.cleaning.models import Described
+from arhn.cleaning.run import Cleaner, Files, Job, OnGroup, carry_out
+from arhn.cleaning.run.tally import Progress
+from arhn.cleaning.stats import OnFailure, Stats
 from arhn.cluster import USUAL_PARTITION
-from arhn.cluster.connecting import connected
+from arhn.cluster.connect import connected
 from arhn.cluster.folders import folder_at
-from arhn.cluster.kept import Kept, settings_digest
 from arhn.cluster.partitions import cut
 from arhn.cluster.pool import EACH, RayPool
 from arhn.cluster.schedule import Pool, Schedule
 from arhn.cluster.work import OpenModels, Serving
-from arhn.formats.names import stem_of
-from arhn.job import Cleaner, Files, Job, OnGroup, carry_out
-from arhn.methods.choose import Described
-from arhn.records import Progress
+from arhn.cluster.work_folder import Kept, settings_digest
+from arhn.files.names import stem_of
 from arhn.types import CleanedGroup, Group
 
 logger = logging.getLogger(__name__)
@@ -57,10 +57,10 @@ def run(
     progress: Progress | None = None,
     on_group: OnGroup | None = None,
 ) -> dict[str, Any]:
-    """`arhn.job.run` on a cluster: the same files with the same content, whatever the number of workers.
+    """`arhn.cleaning.run.job` on a cluster: the same files with the same content, whatever the number of workers.
 
     Args:
-        open_models: called by each worker, so it is pickled; as for `arhn.job.run`.
+        open_models: called by each worker, so it is pickled; as for `arhn.cleaning.run.job`.
 
     Returns:
         The content of summary.json.
@@ -68,7 +68,7 @@ def run(
     Raises:
         ClusterUnreachable, ClusterError: there is no cluster, or no worker is left.
         PartitionsFailed: parts of the input could not be cleaned; everything else is kept.
-        ArhnError: as `arhn.job.run` does.
+        ArhnError: as `arhn.cleaning.run.job` does.
     """
     opened = partial(_on_ray, job, cluster, open_models)
     return carry_out(job, opened, progress=progress, on_group=on_group)

@@ -8,10 +8,10 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from arhn.asking import Stats
-from arhn.cluster.kept import Kept
+from arhn.cleaning.stats import Stats
 from arhn.cluster.partitions import Part, Partition
 from arhn.cluster.work import Done, Failed, Serving
+from arhn.cluster.work_folder import Kept
 from arhn.errors import (
     ArhnError,
     ClusterError,

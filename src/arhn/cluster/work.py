@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from arhn._version import __version__
-from arhn.asking import Failure, Stats
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.models import Described, Models
+from arhn.cleaning.pipeline import aclean
+from arhn.cleaning.stats import Failure, Stats
 from arhn.cluster.partitions import Outcome, Part, Partition
-from arhn.config import CleanConfig
 from arhn.errors import ArhnError
-from arhn.methods.choose import Described, Models
-from arhn.pipeline import aclean
 from arhn.store import SqliteStore
 
 OpenModels = Callable[[ExitStack], Models]

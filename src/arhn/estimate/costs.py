@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from arhn.engines.http.budget import Prices
+from arhn.engines.openai.budget import Prices
 from arhn.estimate.counting import Cost
 
 

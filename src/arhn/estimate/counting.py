@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from arhn.asking import query_in_work
+from arhn.cleaning.asking import query_in_work
 from arhn.engines import Capabilities, Completion, OneOf, Request, RequestFailed
-from arhn.estimate.assumed import Assumed, written
+from arhn.estimate.answers import Assumed, written
 from arhn.estimate.reuse import Reuse
 from arhn.estimate.tokens import Tokenizer
 from arhn.store import MemoryStore, StoredAnswers

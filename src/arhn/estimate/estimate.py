@@ -10,18 +10,18 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
-from arhn.asking import StageStats, Stats
-from arhn.config import CleanConfig
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.models import Models
+from arhn.cleaning.pipeline import clean
+from arhn.cleaning.stats import StageStats, Stats
 from arhn.engines import Engine
 from arhn.errors import UsageError
-from arhn.estimate.assumed import Assumed, Rates
+from arhn.estimate.answers import Assumed, Rates
 from arhn.estimate.counting import Cost, CountingEngine, Known
 from arhn.estimate.pilot import Pilot, Range
 from arhn.estimate.reuse import Reuse
 from arhn.estimate.sample import Sample
 from arhn.estimate.tokens import Once, Tokenizer
-from arhn.methods.choose import Models
-from arhn.pipeline import clean
 from arhn.store import StoredAnswers
 from arhn.types import CleanedGroup, Group
 

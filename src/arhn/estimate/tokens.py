@@ -12,9 +12,9 @@ from arhn.engines.protocol import begun
 from arhn.estimate.reuse import Prompt
 
 if TYPE_CHECKING:
-    from arhn.engines.http.settings import Key
     from arhn.engines.llamacpp import LlamaCppEngine
-    from arhn.engines.openai import OpenAIEngine
+    from arhn.engines.openai.engine import OpenAIEngine
+    from arhn.engines.openai.settings import Key
 
 #: Characters of a token where no tokenizer is at hand: arhn's prompts with English passages take 4.4 with Qwen2.5's.
 CHARACTERS = 4.4
@@ -102,7 +102,7 @@ class Served:
     def __init__(self, engine: OpenAIEngine, *, key: Key | None) -> None:
         import httpx
 
-        from arhn.engines.http.features import Encoder
+        from arhn.engines.openai.features import Encoder
 
         base = engine.servers[0].base
         self._url = base.copy_with(path=base.path.removesuffix("/").removesuffix("/v1") + "/tokenize")

@@ -20,8 +20,8 @@ from arhn.evaluate.measures import NDCG, identical_relevant, measure, pytrec_eva
 from arhn.evaluate.results import PACKAGES, RESULTS, DatasetRecord, ModelRecord, Results, Settings, read_results
 from arhn.evaluate.retrievers import Asked, Retriever
 from arhn.evaluate.sources import Opened, Source
-from arhn.formats.atomic import output_errors
-from arhn.locks import locked
+from arhn.files.atomic import output_errors
+from arhn.files.locks import locked
 from arhn.retrieval.runs import Run, read_run, write_run
 
 logger = logging.getLogger(__name__)

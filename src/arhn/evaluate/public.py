@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from arhn.errors import ArhnError, TaskUnavailable
 from arhn.evaluate.sets import BeirSet
-from arhn.formats.atomic import output_errors
+from arhn.files.atomic import output_errors
 from arhn.libraries import library
 from arhn.retrieval.whereabouts import said
 

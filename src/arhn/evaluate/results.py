@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from arhn.errors import BadJson, BadRow, DataError, FileMissing, UnknownFormat
 from arhn.evaluate.measures import mean_of
 from arhn.evaluate.sets import in_domain
-from arhn.formats.atomic import AtomicFile
+from arhn.files.atomic import AtomicFile
 
 RESULTS = "results.json"
 FORMAT: Final = "arhn.results/1"

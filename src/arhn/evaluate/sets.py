@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 
 from arhn.errors import UnknownTask
-from arhn.tasks import spellings
+from arhn.families.known import spellings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

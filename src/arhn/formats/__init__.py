@@ -7,12 +7,11 @@ with GroupWriter("cleaned.jsonl.zst", source.format, like=source) as writer:
 
 from __future__ import annotations
 
-from arhn.formats.atomic import AtomicFile, AtomicFolder, Output
+from arhn.files.atomic import AtomicFile, AtomicFolder, Output
+from arhn.files.jsonl import JsonlFile, JsonlIfAny
 from arhn.formats.detection import Container, Source, detect
 from arhn.formats.draft import Format
-from arhn.formats.jsonl import JsonlFile, JsonlIfAny
-from arhn.formats.reading import OnBadRow, read
-from arhn.formats.rejects import OnReject, Reject
+from arhn.formats.reading import OnBadRow, OnReject, Reject, read
 from arhn.formats.writing import GroupWriter, container_for, losses
 
 __all__ = [

@@ -10,18 +10,21 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from arhn import remote
 from arhn.errors import BadJson, BadRow, DataError, FileMissing, MixedFormats, NotUtf8, UnknownFormat, UsageError
-from arhn.formats import flagembedding, hub, jsonl, labeled_list, ntuple, parquet, tevatron, triplet
+from arhn.files import datasets as hub
+from arhn.files import jsonl, parquet, remote
+from arhn.files.jsonl import row_of
+from arhn.files.records import located
+from arhn.files.rows import SHOWN
+from arhn.formats import flagembedding, labeled_list, ntuple, tevatron, triplet
 from arhn.formats.draft import Choice, Codec, Format
-from arhn.formats.rows import SHOWN
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Set
     from types import ModuleType
 
-    from arhn.formats.records import Record
-    from arhn.formats.rows import Row
+    from arhn.files.records import Record
+    from arhn.files.rows import Row
 
 # In the order of detection: n-tuples and triplets may have a column of labels beside their negatives.
 _MODULES: tuple[ModuleType, ...] = (tevatron, flagembedding, ntuple, triplet, labeled_list)
@@ -94,17 +97,6 @@ def detect(
 def format_of(fields: Set[str]) -> Format | None:
     """The format of a row with these fields; None if it is none that we know."""
     return next((codec.NAME for codec in CODECS.values() if codec.fits(fields)), None)
-
-
-def row_of(record: Record) -> Row:
-    """The fields of a record. Raises NotUtf8, BadJson, BadRow."""
-    return record.raw if isinstance(record.raw, dict) else jsonl.parse(record.raw)
-
-
-def located(error: DataError, path: str, line: int, advice: str = "") -> DataError:
-    """`error` with the place it occurred in, and what to do about it."""
-    error.path, error.line, error.advice = path, line, advice
-    return error
 
 
 def _records(path: str, container: Container, split: str | None) -> Generator[Record]:

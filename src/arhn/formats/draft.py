@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator, Set
 
+    from arhn.files.rows import Row
     from arhn.formats.kept import Kept
-    from arhn.formats.rows import Row
 
 
 class Choice(StrEnum):

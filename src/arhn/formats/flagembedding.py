@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from arhn.formats import rows
+from arhn.files import rows
 from arhn.formats.draft import Draft, Format, each_row, passage
 from arhn.formats.flatten import carried, gathered, query_of, spread, texts_of
 from arhn.formats.kept import keep, ordered, origin_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Set
 
-    from arhn.formats.rows import Row
+    from arhn.files.rows import Row
     from arhn.types import Group, Passage
 
 NAME = Format.FLAGEMBEDDING

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from arhn.formats import ids, rows
+from arhn.files import rows
+from arhn.formats import ids
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Collection, Iterable
 
+    from arhn.files.rows import Row
     from arhn.formats.draft import Format
-    from arhn.formats.rows import Row
     from arhn.types import Extra, Group, Passage
 
 NO_NEGATIVES = "groups without negatives"

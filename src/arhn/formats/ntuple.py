@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from arhn.formats import columns, rows
+from arhn.files import rows
+from arhn.formats import columns
 from arhn.formats.draft import Draft, Format, passage
 from arhn.formats.flatten import dropped, gathered, query_of, take_numbers, texts_of
 from arhn.formats.kept import keep, ordered, origin_of
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator, Set
 
-    from arhn.formats.rows import Row
+    from arhn.files.rows import Row
     from arhn.types import Group, Passage
 
 NAME = Format.NTUPLE

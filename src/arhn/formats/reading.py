@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -9,17 +10,18 @@ from typing import TYPE_CHECKING, Literal
 import orjson
 
 from arhn.errors import BadRow, DataError, DuplicateId, InvalidGroup, UsageError
+from arhn.files.jsonl import row_of
+from arhn.files.records import located
 from arhn.formats import ids
-from arhn.formats.detection import CODECS, CORRECT_OR_SKIP, Source, detect, located, misfit, row_of
-from arhn.formats.rejects import OnReject, Reject
+from arhn.formats.detection import CODECS, CORRECT_OR_SKIP, Source, detect, misfit
 from arhn.types import Group
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
+    from arhn.files.records import Record
     from arhn.formats.draft import Codec, Draft, Format
-    from arhn.formats.records import Record
 
 OnBadRow = Literal["fail", "skip"]
 
@@ -142,3 +144,16 @@ def _shown(record: Record) -> str:
     if isinstance(record.raw, bytes):
         return record.raw.decode(errors="backslashreplace")
     return orjson.dumps(record.raw, default=str).decode()
+
+
+OnReject = Callable[["Reject"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that was left out. `row` is the line as it stood; what isn't UTF-8 in it is shown as `\\xff`."""
+
+    path: str
+    line: int
+    error: str
+    row: str

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from arhn.errors import BadRow
-from arhn.formats import rows
+from arhn.files import rows
 from arhn.formats.draft import Draft, Format, each_row
 from arhn.formats.flatten import carried
 from arhn.formats.kept import Kept, keep, ordered, origin_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Set
 
-    from arhn.formats.rows import Row
+    from arhn.files.rows import Row
 
 NAME = Format.TEVATRON
 COLUMNS = "query_id, query, positive_passages, negative_passages"

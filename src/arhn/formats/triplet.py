@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from arhn.formats import columns, rows
+from arhn.files import rows
+from arhn.formats import columns
 from arhn.formats.draft import Draft, Format, passage
 from arhn.formats.flatten import NO_NEGATIVES, dropped, from_format, query_of, texts_of
 from arhn.formats.kept import keep, ordered, origin_of
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator, Set
 
-    from arhn.formats.rows import Row
+    from arhn.files.rows import Row
     from arhn.types import Group, Passage
 
 NAME = Format.TRIPLET

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arhn.errors import CannotHold, OutputNotWritable
-from arhn.formats import hub, labeled_list, parquet
-from arhn.formats.atomic import Output
+from arhn.files import datasets as hub
+from arhn.files import parquet
+from arhn.files.atomic import Output
+from arhn.files.datasets import SavedDataset
+from arhn.files.jsonl import JsonlFile
+from arhn.files.parquet import ParquetFile
+from arhn.files.remote import Remote, is_url
+from arhn.formats import labeled_list
 from arhn.formats.detection import CODECS, Container, Source
 from arhn.formats.draft import Format
-from arhn.formats.hub import SavedDataset
-from arhn.formats.jsonl import JsonlFile
-from arhn.formats.parquet import ParquetFile
-from arhn.remote import Remote, is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,9 +14,11 @@ from typing import Any
 
 from arhn._version import __version__
 from arhn.errors import OutputLocked, UsageError
-from arhn.formats import AtomicFile, Format, GroupWriter, JsonlFile, Output
-from arhn.formats.names import local, stem_of
-from arhn.locks import locked
+from arhn.files.atomic import AtomicFile, Output
+from arhn.files.jsonl import JsonlFile
+from arhn.files.locks import locked
+from arhn.files.names import local, stem_of
+from arhn.formats import Format, GroupWriter
 from arhn.mine.counts import SCHEMA, Counts
 from arhn.mine.mining import Mined, mine
 from arhn.mine.rules import Settings

@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from arhn.cleaning.select import Content, content
 from arhn.errors import UsageError
-from arhn.parts import Content, content
 from arhn.types import Passage
 
 #: Digits that scores are compared with: the noise of one subtraction must not decide.

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arhn.formats.atomic import output_errors
+from arhn.files.atomic import output_errors
 from arhn.libraries import library
-from arhn.retrieval.scores import cosines, joined
-from arhn.retrieval.search import Hits, Scores, none_found
+from arhn.retrieval.search import Hits, Scores, cosines, joined, none_found
 
 if TYPE_CHECKING:
     from arhn.retrieval.vectors import Vectors

@@ -20,12 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from arhn.errors import UsageError
-from arhn.formats.atomic import output_errors
+from arhn.files.atomic import output_errors
 from arhn.retrieval.corpus import BLOCK, Corpus
 from arhn.retrieval.embedder import as_text
-from arhn.retrieval.progress import told
-from arhn.retrieval.scores import joined
-from arhn.retrieval.search import Hits, Scores, none_found, slices
+from arhn.retrieval.search import Hits, Scores, joined, none_found, slices, told
 from arhn.retrieval.shards import Counts, Ints, Shard
 from arhn.retrieval.words import ENGLISH, Words
 

@@ -17,17 +17,17 @@ from contextlib import suppress
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, overload
 
 import numpy as np
 import orjson
 
 from arhn.errors import BadJson, DataError, DuplicateId, EmptyCorpus, FileMissing, UnknownFormat
-from arhn.formats import jsonl
-from arhn.formats.atomic import output_errors
-from arhn.formats.detection import located
+from arhn.files import jsonl
+from arhn.files.atomic import output_errors
+from arhn.files.records import located
 from arhn.retrieval import readers
-from arhn.retrieval.files import reader
 from arhn.types import Passage
 
 #: Passages read from disk at once when all are wanted.
@@ -234,3 +234,25 @@ def _spool(path: Path, index: _Index) -> int:
 def _temporary() -> BinaryIO:
     with output_errors(Path(tempfile.gettempdir()) / "corpus"):
         return tempfile.TemporaryFile(prefix="arhn-corpus-")
+
+
+def reader(handle: int) -> Callable[[int, int], bytes]:
+    """What gives the bytes `start` to before `stop` of an open file; fewer where it ends before."""
+    if hasattr(os, "pread"):
+        return lambda start, stop: _all(lambda at, count: os.pread(handle, count, at), start, stop)
+    lock = Lock()  # Windows has no call that seeks and reads at once
+
+    def read(at: int, count: int) -> bytes:
+        with lock:
+            os.lseek(handle, at, os.SEEK_SET)
+            return os.read(handle, count)
+
+    return lambda start, stop: _all(read, start, stop)
+
+
+def _all(read: Callable[[int, int], bytes], start: int, stop: int) -> bytes:
+    """One read may give less than was asked for."""
+    data = read(start, stop - start)
+    while start + len(data) < stop and (more := read(start + len(data), stop - start - len(data))):
+        data += more
+    return data

@@ -15,8 +15,7 @@ from arhn.libraries import library, require
 from arhn.retrieval.approximate import Approximate
 from arhn.retrieval.corpus import Corpus
 from arhn.retrieval.embedder import Embedder
-from arhn.retrieval.scores import cosines, joined
-from arhn.retrieval.search import Hits, Scores, none_found, slices
+from arhn.retrieval.search import Hits, Scores, cosines, joined, none_found, slices
 from arhn.retrieval.vectors import Vectors
 
 #: Queries and passages that are compared at once: a matrix of 8 MiB.

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from arhn.errors import ArhnError, DeviceMissing, ModelCorrupt, ModelUnavailable, UsageError
 from arhn.libraries import library, require
-from arhn.retrieval.limits import positions
 from arhn.retrieval.whereabouts import digest, folder_of, hub_name, resolved, said
 from arhn.types import Passage
 from arhn.weights.cache import cache_root
@@ -234,3 +233,14 @@ def _without_bars(extra: str) -> Iterator[None]:
     finally:
         if shown_before:
             bars.enable_progress_bar()
+
+
+def positions(model: Any) -> int | None:
+    """Tokens that a model of sentence-transformers has positions for; None where it has no table of them (rotary
+    positions, static embeddings): such a model takes any length."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and hasattr(module, "num_embeddings"):
+            # RoBERTa and its kin count from behind the index that pads.
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            return int(module.num_embeddings) - first
+    return None

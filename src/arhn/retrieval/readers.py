@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from arhn.errors import BadJson, BadRow, DataError, FileMissing, NotUtf8, UnknownFormat
-from arhn.formats import jsonl, parquet, rows
-from arhn.formats.compression import BrokenStream, chunks
-from arhn.formats.detection import located, row_of
-from arhn.formats.records import Record
-from arhn.formats.rows import Row
+from arhn.files import jsonl, parquet, rows
+from arhn.files.compression import BrokenStream, chunks
+from arhn.files.jsonl import row_of
+from arhn.files.records import Record, located
+from arhn.files.rows import Row
 from arhn.types import Passage
 
 #: Names of columns, as BEIR, MTEB on the hub, Tevatron, Pyserini and DPR have them; the first that a row has counts.

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from arhn.errors import BadRow, CannotHold, DuplicateId, NotUtf8
-from arhn.formats import jsonl
-from arhn.formats.atomic import AtomicFile, output_errors
-from arhn.formats.compression import compressor
-from arhn.formats.rows import SHOWN
+from arhn.files import jsonl
+from arhn.files.atomic import AtomicFile, output_errors
+from arhn.files.compression import compressor
+from arhn.files.rows import SHOWN
 
 #: query_id -> doc_id -> score; the higher the better.
 Run = Mapping[str, Mapping[str, float]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
@@ -96,3 +98,41 @@ def _scored(ids: _Ids, query_id: str, hits: Hits, k: int, skip_identical: bool) 
     found = zip(ids.at(hits.positions.tolist()), hits.scores.tolist(), strict=True)
     kept = [(doc_id, score) for doc_id, score in found if not (skip_identical and doc_id == query_id)]
     return dict(kept[:k])
+
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two lines; a loop that takes less says nothing.
+EVERY = 10.0
+
+
+def told(starts: range, what: str) -> Iterator[int]:
+    """`starts`, logging now and then how many of `starts.stop` passages are `what`."""
+    last = time.monotonic()
+    for start in starts:
+        now = time.monotonic()
+        if now - last >= EVERY:
+            last = now
+            logger.info("%s of %s passages %s", f"{start:,}", f"{starts.stop:,}", what)
+        yield start
+
+
+#: Digits of a similarity, as in `arhn.retrieval.similarity`.
+DIGITS = 6
+
+
+def cosines(documents: Scores, query: Scores) -> Scores:
+    """The similarity of unit vectors, shape (documents, dimensions), with that of a query.
+
+    Matrix products in float32 sum up in an order that hangs on the machine and on what is beside a vector, and
+    differ in the last digits. In double precision, with 6 digits kept, equal vectors are equally similar.
+    """
+    exact = documents.astype(np.float64) @ query.astype(np.float64)
+    kept: Scores = (np.round(exact, DIGITS) + 0.0).astype(np.float32)  # + 0.0 makes -0.0 plain 0.0
+    return kept
+
+
+def joined(hits: Hits, positions: npt.NDArray[np.int64], scores: Scores, k: int) -> Hits:
+    """The `k` best of `hits` and more passages."""
+    every = np.concatenate([hits.positions, positions])
+    return best(every, np.concatenate([hits.scores, scores]), k)

@@ -13,12 +13,10 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from arhn.formats.atomic import output_errors
-from arhn.retrieval.corpus import BLOCK, Corpus
+from arhn.files.atomic import output_errors
+from arhn.retrieval.corpus import BLOCK, Corpus, reader
 from arhn.retrieval.embedder import Embedder, as_text
-from arhn.retrieval.files import reader
-from arhn.retrieval.progress import told
-from arhn.retrieval.search import Scores
+from arhn.retrieval.search import Scores, told
 
 _ITEM = np.dtype("<f4")
 

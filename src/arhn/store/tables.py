@@ -16,7 +16,7 @@ from typing import Any
 
 from arhn._version import __version__
 from arhn.errors import DiskFull, OutputNotWritable, StoreCorrupt, StoreError, StoreLocked, StoreVersion
-from arhn.locks import locked
+from arhn.files.locks import locked
 
 #: Raised whenever the tables change, or the encoding of answers that an older arhn may look for.
 SCHEMA = 3

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ from transformers import TrainerCallback
 from arhn.errors import TrainingError
 from arhn.train.groups import GroupStore
 from arhn.train.output import Folder
+from arhn.train.prepare import Prepared
 
 if TYPE_CHECKING:
     from arhn.train.trainers import RerankerTrainer, RetrieverTrainer
@@ -99,3 +102,31 @@ def untouched(model: nn.Module) -> Iterator[None]:
         torch.set_rng_state(cpu)
         if cuda:
             torch.cuda.set_rng_state_all(cuda)
+
+
+_LOG = logging.getLogger("arhn.train")
+
+
+class Lines:
+    """To be called with each logged loss, as `arhn.train.job.train` does."""
+
+    def __init__(self, run: Prepared) -> None:
+        self._run = run
+        self._begun: tuple[int, float] | None = None
+
+    def __call__(self, logs: dict[str, float]) -> None:
+        """Write one line."""
+        step, now = int(logs["step"]), time.monotonic()
+        first, since = self._begun = self._begun or (step, now)
+        left = ""
+        if step > first:
+            each = (now - since) / (step - first)
+            left = f", {each:.2f} s a step, {_shown((self._run.steps - step) * each)} left"
+        epoch = -(-step // self._run.schedule.steps)
+        _LOG.info("step %d of %d, epoch %d: loss %.4f%s", step, self._run.steps, epoch, logs["loss"], left)
+
+
+def _shown(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -9,15 +9,16 @@ import hashlib
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
 
+from arhn.cleaning.run import Files
 from arhn.errors import DataError, FileMissing, UnknownFormat, UsageError
-from arhn.formats import JsonlFile, jsonl, rows
-from arhn.formats.detection import located, row_of
-from arhn.formats.rows import Row
-from arhn.job import Files
+from arhn.files import jsonl, rows
+from arhn.files.jsonl import JsonlFile, row_of
+from arhn.files.records import located
+from arhn.files.rows import Row
 from arhn.retrieval.embedder import as_text
-from arhn.train.keys import doc_key, text_key
 from arhn.types import CleanedGroup, Passage, Reason
 
 FILTER = "filter"
@@ -117,3 +118,24 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise FileMissing(f"can't be read: {error.strerror}", path=str(path)) from error
+
+
+def doc_key(doc_id: str) -> int:
+    """The key of a `doc_id`."""
+    return _key("d", doc_id)
+
+
+def text_key(text: str) -> int:
+    """The key of a passage's text as a model sees it (`retrieval.embedder.as_text`), whatever its whitespace."""
+    return _key("t", " ".join(text.split()))
+
+
+def query_key(query: str) -> int:
+    """The key of a query's text, whatever its whitespace."""
+    return _key("q", " ".join(query.split()))
+
+
+def _key(kind: str, content: str) -> int:
+    # A lone surrogate, which a group made in memory may hold, is hashed as what it is.
+    data = f"{kind}\0{content}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(data, digest_size=8).digest(), "little", signed=True)

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from arhn.errors import NothingToTrain
+from arhn.families.known import known, names_of
 from arhn.retrieval.embedder import as_text
-from arhn.tasks import known, names_of
-from arhn.train.filtered import Filtered
-from arhn.train.keys import doc_key, query_key, text_key
+from arhn.train.filtered import Filtered, doc_key, query_key, text_key
 from arhn.types import Group, Passage
 
 

@@ -19,8 +19,7 @@ from typing import Any
 import orjson
 
 from arhn.errors import OtherRun, OutputExists, OutputLocked, OutputNotWritable
-from arhn.formats import AtomicFile
-from arhn.formats.atomic import output_errors
+from arhn.files.atomic import AtomicFile, output_errors
 from arhn.train import manifest
 
 _RUN, _DONE = "run.json", "arhn.checkpoint.json"

@@ -6,7 +6,7 @@ from typing import Any
 
 from arhn.errors import RecipeError
 from arhn.libraries import library
-from arhn.retrieval.limits import positions
+from arhn.retrieval.embedder import positions
 from arhn.train.recipe import Recipe
 
 

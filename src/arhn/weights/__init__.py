@@ -17,17 +17,7 @@ from pathlib import Path
 
 from arhn.errors import ModelCorrupt, ModelMissing, ModelUnavailable, UsageError
 from arhn.weights import hub
-from arhn.weights.cache import (
-    Progress,
-    cache_root,
-    key,
-    place,
-    read_json,
-    require_gguf,
-    sha256_of,
-    size_of,
-    write_json,
-)
+from arhn.weights.cache import Progress, cache_root, key, place, read_json, require_gguf, sha256_of, size_of, write_json
 from arhn.weights.fetch import ensure
 from arhn.weights.table import MODELS, STARTER, Mirror, ModelFile
 

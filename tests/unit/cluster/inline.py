@@ -9,15 +9,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.models import Models
+from arhn.cleaning.run import Job, carry_out
 from arhn.cluster.folders import LocalFolder
-from arhn.cluster.kept import Kept, settings_digest
 from arhn.cluster.partitions import Partition
 from arhn.cluster.run import Cluster, OnRay
 from arhn.cluster.work import Done, Failed, Serving, Worker
-from arhn.config import CleanConfig
+from arhn.cluster.work_folder import Kept, settings_digest
 from arhn.engines.fake import FakeEngine
-from arhn.job import Job, carry_out
-from arhn.methods.choose import Models
 from tests.conftest import answer_by_marks
 
 #: What happens to a partition instead of being cleaned; None: nothing.

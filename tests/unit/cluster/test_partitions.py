@@ -10,15 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arhn import formats
-from arhn.asking import Failure, StageStats, Stats
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.models import Models
+from arhn.cleaning.pipeline import clean
+from arhn.cleaning.run import Files, Job, run
+from arhn.cleaning.stats import Failure, StageStats, Stats
 from arhn.cluster.partitions import Outcome, Part, Partition, cut
-from arhn.config import CleanConfig
 from arhn.engines import Completion, Request, RequestFailed
 from arhn.engines.fake import FakeEngine
 from arhn.formats import Format
-from arhn.job import Files, Job, run
-from arhn.methods.choose import Models
-from arhn.pipeline import clean
 from arhn.types import Group
 from tests.conftest import answer_by_marks, group, many, shown
 from tests.unit.cluster.inline import run_inline

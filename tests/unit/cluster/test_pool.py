@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.models import Models
 from arhn.cluster import pool as pools
 from arhn.cluster.partitions import Partition, cut
 from arhn.cluster.pool import RayPool
 from arhn.cluster.work import Done, Failed, Ready, Worker
-from arhn.config import CleanConfig
 from arhn.engines import Request
 from arhn.engines.fake import FakeEngine
 from arhn.errors import ArhnError, ClusterError, EngineError, KeyRefused, ServerGone
-from arhn.methods.choose import Models
 from tests.conftest import answer_by_marks, many
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from arhn.asking import Stats
-from arhn.cluster.kept import Kept, settings_digest
+from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.models import Models
+from arhn.cleaning.stats import Stats
 from arhn.cluster.partitions import Partition, cut
 from arhn.cluster.run import together
 from arhn.cluster.schedule import TRIES, Schedule
 from arhn.cluster.work import Done, Failed, Worker
-from arhn.config import CleanConfig, Method
+from arhn.cluster.work_folder import Kept, settings_digest
 from arhn.engines import Request
 from arhn.engines.fake import FakeEngine
 from arhn.errors import (
@@ -27,7 +28,6 @@ from arhn.errors import (
     StoreCorrupt,
     UsageError,
 )
-from arhn.methods.choose import Models
 from tests.conftest import answer_by_marks, many
 from tests.unit.cluster.inline import Fate, Inline, kept_at, numbers, opened
 

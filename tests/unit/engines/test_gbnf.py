@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arhn.cleaning.methods.rlhn import _ANSWER
 from arhn.engines import Matching, OneOf, Permutation, SpanOf
 from arhn.engines.gbnf import EXACT_PERMUTATION, gbnf
-from arhn.methods.rlhn import _ANSWER
 
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|[a-z][a-z0-9-]*|\{[0-9,]+\}|[()|*+?]')
 

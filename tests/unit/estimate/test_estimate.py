@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from arhn.asking import Stats
-from arhn.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.models import Models
+from arhn.cleaning.pipeline import clean
+from arhn.cleaning.stats import Stats
 from arhn.engines import Capabilities, Request
 from arhn.engines.fake import FakeEngine
-from arhn.engines.http.budget import Prices
+from arhn.engines.openai.budget import Prices
 from arhn.errors import StoreError, UsageError
 from arhn.estimate import (
     BlockReuse,
@@ -26,10 +28,8 @@ from arhn.estimate import (
     estimate,
     spread,
 )
-from arhn.estimate.assumed import interval
+from arhn.estimate.answers import interval
 from arhn.estimate.estimate import Estimate, answering
-from arhn.methods.choose import Models
-from arhn.pipeline import clean
 from arhn.store import SqliteStore, StoredAnswers
 from arhn.types import Group
 from tests.conftest import answer_by_marks, many

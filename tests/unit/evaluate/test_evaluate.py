@@ -41,7 +41,7 @@ from arhn.evaluate import retrievers
 from arhn.evaluate.measures import MEASURES, MRR, NDCG, RECALL, measure
 from arhn.evaluate.results import RESULTS, Results, read_results
 from arhn.evaluate.sources import Folder
-from arhn.locks import locked
+from arhn.files.locks import locked
 from arhn.retrieval.runs import Run, read_run
 from tests.unit.evaluate import invented
 from tests.unit.evaluate.invented import PROMPTS, beir, parts

@@ -20,7 +20,8 @@ from arhn.errors import (
     UnknownFormat,
     UsageError,
 )
-from arhn.formats import Format, GroupWriter, JsonlIfAny, OnBadRow, detect, read
+from arhn.files.jsonl import JsonlIfAny
+from arhn.formats import Format, GroupWriter, OnBadRow, detect, read
 
 from .helpers import FLAG, LABELED, NTUPLE, SAMPLES, TEVATRON, TRIPLET, copy, lines, put, rows_of, skipped
 

@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from arhn.formats import Container, Format, GroupWriter, Source, jsonl, read
+from arhn.files import jsonl
+from arhn.formats import Container, Format, GroupWriter, Source, read
 from arhn.formats.ids import SeenIds
 from arhn.formats.kept import keep
 

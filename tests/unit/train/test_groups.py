@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from arhn.errors import BadJson, BadRow, DataError, FileMissing, NothingToTrain, UnknownFormat
 from arhn.retrieval.embedder import as_text
 from arhn.train import filtered as filtering
-from arhn.train.filtered import Filtered
+from arhn.train.filtered import Filtered, doc_key, text_key
 from arhn.train.groups import GroupStore, Texts, data_set, gather
-from arhn.train.keys import doc_key, text_key
 from arhn.types import Group, Passage
 from tests.conftest import group, passage
 from tests.unit.train import tiny

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arhn.train.filtered import doc_key, text_key
 from arhn.train.groups import Member, gather
-from arhn.train.keys import doc_key, text_key
 from arhn.train.plan import Example, Examples
 from arhn.train.recipe import Recipe, load
 from tests.unit.train import tiny
@@ -22,14 +22,7 @@ torch = pytest.importorskip("torch")
 library = pytest.importorskip("sentence_transformers")
 
 from arhn.train.collate import ListCollator, PairCollator, RetrieverCollator, _marks  # noqa: E402
-from arhn.train.losses import (  # noqa: E402
-    CachedContrastiveLoss,
-    ContrastiveLoss,
-    ListwiseLoss,
-    Marks,
-    contrast,
-    forbidden,
-)
+from arhn.train.losses import CachedContrastiveLoss, ContrastiveLoss, ListwiseLoss, Marks, contrast, forbidden  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 TEMPERATURE = 0.1

@@ -1,0 +1,1 @@
+"""How far decisions agree with labels, verdicts or other decisions."""

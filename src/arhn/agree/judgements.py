@@ -1,0 +1,189 @@
+"""What a file says about the negatives of groups: decisions of a run, gold labels, or an LLM's verdicts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import get_args
+
+from arhn.cleaning.relabel import UNDECIDED
+from arhn.cleaning.run import Files
+from arhn.cleaning.run.inspect import files_of
+from arhn.errors import BadRow, DataError, DuplicateId, FileMissing, UnknownFormat
+from arhn.files import jsonl, rows
+from arhn.files.jsonl import row_of
+from arhn.files.records import Record, located
+from arhn.files.rows import Row
+from arhn.types import Action, Label, Reason
+
+#: Reasons with which the LLM gave no usable answer or wasn't sure: nothing was found, but nothing denied either.
+ABSTAINED = frozenset(reason.value for reason in UNDECIDED)
+#: A decision on a passage that is labelled positive; such passages aren't compared.
+POSITIVE = "positive"
+#: A negative that a run left out without judging it.
+UNUSED = Reason.UNUSED.value
+#: What a verdict file says of every passage of its groups that it doesn't name.
+NEITHER = "neither"
+#: A gold label that counts neither way.
+AMBIGUOUS = "ambiguous"
+GOLD_LABELS = ("false_negative", AMBIGUOUS, "true_negative")
+
+_DECISION = (("label", get_args(Label)), ("action", get_args(Action)), ("reason", ()))
+_CORRECT = "Correct the line, or make the file anew"
+_EXPECTED = (
+    "Expected JSON lines: decisions of 'arhn clean' (query_id, doc_id, label, action, reason), gold labels "
+    "(query_id, labels) or verdicts (query_id, better, worse); or an output of 'arhn clean', its summary beside it"
+)
+
+Values = dict[str, str]
+
+
+class Kind(StrEnum):
+    """What a file holds."""
+
+    DECISIONS = "decisions"
+    GOLD = "gold"
+    VERDICTS = "verdicts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgements:
+    """What one file says. `source` is what was read: the run's decisions where `path` is a cleaned output.
+
+    `groups` holds, by `query_id` and `doc_id`, one word:
+
+    - decisions: the action (`keep`, `relabel`, `filter`), or instead of it one of `ABSTAINED`, `UNUSED`, or
+      `POSITIVE` for a passage that is labelled positive;
+    - gold: one of `GOLD_LABELS`;
+    - verdicts: `better` or `worse`. Passages that aren't named are absent and mean `NEITHER`.
+    """
+
+    path: str
+    source: Path
+    kind: Kind
+    groups: Mapping[str, Values]
+
+
+def load(path: str) -> Judgements:
+    """Read a file of judgements, told apart by its first row; plain, gzip or Zstandard.
+
+    Raises:
+        FileMissing: there is no such file, or the decisions that a run's summary names are gone.
+        UnknownFormat: it is empty or holds something else.
+        NotUtf8, BadJson, BadRow: a malformed line.
+        DuplicateId: a passage (or, in verdicts, a group) is judged twice and differently.
+    """
+    source = Path(path)
+    try:
+        kind, records = _opened(source)
+    except DataError:
+        decisions = _decisions_of(path)
+        if decisions is None:
+            raise
+        source = decisions
+        kind, records = _opened(source)
+    with closing(records):
+        return Judgements(path=path, source=source, kind=kind, groups=_groups(kind, records, str(source)))
+
+
+def _opened(path: Path) -> tuple[Kind, Generator[Record]]:
+    """The kind of a file and its records, opened once: it may be a pipe."""
+    records = jsonl.read(path)
+    try:
+        first = next(records, None)
+        if first is None:
+            raise UnknownFormat("is empty", path=str(path))
+        kind = _kind(first, str(path))
+    except DataError as error:
+        error.advice = "Check the path" if isinstance(error, FileMissing) else _EXPECTED
+        raise
+    return kind, _with(first, records)
+
+
+def _with(first: Record, records: Generator[Record]) -> Generator[Record]:
+    with closing(records):
+        yield first
+        yield from records
+
+
+def _kind(record: Record, path: str) -> Kind:
+    try:
+        row = row_of(record)
+    except DataError as error:
+        raise located(error, path, record.line) from None
+    if row.keys() >= {"doc_id", "action"}:
+        return Kind.DECISIONS
+    if type(row.get("labels")) is dict:
+        return Kind.GOLD
+    if row.keys() >= {"better", "worse"}:
+        return Kind.VERDICTS
+    fields = ", ".join(row) or "(none)"
+    raise UnknownFormat(f"the fields {fields} are of no kind that can be compared", path=path, line=record.line)
+
+
+def _decisions_of(output: str) -> Path | None:
+    """The decisions of the run that wrote `output`; None where no summary of a run lies beside it."""
+    if Path(output).name in ("", "..") or "://" in output or not Files.beside(output).summary.is_file():
+        return None
+    return Path(files_of(output).decisions)
+
+
+def _groups(kind: Kind, records: Iterator[Record], path: str) -> dict[str, Values]:
+    groups: dict[str, Values] = {}
+    add = {Kind.DECISIONS: _add_decision, Kind.GOLD: _add_gold, Kind.VERDICTS: _add_verdicts}[kind]
+    for record in records:
+        try:
+            add(groups, row_of(record))
+        except DataError as error:
+            raise located(error, path, record.line, _CORRECT) from None
+    return groups
+
+
+def _add_decision(groups: dict[str, Values], row: Row) -> None:
+    query_id, doc_id = rows.identifier(row, "query_id"), rows.identifier(row, "doc_id")
+    label, action, reason = (_word(row, field, allowed) for field, allowed in _DECISION)
+    value = POSITIVE if label == POSITIVE else reason if reason in ABSTAINED or reason == UNUSED else action
+    _set(groups.setdefault(query_id, {}), query_id, doc_id, value)
+
+
+def _add_gold(groups: dict[str, Values], row: Row) -> None:
+    query_id = rows.identifier(row, "query_id")
+    labels = row.get("labels")
+    if type(labels) is not dict:
+        raise rows.bad(row, "labels", "an object of labels by doc_id")
+    group = groups.setdefault(query_id, {})
+    for doc_id in labels:
+        try:
+            label = _word(labels, doc_id, GOLD_LABELS)
+        except BadRow as error:
+            raise rows.inside(error, "labels") from None
+        _set(group, query_id, doc_id, label)
+
+
+def _add_verdicts(groups: dict[str, Values], row: Row) -> None:
+    query_id = rows.identifier(row, "query_id")
+    group: Values = {}
+    for verdict in ("better", "worse"):
+        for index, doc_id in enumerate(rows.items(row, verdict)):
+            name = f"{verdict}[{index}]"
+            _set(group, query_id, rows.identifier({name: doc_id}, name), verdict)
+    if groups.setdefault(query_id, group) != group:
+        raise DuplicateId(f"query_id {query_id!r} occurs again with other verdicts")
+
+
+def _word(row: Row, field: str, allowed: tuple[str, ...]) -> str:
+    """The word in `field`, one of `allowed` unless that is empty. Kept once, however many rows have it."""
+    value = row.get(field)
+    if type(value) is not str or (allowed and value not in allowed):
+        raise rows.bad(row, field, " or ".join(map(repr, allowed)) or "a string")
+    return sys.intern(value)
+
+
+def _set(group: Values, query_id: str, doc_id: str, value: str) -> None:
+    known = group.setdefault(doc_id, value)
+    if known != value:
+        raise DuplicateId(f"doc_id {doc_id!r} of query_id {query_id!r} is {value!r} here and {known!r} before")

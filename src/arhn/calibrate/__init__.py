@@ -1,0 +1,1 @@
+"""Calibrations fitted on labelled groups."""

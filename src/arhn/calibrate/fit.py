@@ -1,0 +1,363 @@
+"""Fitting a model's confidences and thresholds on labelled groups. Pure; labelled.py reads, asks and writes.
+
+A logistic regression over a passage's log-odds, taken apart into the group's mean and the difference from it (and the
+same of a retriever's similarity, if it is fused): Platt scaling (1999) with the group's offset. What is
+reported, and what thresholds are chosen by, are confidences that each group got from a fit without it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import groupby, pairwise
+from operator import itemgetter
+from statistics import fmean, median
+from typing import Any
+
+from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, TriagePoint
+from arhn.cleaning.evidence.confidence import band, confidences, group_means, likeliest, with_spared
+from arhn.errors import CalibrationError, MissingDependency
+
+#: Fewer labels of a class than this can't be told from chance.
+LEAST_OF_A_CLASS = 10
+LEAST_GROUPS = 20
+#: True negatives, as a share, that the default threshold may cost.
+MOST_LOST = 0.03
+#: False negatives, as a share, that may lie below `lower` and so be called no answers.
+MOST_MISSED = 0.05
+#: Labelled positives, as a share, that may be called doubtful.
+DOUBTFUL = 0.1
+#: Log-odds, as a share, that pull their group's mean with their full weight.
+WITHIN = 0.95
+FOLDS = 5
+#: Shares of a group's negatives to ask about that are tried.
+SHARES = tuple(n / 20 for n in range(20, 0, -1))
+_BINS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledGroup:
+    """Evidence and labels of one group's negatives, in the same order; and the log-odds of its positives.
+
+    `labels`: True for a false negative, False for a true one, None for what counts in the group's means only
+    (ambiguous and unlabelled ones). `flags`: log-odds of a small model in front, where there is one.
+    """
+
+    query_id: str
+    log_odds: tuple[float | None, ...]
+    similarities: tuple[float, ...] | None
+    labels: tuple[bool | None, ...]
+    positives: tuple[float | None, ...] = ()
+    flags: tuple[float | None, ...] | None = None
+
+    @property
+    def signal(self) -> Sequence[float | None] | None:
+        """What triage goes by."""
+        return self.similarities if self.flags is None else self.flags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bin:
+    """Confidences between two bounds: how many, their mean, and the share that are false negatives."""
+
+    low: float
+    high: float
+    count: int
+    mean: float
+    observed: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """What acting from a threshold on gives: shares in [0, 1]; `lost` is of the true negatives."""
+
+    name: str
+    threshold: float
+    precision: float
+    recall: float
+    lost: float
+
+    @property
+    def f1(self) -> float:
+        both = self.precision + self.recall
+        return 2 * self.precision * self.recall / both if both else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """A calibration and how good it is on labelled groups it hasn't seen (cross-validation over groups)."""
+
+    calibration: Calibration
+    auc: float
+    brier: float
+    reliability: tuple[Bin, ...]
+    thresholds: tuple[Threshold, ...]
+    skipped_groups: int
+
+
+Scored = Sequence[tuple[float, bool]]
+
+
+def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
+    """Fit one calibration.
+
+    Args:
+        groups: groups with an answer that was broken, or without a label that counts, are left out.
+        identity: fields of `Calibration` that say what it is for.
+
+    Raises:
+        CalibrationError: too few groups or labels, one class only, or log-odds that tell nothing.
+        MissingDependency: scikit-learn isn't installed.
+    """
+    usable = [
+        g for g in groups if not any(o is None for o in g.log_odds) and any(label is not None for label in g.labels)
+    ]
+    require_enough(usable, len(groups) - len(usable))
+    weights = _weights(usable)
+    held_out: list[tuple[float, bool]] = []
+    for fold in range(FOLDS):
+        seen = [g for i, g in enumerate(usable) if i % FOLDS != fold]
+        held_out += _scored(usable[fold::FOLDS], _weights(seen))
+    curve = _curve(held_out)
+    threshold = _best([point for point, _ in curve]).threshold
+    lower = min(threshold, _lower(held_out))
+    false = sum(label for _, label in held_out)
+    calibration = Calibration(
+        **identity,
+        **weights,
+        threshold=threshold,
+        lower=lower,
+        doubtful=_doubtful(usable),
+        curve=tuple(
+            CurvePoint(threshold=p.threshold, precision=round(promised, 4), recall=round(p.recall, 4))
+            for p, promised in curve
+        ),
+        fitted={
+            "groups": len(usable),
+            "false_negatives": false,
+            "true_negatives": len(held_out) - false,
+            "auc": round(auc(held_out), 4),
+        },
+    )
+    calibration = calibration.model_copy(update={"triage": triage(usable, calibration)})
+    named = [_at(held_out, "threshold", threshold), _at(held_out, "lower", lower)]
+    for precision in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
+        reached = [p.threshold for p in calibration.curve if p.precision >= precision]
+        if reached:
+            named.append(_at(held_out, f"precision {precision:g}", min(reached)))
+    return Fit(
+        calibration=calibration,
+        auc=auc(held_out),
+        brier=sum((c - label) ** 2 for c, label in held_out) / len(held_out),
+        reliability=_reliability(held_out),
+        thresholds=tuple(named),
+        skipped_groups=len(groups) - len(usable),
+    )
+
+
+def triage(groups: Sequence[LabelledGroup], calibration: Calibration) -> tuple[TriagePoint, ...]:
+    """How far asking only about the likeliest negatives agrees with asking about all of them; see `TriagePoint`.
+
+    Labels aren't looked at. Groups with a broken answer are left out, also by the small model in front: it would make
+    a share look as if it agreed further than where nothing breaks. Empty where there is no signal.
+    """
+    usable = [g for g in groups if g.signal is not None and None not in (*g.signal, *g.log_odds)]
+    total = sum(len(g.log_odds) for g in usable)
+    if not total:
+        return ()
+    agreed = {share: sum(_agreeing(g, calibration, share) for g in usable) for share in SHARES}
+    return tuple(TriagePoint(share=share, agreement=round(n / total, 4)) for share, n in agreed.items())
+
+
+def _agreeing(group: LabelledGroup, calibration: Calibration, share: float) -> int:
+    """Negatives of a group that are found to answer, or not to, as if all were asked about."""
+    similarities = group.similarities
+    asked = likeliest(group.signal or (), share)
+    odds = [group.log_odds[i] for i in asked]
+    means = group_means(with_spared(odds, len(group.log_odds)), similarities, calibration)
+    own = None if similarities is None else [similarities[i] for i in asked]
+    some = confidences(odds, calibration, similarities=own, means=means)
+    every = confidences(group.log_odds, calibration, similarities=similarities)
+    found = {i for i, c in zip(asked, some, strict=True) if _answers(c, calibration)}
+    return sum((i in found) == _answers(c, calibration) for i, c in enumerate(every))
+
+
+def _answers(confidence: float | None, calibration: Calibration) -> bool:
+    return confidence is not None and band(confidence, calibration) == "answer"
+
+
+def require_library() -> None:
+    """Raises MissingDependency where scikit-learn isn't installed: to be told before the LLM is asked."""
+    if find_spec("sklearn") is None:
+        raise MissingDependency("scikit-learn", "calibrate")
+
+
+def require_enough(groups: Sequence[LabelledGroup], left_out: int = 0) -> None:
+    """Raises CalibrationError where there are too few groups or labels, or one class only."""
+    labels = [label for g in groups for label in g.labels if label is not None]
+    false = sum(labels)
+    counts = {"false negatives": false, "true negatives": len(labels) - false}
+    found = ", ".join(f"{n} {what}" for what, n in counts.items())
+    besides = f" ({left_out} groups without a label or with a broken answer left out)" if left_out else ""
+    if len(groups) >= LEAST_GROUPS and min(counts.values()) >= LEAST_OF_A_CLASS:
+        return
+    missing = [what for what, n in counts.items() if not n]
+    only = f"a single class, no {missing[0]}: " if len(missing) == 1 else ""
+    raise CalibrationError(
+        f"too little to calibrate on: {only}{found} in {len(groups)} groups{besides}. "
+        f"At least {LEAST_GROUPS} groups and {LEAST_OF_A_CLASS} of each class are needed; more are better"
+    )
+
+
+def _weights(groups: Sequence[LabelledGroup]) -> dict[str, Any]:
+    """The parameters of a `Calibration`, by name."""
+    require_library()
+    # Loading it takes a moment that nothing else should wait for.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    priors = Calibration(
+        prior=_mean_of_means([g.log_odds for g in groups]),
+        similarity_prior=_mean_of_means([g.similarities or () for g in groups]),
+        spread=_spread(groups),
+    )
+    rows, labels = [], []
+    for group in groups:
+        mean, similarity_mean = group_means(group.log_odds, group.similarities, priors)
+        similarities = group.similarities or (None,) * len(group.labels)
+        for odds, similarity, label in zip(group.log_odds, similarities, group.labels, strict=True):
+            if label is None or odds is None:
+                continue
+            fused = [] if similarity is None else [similarity - similarity_mean, similarity_mean]
+            rows.append([odds - mean, mean, *fused])
+            labels.append(label)
+    if len(set(labels)) < 2:
+        raise CalibrationError(
+            "too little to calibrate on: one part of the groups holds a single class. Label more groups"
+        )
+    scaler = StandardScaler()
+    model = LogisticRegression(max_iter=1000).fit(scaler.fit_transform(rows), labels)
+    # Back from standardised differences and means to the form of a Calibration.
+    spread = [s or 1.0 for s in scaler.scale_.tolist()]
+    own, mean, *fused = (c / s for c, s in zip(model.coef_[0].tolist(), spread, strict=True))
+    intercept = model.intercept_[0] - sum(
+        c * m for c, m in zip((own, mean, *fused), scaler.mean_.tolist(), strict=True)
+    )
+    if own <= 0:
+        raise CalibrationError(
+            "this model's log-odds don't tell false negatives from true ones: higher ones aren't more often false "
+            "negatives. Check that labels and groups belong together, or use a larger model"
+        )
+    weights = {"slope": own, "centre": 1 - mean / own, "intercept": float(intercept)}
+    weights |= {"prior": priors.prior, "spread": priors.spread}
+    if fused:
+        weights |= {
+            "similarity": fused[0],
+            "similarity_centre": 1 - fused[1] / fused[0] if fused[0] else 0.0,
+            "similarity_prior": priors.similarity_prior,
+        }
+    return {name: round(weight, 5) for name, weight in weights.items()}
+
+
+def _mean_of_means(values: Sequence[Sequence[float | None]]) -> float:
+    means = [fmean(known) for group in values if (known := [v for v in group if v is not None])]
+    return fmean(means) if means else 0.0
+
+
+def _spread(groups: Sequence[LabelledGroup]) -> float:
+    """The distance from their group's median that nearly all log-odds keep."""
+    distances: list[float] = []
+    for group in groups:
+        known = [odds for odds in group.log_odds if odds is not None]
+        distances += [abs(odds - median(known)) for odds in known]
+    distances.sort()
+    return distances[math.floor(WITHIN * (len(distances) - 1))]
+
+
+def _doubtful(groups: Sequence[LabelledGroup]) -> float:
+    """The log-odds that nearly all labelled positives reach."""
+    positives = sorted(odds for g in groups for odds in g.positives if odds is not None)
+    return round(positives[math.floor(DOUBTFUL * len(positives))], 4) if positives else 0.0
+
+
+def _scored(groups: Sequence[LabelledGroup], weights: Mapping[str, Any]) -> list[tuple[float, bool]]:
+    calibration = Calibration(**weights)
+    return [
+        (confidence, label)
+        for g in groups
+        for confidence, label in zip(
+            confidences(g.log_odds, calibration, similarities=g.similarities), g.labels, strict=True
+        )
+        if label is not None and confidence is not None
+    ]
+
+
+def _curve(scored: Scored) -> list[tuple[Threshold, float]]:
+    """Every threshold that finds one more false negative, falling; each with the precision to promise there.
+
+    That is what was observed, but no more than the confidences above it say: the best of many thresholds is the
+    luckiest one too; the mean confidence doesn't know of that luck.
+    """
+    false = sum(label for _, label in scored)
+    found = above = 0
+    total = 0.0
+    curve = []
+    for threshold, equal in groupby(sorted(scored, reverse=True), key=itemgetter(0)):
+        labels = [label for _, label in equal]
+        found, above, total = found + sum(labels), above + len(labels), total + threshold * len(labels)
+        if any(labels):
+            lost = (above - found) / (len(scored) - false)
+            point = Threshold(name="", threshold=threshold, precision=found / above, recall=found / false, lost=lost)
+            curve.append((point, min(point.precision, total / above)))
+    return curve
+
+
+def _at(scored: Scored, name: str, threshold: float) -> Threshold:
+    false = sum(label for _, label in scored)
+    found = sum(label for c, label in scored if c >= threshold)
+    wrong = sum(not label for c, label in scored if c >= threshold)
+    return Threshold(
+        name=name,
+        threshold=threshold,
+        precision=found / (found + wrong) if found + wrong else 1.0,
+        recall=found / false,
+        lost=wrong / (len(scored) - false),
+    )
+
+
+def _best(curve: Sequence[Threshold]) -> Threshold:
+    """The best F1 among thresholds that lose few true negatives; a threshold that nothing reaches where none does."""
+    nothing = Threshold(name="", threshold=1.0, precision=1.0, recall=0.0, lost=0.0)
+    return max((p for p in curve if p.lost <= MOST_LOST), key=lambda p: p.f1, default=nothing)
+
+
+def _lower(scored: Scored) -> float:
+    """The highest threshold under which few false negatives lie."""
+    false = sorted(c for c, label in scored if label)
+    return false[math.floor(MOST_MISSED * len(false))]
+
+
+def auc(scored: Scored) -> float:
+    """Probability that a false negative is scored above a true one, ties half."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score([label for _, label in scored], [c for c, _ in scored]))
+
+
+def _reliability(scored: Scored) -> tuple[Bin, ...]:
+    bins = []
+    for low, high in pairwise(_BINS):
+        inside = [(c, label) for c, label in scored if low <= c < high or (high == 1 and c == 1)]
+        if inside:
+            bins.append(
+                Bin(
+                    low=low,
+                    high=high,
+                    count=len(inside),
+                    mean=sum(c for c, _ in inside) / len(inside),
+                    observed=sum(label for _, label in inside) / len(inside),
+                )
+            )
+    return tuple(bins)

@@ -1,0 +1,1 @@
+"""Cleaning: from groups to decisions. Read in this order: pipeline, extract, rank, relabel, run."""

@@ -1,0 +1,136 @@
+"""Asking an engine: from the store where the answer is kept, once where two ask the same, counted always."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from arhn.cleaning.stats import Failure, OnFailure, Stage, Stats
+from arhn.engines import Completion, Engine, Request, RequestFailed
+from arhn.store import ResponseStore
+
+
+@dataclass(slots=True)
+class Work:
+    """A group in work: its query, how many requests about it were made, and how many are expected by now."""
+
+    query_id: str
+    made: int = 0
+    expected: int = 0
+
+
+#: The group that is asked about, set by whoever cleans it.
+in_work: ContextVar[Work | None] = ContextVar("in_work", default=None)
+
+
+def query_in_work() -> str | None:
+    """The query that is asked about."""
+    work = in_work.get()
+    return None if work is None else work.query_id
+
+
+class Asker:
+    """Answers requests from the store, else from the engine; equal requests in flight are asked once."""
+
+    def __init__(self, engine: Engine, store: ResponseStore, stats: Stats, on_failure: OnFailure | None = None) -> None:
+        self._engine = engine
+        self._store = store
+        self._stats = stats
+        self._on_failure = on_failure
+        self._flying: dict[bytes, asyncio.Task[Completion | RequestFailed]] = {}
+
+    @property
+    def model(self) -> str:
+        """Who is asked."""
+        return self._engine.model
+
+    async def ask(
+        self, stage: Stage, requests: Sequence[Request], doc_ids: Sequence[str | None] = ()
+    ) -> list[Completion | None]:
+        """One completion per request, in order; None for a request that failed.
+
+        Args:
+            doc_ids: the passage that each request is about, if it is a single one, for the record of failures.
+        """
+        if (work := in_work.get()) is not None:
+            work.made += len(requests)
+            self.expect(work.made)
+        keys = [request.key(self._engine.model) for request in requests]
+        answers: dict[bytes, Completion | RequestFailed] = dict(self._store.get_many(keys))
+        mine = {key for key in keys if key not in answers and key not in self._flying}
+        missing = {k: self._fly(stage, k, r) for k, r in zip(keys, requests, strict=True) if k not in answers}
+        for key, task in missing.items():
+            # Shielded: a task may be shared, and another group must not lose it with this one.
+            answers[key] = await asyncio.shield(task)
+        stats = self._stats.of(stage)
+        completions: list[Completion | None] = []
+        for i, key in enumerate(keys):
+            answer = answers[key]
+            if isinstance(answer, RequestFailed):
+                self._failed(stage, answer, doc_ids[i] if doc_ids else None)
+            completions.append(None if isinstance(answer, RequestFailed) else answer)
+            if key not in mine:
+                stats.count(completions[-1], asked=False)
+            mine.discard(key)
+        return completions
+
+    def expect(self, requests: int) -> None:
+        """Say that the group in work will take at least so many requests."""
+        work = in_work.get()
+        if work is not None and requests > work.expected:
+            self._stats.begun += not work.expected
+            self._stats.expected += requests - work.expected
+            work.expected = requests
+
+    def _failed(self, stage: Stage, error: RequestFailed, doc_id: str | None) -> None:
+        if self._on_failure is not None:
+            self._on_failure(
+                Failure(
+                    stage=stage,
+                    query_id=query_in_work(),
+                    doc_id=doc_id,
+                    reason=str(error),
+                    attempts=error.attempts,
+                    model=self._engine.model,
+                )
+            )
+
+    def _fly(self, stage: Stage, key: bytes, request: Request) -> asyncio.Task[Completion | RequestFailed]:
+        task = self._flying.get(key)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._asked(stage, key, request))
+            self._flying[key] = task
+            task.add_done_callback(lambda done: self._landed(key, done))
+        return task
+
+    def _landed(self, key: bytes, task: asyncio.Task[Completion | RequestFailed]) -> None:
+        self._flying.pop(key, None)
+        # Looked at here, for whoever waited for it may be gone: the first error ends the run.
+        if not task.cancelled():
+            task.exception()
+
+    async def _asked(self, stage: Stage, key: bytes, request: Request) -> Completion | RequestFailed:
+        stats = self._stats.of(stage)
+        stats.begin()
+        try:
+            completion = await self._engine.complete(request)
+        except RequestFailed as error:
+            stats.count(None, asked=True)
+            return error
+        finally:
+            stats.end()
+        # Now, not when the last one of its group has come: with a lookahead that takes long.
+        stats.count(completion, asked=True)
+        # That a prompt doesn't fit says something of this engine's settings, not of the question.
+        if completion.finish != "context":
+            self._store.put(key, completion)
+        return completion
+
+    async def abandon(self) -> None:
+        """Give up what is in flight."""
+        flying = list(self._flying.values())
+        for task in flying:
+            task.cancel()
+        await asyncio.gather(*flying, return_exceptions=True)

@@ -1,0 +1,1 @@
+"""What a confidence is made of: centring within the group, and calibrations."""

@@ -1,0 +1,193 @@
+"""Calibrations: how a model's log-odds become confidences, and from which on a passage is taken to answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from arhn.errors import CalibrationError
+
+
+class CurvePoint(BaseModel):
+    """What acting on confidences of at least `threshold` gave on the labelled groups."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threshold: float = Field(ge=0, le=1)
+    precision: float = Field(ge=0, le=1)
+    recall: float = Field(ge=0, le=1)
+
+
+class TriagePoint(BaseModel):
+    """What asking only about the likeliest `share` of a group's negatives gave on labelled groups.
+
+    The likeliest ones are the most similar to the query, or those that a small model in front calls likeliest.
+
+    `agreement`: the share of all negatives that were found to answer, or not to, as when all were asked about.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(gt=0, le=1)
+    agreement: float = Field(ge=0, le=1)
+
+
+class Calibration(BaseModel):
+    """How log-odds become confidences and bands, for one model, prompt, signal and scorer.
+
+    confidence = sigmoid(slope * (log_odds - centre * group mean of log_odds)
+                         + similarity * (similarity - similarity_centre * group mean of similarities) + intercept).
+    Log-odds are clipped to `spread` around their group's median before the mean is taken, and the means are drawn to
+    the priors. A passage answers where that is at least `threshold`, doesn't where it is below `lower`; between, arhn
+    abstains.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    #: SHA-256 of the weights (or the server's model name), hash of the prompt.
+    model: str = ""
+    prompt: str = ""
+    family: str = ""
+    samples: int = Field(default=0, ge=0)
+    scorer: str = ""
+    slope: float = 1.0
+    centre: float = 0.0
+    intercept: float = 0.0
+    similarity: float = 0.0
+    similarity_centre: float = 0.0
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    lower: float = Field(default=0.5, ge=0, le=1)
+    #: Log-odds (uncentred) under which a labelled positive is doubtful.
+    doubtful: float = 0.0
+    #: Mean of the groups' means: a small group's own mean is drawn towards it, as if it held `PRIOR_PASSAGES` more.
+    prior: float = 0.0
+    similarity_prior: float = 0.0
+    #: How far from its group's median a passage's log-odds may pull the mean.
+    spread: float = Field(default=1000.0, ge=0)
+    #: By falling threshold; empty where nothing was fitted.
+    curve: tuple[CurvePoint, ...] = ()
+    #: By falling share; empty where neither a similarity nor a small model in front was given.
+    triage: tuple[TriagePoint, ...] = ()
+    #: The small model that `triage` goes by; empty where that is the scorer.
+    flagger: str = ""
+    #: What it was fitted on: groups, labels, date.
+    fitted: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Calibration:
+        if self.lower > self.threshold:
+            raise ValueError(f"lower must not be above threshold, found {self.lower} and {self.threshold}")
+        return self
+
+    def at_precision(self, precision: float) -> Calibration:
+        """This calibration with the lowest threshold whose precision on the labelled groups was that high.
+
+        Raises:
+            CalibrationError: no threshold reaches it.
+        """
+        reached = [point for point in self.curve if point.precision >= precision]
+        if not reached:
+            best = max((point.precision for point in self.curve), default=0.0)
+            raise CalibrationError(
+                f"precision {precision}: no threshold reaches it for {self.family or 'this prompt'} with this model; "
+                f"the labelled groups gave at most {best:.2f}. Ask for less, calibrate on more labelled groups "
+                "(arhn calibrate), or use a larger model"
+            )
+        threshold = min(point.threshold for point in reached)
+        return self.model_copy(update={"threshold": threshold, "lower": min(self.lower, threshold)})
+
+    def share_at(self, agreement: float, flagger: str = "") -> float:
+        """The smallest share of negatives to ask about that agreed so far on the labelled groups; 1 where none did.
+
+        Args:
+            flagger: the identity of the small model in front; empty where triage is to go by the similarity.
+
+        Raises:
+            CalibrationError: it was fitted without that signal.
+        """
+        if not self.triage or not _is_of(self.flagger, flagger):
+            raise CalibrationError(
+                f"agreement {agreement}: the calibration for {self.family or 'this prompt'} doesn't say what sparing "
+                "negatives by this signal costs. Make it anew with 'arhn calibrate' and the same --similarity and "
+                "--flag-model"
+            )
+        # By falling share: that a smaller one agrees further than a larger one is luck.
+        reached = takewhile(lambda point: point.agreement >= agreement, self.triage)
+        return min((point.share for point in reached), default=1.0)
+
+
+#: For prompts without a fitted calibration: the LLM's own word, as in the paper.
+OWN_WORD = Calibration()
+
+
+@cache
+def shipped() -> tuple[Calibration, ...]:
+    """The calibrations that come with arhn."""
+    rows = json.loads(files("arhn.cleaning.evidence").joinpath("calibrations.json").read_text("utf-8"))
+    return tuple(Calibration.model_validate(row) for row in rows)
+
+
+def calibration_for(
+    model: str,
+    prompt: str,
+    *,
+    samples: int = 0,
+    scorer: str = "",
+    flagger: str = "",
+    given: Sequence[Calibration] = (),
+) -> Calibration | None:
+    """The calibration fitted for this model, prompt hash, signal and scorer: the user's own first, then ours.
+
+    One whose triage goes by something else than `flagger` is taken where there is no other.
+
+    Args:
+        model: the engine's identity, which holds the weights' SHA-256 or the server's model name.
+        samples: sampled answers per passage; 0 for log-probabilities.
+        scorer: identity of the similarity model; empty without.
+        flagger: the identity of the small model in front; empty without.
+    """
+    fitting = [
+        c
+        for c in (*given, *shipped())
+        if (c.prompt, c.samples, c.scorer) == (prompt, samples, scorer) and _is_of(c.model, model)
+    ]
+    same = (c for c in fitting if _is_of(c.flagger, flagger))
+    return next(same, fitting[0] if fitting else None)
+
+
+def _is_of(named: str, model: str) -> bool:
+    """By the weights, whatever engine runs them; a server's model by its whole name."""
+    return named in model if named.startswith("sha256:") else named == model
+
+
+def load_calibrations(path: Path) -> tuple[Calibration, ...]:
+    """The calibrations in a file that `arhn calibrate` wrote.
+
+    Raises:
+        CalibrationError: it can't be read, or holds something else.
+    """
+    try:
+        rows = json.loads(path.read_text("utf-8"))
+        if not isinstance(rows, list) or not rows:
+            raise CalibrationError(f"{path}: expected a list of calibrations as 'arhn calibrate' writes it")
+        found = tuple(Calibration.model_validate(row) for row in rows)
+    except OSError as error:
+        raise CalibrationError(f"{path}: can't be read ({error.strerror or error}). Check the path") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = "".join(f"{part}: " for part in problem["loc"])
+        raise CalibrationError(
+            f"{path}: not a calibration: {where}{problem['msg']}. Expected a file that 'arhn calibrate' wrote"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise CalibrationError(f"{path}: not JSON ({error}). Expected a file that 'arhn calibrate' wrote") from error
+    if any(not (c.model and c.prompt) for c in found):
+        raise CalibrationError(f"{path}: a calibration without model and prompt. Make it anew with 'arhn calibrate'")
+    return found

@@ -1,0 +1,30 @@
+"""Changes nothing, but for what the settings say: the baseline."""
+
+from __future__ import annotations
+
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.relabel import floored
+from arhn.types import CleanedGroup, Decision, Group, Reason
+
+
+class NoMethod:
+    """Every label stays; only negatives beyond `negatives` are left out, and the floor is kept."""
+
+    def __init__(self, config: CleanConfig) -> None:
+        self._config = config
+
+    async def clean(self, group: Group) -> CleanedGroup:
+        limit = self._config.negatives
+        unused = frozenset(p.doc_id for p in group.negatives[limit:]) if limit is not None else frozenset()
+        positives = [Decision(doc_id=p.doc_id, action="keep", reason=Reason.POSITIVE) for p in group.positives]
+        negatives = [
+            Decision(doc_id=p.doc_id, action="filter", reason=Reason.UNUSED)
+            if p.doc_id in unused
+            else Decision(doc_id=p.doc_id, action="keep", reason=Reason.UNDISPUTED)
+            for p in group.negatives
+        ]
+        kept = floored(group, (*positives, *negatives), self._config)
+        kept = kept.backfilled([p.doc_id for p in group.negatives if p.doc_id in unused][: kept.wanted])
+        return CleanedGroup(
+            group=group, decisions=kept.decisions, extractions=(), below_floor=kept.below, dropped=kept.dropped
+        )

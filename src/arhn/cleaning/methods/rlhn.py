@@ -1,0 +1,108 @@
+"""The RLHN cascade (arXiv 2505.16967): a cheap LLM flags groups, a strong one judges the flagged.
+
+Both see the whole group at once and name the negatives that are relevant after all: as good as the labelled positives
+or better, or relevant but worse. The better ones are relabelled, the worse ones filtered (mode R+F). Unlike there, an
+answer that can't be read says nothing and changes nothing; it isn't taken for "none found".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from arhn.cleaning import prompts
+from arhn.cleaning.asking import Asker
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.relabel import decide, floored
+from arhn.cleaning.select import take_apart
+from arhn.cleaning.shown import PASSAGE_SHOWN, passage_text, shown_order
+from arhn.cleaning.stats import Stage
+from arhn.engines import Completion, Matching, Request
+from arhn.types import CleanedGroup, Group, Passage, Reason
+
+#: How much of the usual text passages show, the first that fits the context.
+_SHARES = (1.0, 0.5, 0.25, 0.125)
+_LIST = r"(none|[0-9]{1,3}(?:, [0-9]{1,3})*)"
+_ANSWER = re.compile(rf"better: {_LIST}; worse: {_LIST}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """`doc_id`s of the negatives that are relevant after all."""
+
+    better: frozenset[str]
+    worse: frozenset[str]
+
+
+class Rlhn:
+    """Both stages. With one LLM for both, the second question equals the first and is answered by the store.
+
+    Negatives that weren't used aren't judged, so the floor policy `backfill` finds nothing to take in.
+    """
+
+    def __init__(self, judge: Asker, flagger: Asker, config: CleanConfig) -> None:
+        self._judge = judge
+        self._flagger = flagger
+        self._config = config
+        self._prompt = prompts.load_section("rlhn", "judge")
+
+    async def clean(self, group: Group) -> CleanedGroup:
+        parts = take_apart(group, self._config.negatives)
+        asked = {p.doc_id for p in parts.asked}
+        negatives = shown_order(group.query, [p for p in group.negatives if p.doc_id in asked])
+        found = await self._judged(group, negatives)
+        reasons = {p.doc_id: Reason.POSITIVE for p in group.positives}
+        reasons |= {p.doc_id: _reason(p.doc_id, found) for p in negatives}
+        decisions = decide(group, reasons, mode=self._config.mode, copies=parts.copies, unused=parts.unused_ids)
+        kept = floored(group, decisions, self._config)
+        return CleanedGroup(
+            group=group, decisions=kept.decisions, extractions=(), below_floor=kept.below, dropped=kept.dropped
+        )
+
+    async def _judged(self, group: Group, negatives: Sequence[Passage]) -> Judgement | None:
+        if not negatives:
+            return Judgement(better=frozenset(), worse=frozenset())
+        flagged = await self._ask(self._flagger, "flag", group, negatives)
+        if flagged is None or not (flagged.better or flagged.worse):
+            return flagged
+        return await self._ask(self._judge, "judge", group, negatives)
+
+    async def _ask(self, asker: Asker, stage: Stage, group: Group, negatives: Sequence[Passage]) -> Judgement | None:
+        completion = None
+        for share in _SHARES:
+            [completion] = await asker.ask(stage, [self._request(group, negatives, share)])
+            if completion is None or completion.finish != "context":
+                break
+        return read(completion, [p.doc_id for p in negatives])
+
+    def _request(self, group: Group, negatives: Sequence[Passage], share: float) -> Request:
+        limit = int(share * PASSAGE_SHOWN)
+        messages = self._prompt.messages(
+            query=" ".join(group.query.split()),
+            positives="\n".join(f"- {passage_text(p, limit)}" for p in group.positives),
+            candidates="\n".join(f"[{i}] {passage_text(p, limit)}" for i, p in enumerate(negatives, 1)),
+        )
+        return Request(messages=messages, max_tokens=24 + 8 * len(negatives), constraint=Matching(_ANSWER.pattern))
+
+
+def read(completion: Completion | None, shown: Sequence[str]) -> Judgement | None:
+    """Who is named, `shown` in the order shown; None for whatever isn't one whole, consistent answer."""
+    if completion is None or completion.finish != "stop":
+        return None
+    match = _ANSWER.fullmatch(completion.text.strip().rstrip("."))
+    if match is None:
+        return None
+    better, worse = ([] if names == "none" else [int(n) for n in names.split(", ")] for names in match.groups())
+    numbers = [*better, *worse]
+    if len(set(numbers)) < len(numbers) or not all(1 <= n <= len(shown) for n in numbers):
+        return None
+    return Judgement(better=frozenset(shown[n - 1] for n in better), worse=frozenset(shown[n - 1] for n in worse))
+
+
+def _reason(doc_id: str, found: Judgement | None) -> Reason:
+    if found is None:
+        return Reason.JUDGE_UNKNOWN
+    if doc_id in found.better:
+        return Reason.JUDGED_BETTER
+    return Reason.JUDGED_WORSE if doc_id in found.worse else Reason.UNDISPUTED

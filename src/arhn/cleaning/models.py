@@ -1,0 +1,67 @@
+"""The models that decisions are made with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from arhn.engines import Capabilities, Engine, Reporting
+from arhn.retrieval.similarity import Similarity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """Models as records tell of them.
+
+    `names`: by `model`, `flagger` and `similarity`, each only where there is one. `capabilities`: the LLM's.
+    `context`: the largest of all LLMs, in tokens. `serving`: by role, what engines say of how they answered.
+    """
+
+    names: Mapping[str, str] = field(default_factory=dict)
+    capabilities: Capabilities | None = None
+    context: int | None = None
+    serving: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """What decisions are made with; which of them a method needs is up to it.
+
+    `engine`: the LLM. `flagger`: the cheaper one that is asked first: by method `rlhn`, where `engine` does it unless
+    given, and by `arhn` to spare the other one what it finds unlikely (triage).
+    `similarity`: a retriever's scores, needed by `margin`, a second signal for `arhn` where a calibration fuses it.
+    """
+
+    engine: Engine | None = None
+    flagger: Engine | None = None
+    similarity: Similarity | None = None
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        return tuple(e for e in (self.engine, self.flagger) if e is not None)
+
+    @property
+    def roles(self) -> dict[str, Engine]:
+        """The LLMs, by what each is called in records."""
+        found = {"model": self.engine, "flagger": self.flagger}
+        return {role: engine for role, engine in found.items() if engine is not None}
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What each is called in records."""
+        return {
+            **({"model": self.engine.model} if self.engine else {}),
+            **({"flagger": self.flagger.model} if self.flagger else {}),
+            **({"similarity": self.similarity.identity} if self.similarity else {}),
+        }
+
+    @property
+    def described(self) -> Described:
+        """What records tell of them, as of now."""
+        return Described(
+            names=self.names,
+            capabilities=self.engine.capabilities if self.engine else None,
+            context=max((e.capabilities.context for e in self.engines), default=None),
+            serving={name: engine.report() for name, engine in self.roles.items() if isinstance(engine, Reporting)},
+        )

@@ -1,0 +1,157 @@
+"""Groups in, cleaned groups out, in input order.
+
+A bounded window of groups is in work; every answer goes through the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from arhn.cleaning.asking import Asker, Work, in_work
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.extract.stage import Evidence
+from arhn.cleaning.methods.choose import arhn_method, choose
+from arhn.cleaning.models import Models
+from arhn.cleaning.stats import OnFailure, Stats
+from arhn.engines import Engine
+from arhn.engines.loops import LoopThread
+from arhn.retrieval.similarity import Similarity
+from arhn.store import MemoryStore, ResponseStore
+from arhn.types import CleanedGroup, Group
+
+T = TypeVar("T")
+
+
+async def aclean(
+    groups: Iterable[Group],
+    *,
+    engine: Engine | None = None,
+    flagger: Engine | None = None,
+    similarity: Similarity | None = None,
+    config: CleanConfig | None = None,
+    store: ResponseStore | None = None,
+    stats: Stats | None = None,
+    on_failure: OnFailure | None = None,
+) -> AsyncGenerator[CleanedGroup]:
+    """Clean groups as they are read; yields in input order, holding only a window of them in memory.
+
+    Args:
+        groups: read lazily.
+        engine: the LLM, asked for every answer that the store doesn't hold. Not closed.
+        flagger: the cheaper LLM that is asked first: by method `rlhn`, `engine` unless given; by `arhn` for triage.
+            Not closed.
+        similarity: method `margin`, or a second signal for a calibration that fuses it.
+        store: where answers are kept; in memory unless given, which then grows with the run.
+        stats: filled while the run goes on.
+        on_failure: told of every request that failed for good; its passages' labels stay, and the next run asks again.
+
+    Raises:
+        EngineError: the engine is gone; what it answered is in the store.
+        BudgetSpent: what the engine may spend is spent; likewise.
+        UsageError, CalibrationError: the configuration asks for what these models don't have.
+        ArhnError: whatever reading `groups` raises.
+    """
+    models = Models(engine=engine, flagger=flagger, similarity=similarity)
+    askers = _Askers(store or MemoryStore(), stats or Stats(), on_failure)
+    method = choose(config or CleanConfig(), models, askers.of)
+    async with aclosing(_in_order(groups, method.clean, models, askers)) as cleaned:
+        async for each in cleaned:
+            yield each
+
+
+async def aevidence(
+    groups: Iterable[Group], *, models: Models, config: CleanConfig, store: ResponseStore, stats: Stats
+) -> AsyncGenerator[Evidence]:
+    """What confidences are made from, group by group in input order: extraction without the negatives' snippets.
+
+    No calibration is needed. Raises as `aclean` does.
+    """
+    askers = _Askers(store, stats)
+    arhn = arhn_method(config, models, askers.of, calibrated=False)
+    async with aclosing(_in_order(groups, arhn.evidence, models, askers)) as found:
+        async for each in found:
+            yield each
+
+
+class _Askers:
+    """One asker per engine."""
+
+    def __init__(self, store: ResponseStore, stats: Stats, on_failure: OnFailure | None = None) -> None:
+        self._store = store
+        self._stats = stats
+        self._on_failure = on_failure
+        self._made: dict[int, Asker] = {}
+
+    def of(self, engine: Engine) -> Asker:
+        return self._made.setdefault(id(engine), Asker(engine, self._store, self._stats, self._on_failure))
+
+    async def abandon(self) -> None:
+        for asker in self._made.values():
+            await asker.abandon()
+
+
+async def _in_order(
+    groups: Iterable[Group], work: Callable[[Group], Coroutine[Any, Any, T]], models: Models, askers: _Askers
+) -> AsyncGenerator[T]:
+    # A group's ranking waits for its extractions, so several groups keep an engine busy.
+    busy = 2 + max((e.capabilities.concurrency for e in models.engines), default=0) // 2
+    window = max([busy, *(e.capabilities.lookahead for e in models.engines)])
+    flying: deque[asyncio.Task[T]] = deque()
+    try:
+        for group in groups:
+            flying.append(asyncio.create_task(_named(work, group)))
+            if len(flying) >= window:
+                yield await flying.popleft()
+        while flying:
+            yield await flying.popleft()
+    finally:
+        for task in flying:
+            task.cancel()
+        await asyncio.gather(*flying, return_exceptions=True)
+        await askers.abandon()
+
+
+async def _named(work: Callable[[Group], Coroutine[Any, Any, T]], group: Group) -> T:
+    # A task has a context of its own.
+    in_work.set(Work(group.query_id))
+    return await work(group)
+
+
+def clean(
+    groups: Iterable[Group],
+    *,
+    engine: Engine | None = None,
+    flagger: Engine | None = None,
+    similarity: Similarity | None = None,
+    config: CleanConfig | None = None,
+    store: ResponseStore | None = None,
+    stats: Stats | None = None,
+    on_failure: OnFailure | None = None,
+) -> Generator[CleanedGroup]:
+    """`aclean` for code that isn't asynchronous; also works where an event loop runs already (notebooks).
+
+    The engine works while the next group is asked for, not while the caller is busy with the last one.
+    """
+    stream = aclean(
+        groups,
+        engine=engine,
+        flagger=flagger,
+        similarity=similarity,
+        config=config,
+        store=store,
+        stats=stats,
+        on_failure=on_failure,
+    )
+    with LoopThread() as loop:
+        try:
+            while (cleaned := loop.run(lambda: anext(stream, None))) is not None:
+                yield cleaned
+        finally:
+            loop.run(stream.aclose)
+
+
+__all__ = ["aclean", "aevidence", "clean"]

@@ -1,0 +1,77 @@
+"""Where a run writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from arhn.files.names import local, stem_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """Where a run writes. Unless given, everything lies beside the output and is named after it."""
+
+    output: str
+    decisions: Path
+    summary: Path
+    rejects: Path
+    failures: Path
+    store: Path
+    #: Those that go to an object store in the end: their addresses by what they are.
+    urls: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def beside(cls, output: str, **given: Path | None) -> Files:
+        """For `dir/cleaned.jsonl.gz`: `dir/cleaned.decisions.jsonl`, `dir/cleaned.summary.json` and so on.
+
+        Raises:
+            UsageError: a path that doesn't end in a name.
+            OutputNotWritable: a data set on the hub, or a URL where only a file on this machine will do.
+        """
+        place = local(output, *given.values())
+        paths = {what: given.get(what) or place.with_name(name) for what, name in names(place.name).items()}
+        return cls(output=output, urls={}, **paths)
+
+    def said(self, what: str) -> str:
+        """Where one of them is in the end."""
+        return self.urls.get(what) or str(Path(getattr(self, what)).resolve())
+
+    @property
+    def flags(self) -> dict[str, str | Path]:
+        """The files by the flags that name them."""
+        return {
+            "--output": self.output,
+            "--decisions": self.decisions,
+            "--summary": self.summary,
+            "--rejects": self.rejects,
+            "--failures": self.failures,
+            "--store": self.store,
+        }
+
+    @property
+    def journal(self) -> Path:
+        """There while a run publishes; names what it publishes."""
+        place = Path(self.output)
+        return place.with_name(f".{place.name}.publishing")
+
+    @property
+    def locks(self) -> tuple[Path, ...]:
+        """One lock file per output, in an order that is the same for every run."""
+        written = (self.output, self.decisions, self.summary, self.rejects, self.failures)
+        places = {Path(os.path.realpath(p)) for p in written}
+        return tuple(place.with_name(f".{place.name}.lock") for place in sorted(places))
+
+
+def names(name: str) -> dict[str, str]:
+    """What the files beside an output of that name are called."""
+    stem = stem_of(name)
+    return {
+        "decisions": f"{stem}.decisions.jsonl",
+        "summary": f"{stem}.summary.json",
+        "rejects": f"{stem}.rejects.jsonl",
+        "failures": f"{stem}.failures.jsonl",
+        "store": f"{stem}.responses.sqlite",
+    }

@@ -1,0 +1,214 @@
+"""One cleaning run: the files around whoever cleans the groups."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from arhn import store
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.models import Described, Models
+from arhn.cleaning.pipeline import clean
+from arhn.cleaning.run.files import Files
+from arhn.cleaning.run.outputs import Outputs
+from arhn.cleaning.run.records import summary
+from arhn.cleaning.run.tally import Progress
+from arhn.cleaning.stats import OnFailure, Stats
+from arhn.engines import Engine
+from arhn.engines.loops import LoopThread
+from arhn.errors import OutputLocked
+from arhn.files.apart import require_apart
+from arhn.files.locks import locked
+from arhn.formats import Format, OnBadRow, Reject, Source, detect, read
+from arhn.store import SqliteStore
+from arhn.types import CleanedGroup, Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What to clean, and how to read and write it. `to` is the output's format, the input's unless given."""
+
+    input: str
+    files: Files
+    config: CleanConfig = field(default_factory=CleanConfig)
+    format: Format | None = None
+    to: Format | None = None
+    split: str | None = None
+    limit: int | None = None
+    on_bad_row: OnBadRow = "fail"
+    overwrite: bool = False
+
+
+OnGroup = Callable[[Progress], None]
+
+
+class Cleaner(Protocol):
+    """Who cleans the groups of a run: this process, or a cluster."""
+
+    def clean(self, groups: Iterator[Group], stats: Stats, on_failure: OnFailure) -> Generator[CleanedGroup]:
+        """The groups cleaned, in their order; counted in `stats`."""
+        ...
+
+    @property
+    def described(self) -> Described:
+        """The models that cleaned."""
+        ...
+
+    @property
+    def kept(self) -> Mapping[str, str]:
+        """Where the LLM's answers are kept: a path by what it is called in the summary."""
+        ...
+
+
+def run(
+    job: Job,
+    open_models: Callable[[ExitStack], Models],
+    *,
+    progress: Progress | None = None,
+    on_group: OnGroup | None = None,
+) -> dict[str, Any]:
+    """Clean a file in this process. Everything that can be wrong with the files is found before a model is loaded.
+
+    Args:
+        open_models: called once the outputs are known to be possible; what it opens it hands to the stack.
+        on_group: called after each group.
+
+    Returns:
+        The content of summary.json.
+
+    Raises:
+        ArhnError: see errors.py; no output has appeared then, and no answer is lost.
+    """
+    return carry_out(job, partial(_in_process, job, open_models), progress=progress, on_group=on_group)
+
+
+def carry_out(
+    job: Job,
+    open_cleaner: Callable[[ExitStack], Cleaner],
+    *,
+    progress: Progress | None = None,
+    on_group: OnGroup | None = None,
+) -> dict[str, Any]:
+    """`run` with somebody else to clean the groups: the same files, whoever it is."""
+    require_apart(job.input, job.files.flags)
+    source = _source(job)
+    with ExitStack() as stack:
+        for lock in job.files.locks:
+            stack.enter_context(locked(lock, lambda: _busy(job)))
+        outputs = Outputs(job.files, job.to or source.format, source, stack, overwrite=job.overwrite)
+        return _run(job, source, outputs, open_cleaner(stack), progress or Progress(), on_group)
+
+
+def close(engine: Engine) -> None:
+    """Close an engine from code that isn't asynchronous."""
+    with LoopThread() as loop:
+        loop.run(engine.aclose)
+
+
+def count(job: Job) -> int | None:
+    """How many groups a job will read, for a display: None where it can't be told from the number of rows."""
+    source = _source(job)
+    if source.format in (Format.TRIPLET, Format.NTUPLE) or "://" in source.path:
+        return job.limit
+    return sum(1 for _ in islice(source.records(), job.limit))
+
+
+class _InProcess:
+    """Cleans in this process, with a response store on disk."""
+
+    def __init__(self, job: Job, models: Models, answers: SqliteStore) -> None:
+        self._config = job.config
+        self._models = models
+        self._answers = answers
+
+    def clean(self, groups: Iterator[Group], stats: Stats, on_failure: OnFailure) -> Generator[CleanedGroup]:
+        return clean(
+            groups,
+            engine=self._models.engine,
+            flagger=self._models.flagger,
+            similarity=self._models.similarity,
+            config=self._config,
+            store=self._answers,
+            stats=stats,
+            on_failure=on_failure,
+        )
+
+    @property
+    def described(self) -> Described:
+        return self._models.described
+
+    @property
+    def kept(self) -> Mapping[str, str]:
+        return {"store": str(self._answers.path.resolve())}
+
+
+def _in_process(job: Job, open_models: Callable[[ExitStack], Models], stack: ExitStack) -> Cleaner:
+    store.check(job.files.store)
+    models = open_models(stack)
+    names = [engine.model for engine in models.engines] or [job.config.method.value]
+    answers = stack.enter_context(SqliteStore(job.files.store, model=names[0]))
+    return _InProcess(job, models, answers)
+
+
+def _source(job: Job) -> Source:
+    return detect(job.input, split=job.split, format=job.format, skip_bad_rows=job.on_bad_row == "skip")
+
+
+def _busy(job: Job) -> OutputLocked:
+    return OutputLocked(
+        f"{job.files.output}: another arhn process is writing it. Wait for it to end, or write elsewhere"
+    )
+
+
+def _run(
+    job: Job, source: Source, outputs: Outputs, cleaner: Cleaner, progress: Progress, on_group: OnGroup | None
+) -> dict[str, Any]:
+    started, progress.begun = time.monotonic(), True
+    groups = _groups(job, source, outputs, progress)
+    with closing(cleaner.clean(groups, progress.stats, outputs.failures.add)) as stream:
+        for cleaned in stream:
+            outputs.write(cleaned)
+            progress.tally.add(cleaned)
+            progress.seconds = time.monotonic() - started
+            if on_group is not None:
+                on_group(progress)
+    described = cleaner.described
+    content = summary(
+        progress,
+        job.config,
+        described,
+        written=outputs.groups.written,
+        settings={"limit": job.limit, "context": described.context},
+        losses=dict(sorted(outputs.groups.losses.items())),
+        files={**_named(job, source, outputs, progress), **cleaner.kept},
+    )
+    outputs.publish(content)
+    return content
+
+
+def _groups(job: Job, source: Source, outputs: Outputs, progress: Progress) -> Iterator[Group]:
+    def reject(row: Reject) -> None:
+        progress.rejected += 1
+        outputs.rejects.add(row)
+
+    return islice(read(source, on_bad_row=job.on_bad_row, rejects=reject), job.limit)
+
+
+def _named(job: Job, source: Source, outputs: Outputs, progress: Progress) -> dict[str, Any]:
+    files = job.files
+    return {
+        "input": source.path if "://" in source.path else str(Path(source.path).resolve()),
+        "input_format": source.format.value,
+        "split": source.split,
+        "output": files.said("output"),
+        "output_format": outputs.groups.format.value,
+        "decisions": files.said("decisions"),
+        "rejects": files.said("rejects") if progress.rejected else None,
+        "failures": files.said("failures") if outputs.failures.count else None,
+    }

@@ -1,0 +1,144 @@
+"""The records of a run that other people's scripts read: one decision per passage, and the summary.
+
+Both are documented in docs/files.md; fields are added, never renamed or removed.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+from arhn._version import __version__
+from arhn.cleaning import prompts
+from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.models import Described
+from arhn.cleaning.run.tally import Progress, Tally
+from arhn.cleaning.setup import prompts_of, tasks_of
+from arhn.cleaning.stats import StageStats
+from arhn.families.family import Family
+from arhn.types import CleanedGroup, Label
+
+SCHEMA = 1
+
+
+def decision_rows(cleaned: CleanedGroup) -> Iterator[dict[str, Any]]:
+    """One record per passage of the group, in the order of `group.passages`."""
+    extractions = {e.doc_id: e for e in cleaned.extractions}
+    rank = {doc_id: i for i, doc_id in enumerate(cleaned.ranking.order, 1)} if cleaned.ranking else {}
+    for passage, label, decision in zip(cleaned.group.passages, _labels(cleaned), cleaned.decisions, strict=True):
+        extraction = extractions.get(passage.doc_id)
+        yield {
+            "query_id": cleaned.group.query_id,
+            "doc_id": passage.doc_id,
+            "label": label,
+            "action": decision.action,
+            "reason": decision.reason.value,
+            "status": extraction.status if extraction else None,
+            "snippet": extraction.snippet if extraction else None,
+            "start": extraction.start if extraction else None,
+            "end": extraction.end if extraction else None,
+            "confidence": extraction.confidence if extraction else None,
+            "log_odds": extraction.log_odds if extraction else None,
+            "rank": rank.get(passage.doc_id),
+            "cut": extraction.cut if extraction else False,
+            "similarity": cleaned.similarities.get(passage.doc_id),
+            "fullness": extraction.fullness if extraction else None,
+            "family": cleaned.family or None,
+        }
+
+
+def _labels(cleaned: CleanedGroup) -> Iterator[Label]:
+    for _ in cleaned.group.positives:
+        yield "positive"
+    for _ in cleaned.group.negatives:
+        yield "negative"
+
+
+def summary(
+    progress: Progress,
+    config: CleanConfig,
+    described: Described,
+    *,
+    written: int,
+    settings: dict[str, Any],
+    losses: dict[str, int],
+    files: dict[str, Any],
+) -> dict[str, Any]:
+    """The content of summary.json.
+
+    Args:
+        written: groups in the output.
+        settings: what changes results and isn't in `config`.
+        losses: what the output's format couldn't hold, counted.
+        files: what was read and written.
+    """
+    tally, stats = progress.tally, progress.stats
+    return {
+        "schema": SCHEMA,
+        "versions": _versions(),
+        "files": files,
+        **described.names,
+        "prompts": _prompts(config, tally),
+        "calibrations": _calibrations(config, tally, described),
+        "settings": {**config.model_dump(mode="json", exclude={"calibrations"}), **settings},
+        "groups": {
+            "read": tally.groups,
+            "written": written,
+            "dropped": tally.dropped,
+            "below_floor": tally.below_floor,
+            "doubtful_positive": tally.doubtful,
+            "rejected_rows": progress.rejected,
+        },
+        **{
+            label: {what: tally.of(label, what) for what in ("action", "reason", "status")}
+            for label in ("positives", "negatives")
+        },
+        "ranking": dict(sorted(tally.ranking.items())),
+        "ranking_agreement": round(tally.agreement / tally.agreed, 4) if tally.agreed else None,
+        "families": {f"{family} ({source})": n for (family, source), n in tally.families.most_common()},
+        "unused_negatives": tally.unused,
+        "cut_passages": tally.cut,
+        "losses": losses,
+        "llm": {name: stage(counts) for name, counts in stats.stages.items()},
+        "serving": dict(described.serving),
+        "seconds": round(progress.seconds, 3),
+    }
+
+
+def _prompts(config: CleanConfig, tally: Tally) -> dict[str, Any]:
+    if config.method is Method.RLHN:
+        return {"rlhn": {"judge": prompts.load_section("rlhn", "judge").hash}}
+    return {name: prompts_of(Family(name), config).hashes for name in sorted({family for family, _ in tally.families})}
+
+
+def _calibrations(config: CleanConfig, tally: Tally, described: Described) -> dict[str, Any]:
+    """The calibration of each family that occurred; `calibrated` is false where the LLM's own word decided."""
+    if described.capabilities is None or config.method is not Method.ARHN:
+        return {}
+    tasks = tasks_of(config, described)
+    return {
+        name: (task := tasks[Family(name)]).calibration.model_dump(mode="json", exclude={"curve", "triage"})
+        | {"calibrated": task.fitted}
+        for name in sorted({family for family, _ in tally.families})
+    }
+
+
+def stage(stats: StageStats) -> dict[str, Any]:
+    """One stage's counts, as in summary.json."""
+    return {
+        "requests": stats.requests,
+        "asked": stats.asked,
+        "reused": stats.reused,
+        "failed": stats.failed,
+        "too_long": stats.too_long,
+        "prompt_tokens": stats.prompt_tokens,
+        "cached_tokens": stats.cached_tokens,
+        "completion_tokens": stats.completion_tokens,
+        "seconds": round(stats.seconds, 3),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {"arhn": __version__, "python": platform.python_version(), "xllamacpp": version("xllamacpp")}

@@ -1,0 +1,212 @@
+"""What a person sees while a run goes on and when it ends."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.console import Group as RenderGroup
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from arhn.cleaning.run import OnGroup
+from arhn.cleaning.run.bars import LEFT, LOG_EVERY, SHOW_EVERY, group_bars, now_and_then
+from arhn.cleaning.run.tally import Progress
+from arhn.cleaning.run.time_left import Remaining
+from arhn.types import Group, Passage
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def live(console: Console, progress: Progress, total: int | None) -> Iterator[OnGroup]:
+    """A bar that moves on a terminal, a log line now and then elsewhere; yields what to call per group."""
+    if not console.is_terminal:
+        lines = _Lines(progress, total)
+        with now_and_then(LOG_EVERY, lines.log):
+            yield lambda _: lines.due()
+        return
+    started, remaining = time.monotonic(), Remaining(total)
+    with group_bars(console, LEFT) as bars:
+        task = bars.add_task("groups", total=total, state=state(progress, 0.0), left="")
+
+        def show() -> None:
+            said = state(progress, time.monotonic() - started)
+            bars.update(task, completed=progress.tally.groups, state=said, left=_left(remaining, progress))
+
+        with now_and_then(SHOW_EVERY, show):
+            yield lambda _: show()
+
+
+def _left(remaining: Remaining, progress: Progress) -> str:
+    # Opening models says nothing of the speed.
+    return remaining.words(progress.stats, progress.tally.groups) if progress.begun else ""
+
+
+class _Lines:
+    """Log lines, at most one every `LOG_EVERY` seconds, and only where something has happened since the last."""
+
+    def __init__(self, progress: Progress, total: int | None) -> None:
+        self._progress = progress
+        self._of = f"/{total}" if total is not None else ""
+        self._remaining = Remaining(total)
+        self._started = self._last = time.monotonic()
+        self._said = (0, 0)
+        self._lock = threading.Lock()
+
+    def due(self) -> None:
+        """Say it if it is time to."""
+        if time.monotonic() - self._last >= LOG_EVERY:
+            self.log()
+
+    def log(self) -> None:
+        """Say how far it has come, if it has come any further."""
+        progress = self._progress
+        # Also where nothing is said of it: the first look begins the clock.
+        left = _left(self._remaining, progress)
+        with self._lock:
+            now = time.monotonic()
+            found = (progress.tally.groups, progress.stats.total.asked)
+            if found == self._said or now - self._last < LOG_EVERY / 2:
+                return
+            self._said, self._last = found, now
+        said = [state(progress, now - self._started), *([left] if left else [])]
+        logger.info("%d%s groups, %s", progress.tally.groups, self._of, ", ".join(said))
+
+
+def state(progress: Progress, seconds: float) -> str:
+    """Calls, tokens a second, cache hits and unknown share, in one line."""
+    total = progress.stats.total
+    tokens = total.prompt_tokens - total.cached_tokens + total.completion_tokens
+    rate = tokens / seconds if seconds > 0 else 0.0
+    parts = [
+        f"{total.asked} calls",
+        f"{rate:.0f} tokens/s",
+        f"{_percent(total.reused, total.requests)} cache hits",
+        f"{progress.tally.unknown_share:.1%} unknown",
+    ]
+    return ", ".join([*parts, f"{total.failed} failed"] if total.failed else parts)
+
+
+def closing_tables(console: Console, content: Mapping[str, Any]) -> None:
+    """The tables at the end of a run, from the content of summary.json."""
+    console.print(_decisions(content))
+    if content["llm"]:
+        console.print(_calls(content))
+    if content["families"]:
+        families = ", ".join(f"{n} {name}" for name, n in content["families"].items())
+        console.print(f"Kinds of query: {families}", soft_wrap=True)
+    uncalibrated = [name for name, c in content["calibrations"].items() if not c["calibrated"]]
+    if uncalibrated:
+        console.print(
+            f"No calibration for this model{_precision(content)}: {', '.join(uncalibrated)}; {_instead(content)} "
+            "(see 'arhn calibrate')",
+            soft_wrap=True,
+        )
+    groups = content["groups"]
+    notes = {
+        "dropped (below the floor)": groups["dropped"],
+        "below the floor of negatives": groups["below_floor"],
+        "with a doubtful positive": groups["doubtful_positive"],
+        "rows rejected": groups["rejected_rows"],
+        "negatives left out unused": content["unused_negatives"],
+        "passages cut to the model's context": content["cut_passages"],
+        "rankings failed": content["ranking"].get("failed", 0),
+        "rankings repaired": content["ranking"].get("repaired", 0),
+        **_disagreement(content),
+        **{f"left out, the format can't hold it: {what}": n for what, n in content["losses"].items()},
+    }
+    said = [f"{n} {what}" for what, n in notes.items() if n]
+    console.print(f"{groups['read']} groups read, {groups['written']} written" + "".join(f"; {s}" for s in said))
+
+
+def _precision(content: Mapping[str, Any]) -> str:
+    precision = content["settings"]["precision"]
+    return "" if precision is None else f" that reaches precision {precision:g}"
+
+
+def _instead(content: Mapping[str, Any]) -> str:
+    return "the LLM's own word decides" if content["settings"]["precision"] is None else "their labels stay"
+
+
+def _disagreement(content: Mapping[str, Any]) -> dict[str, str]:
+    agreement = content["ranking_agreement"]
+    return {} if agreement is None else {"agreement of rankings over the orders shown": f"{agreement:.0%}"}
+
+
+def _decisions(content: Mapping[str, Any]) -> Table:
+    table = Table(title="Decisions", title_justify="left")
+    for column in ("label", "by", "", "passages", "share"):
+        table.add_column(column, justify="right" if column in ("passages", "share") else "left")
+    for label in ("positives", "negatives"):
+        for what in ("action", "status", "reason"):
+            total = sum(content[label][what].values())
+            for value, count in content[label][what].items():
+                table.add_row(label, what, value, str(count), _percent(count, total))
+            table.add_section()
+    return table
+
+
+def _calls(content: Mapping[str, Any]) -> Table:
+    asked = ", ".join(content[what] for what in ("model", "flagger") if what in content)
+    table = Table(title=f"LLM calls: {asked}", title_justify="left")
+    columns = (
+        "stage",
+        "asked",
+        "reused",
+        "failed",
+        "prompt tokens",
+        "of them cached",
+        "completion tokens",
+        "seconds",
+    )
+    for column in columns:
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for name, s in content["llm"].items():
+        numbers = ("asked", "reused", "failed", "prompt_tokens", "cached_tokens", "completion_tokens")
+        table.add_row(name, *(f"{s[n]:,}" for n in numbers), f"{s['seconds']:.1f}")
+    return table
+
+
+def highlighted(text: str, start: int | None, end: int | None) -> Text:
+    """A passage with its snippet marked; where there are no colours, by » and «."""
+    shown = Text(text)
+    if start is not None and end is not None:
+        shown = Text.assemble(text[:start], ("»" + text[start:end] + "«", "bold black on yellow"), text[end:])
+    return shown
+
+
+def group_view(group: Group, decisions: Mapping[str, Mapping[str, Any]]) -> RenderableType:
+    """A group with its decision rows: the best ranked first, then the others in their order."""
+    ranked = sorted(group.passages, key=lambda p: decisions[p.doc_id]["rank"] or len(group.passages) + 1)
+    parts: list[RenderableType] = [Text(f"{group.query_id}: {group.query}", style="bold"), Text("")]
+    for passage in ranked:
+        row = decisions[passage.doc_id]
+        parts += [_heading(row), Padding(_passage(passage, row), (0, 0, 1, 4))]
+    return RenderGroup(*parts)
+
+
+def _heading(row: Mapping[str, Any]) -> Text:
+    rank = f"#{row['rank']}" if row["rank"] else "  "
+    confidence = f", confidence {row['confidence']:.2f}" if row["confidence"] is not None else ""
+    style = {"relabel": "green", "filter": "red", "keep": ""}[row["action"]]
+    return Text.assemble(
+        (f"{rank:>3} ", "bold"),
+        (f"{row['action']:<8}", f"bold {style}".strip()),
+        f"{row['label']} {row['doc_id']}: {row['reason']}{confidence}",
+    )
+
+
+def _passage(passage: Passage, row: Mapping[str, Any]) -> Text:
+    text = highlighted(passage.text, row["start"], row["end"])
+    return Text.assemble((f"{passage.title}\n", "italic"), text) if passage.title else text
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{part / whole:.1%}" if whole else "–"

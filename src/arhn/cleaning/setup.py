@@ -1,0 +1,151 @@
+"""What one kind of query is asked with: its prompts and the model's calibration for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from arhn.cleaning import prompts
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.evidence.calibration import OWN_WORD, Calibration, calibration_for
+from arhn.cleaning.models import Described
+from arhn.cleaning.prompts import FamilyPrompts, Prompt
+from arhn.engines import Capabilities
+from arhn.errors import CalibrationError
+from arhn.families.family import Family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What one kind of query is asked with.
+
+    `fitted`: a calibration decides, not the LLM's own word, nor nothing. `asked`: the share of negatives, the
+    likeliest first, that are asked about.
+    """
+
+    family: Family
+    prompts: FamilyPrompts
+    calibration: Calibration
+    fitted: bool
+    asked: float = 1.0
+
+    def holds(self, log_odds: float | None) -> bool:
+        """Whether a labelled positive answers as surely as nearly all of those that the model was calibrated on."""
+        return log_odds is not None and log_odds >= self.calibration.doubtful
+
+
+def samples_of(config: CleanConfig, capabilities: Capabilities) -> int:
+    """Sampled answers per passage; 0: one token with log-probabilities instead."""
+    return config.samples or (0 if capabilities.logprobs else 1)
+
+
+def prompts_of(family: Family, config: CleanConfig) -> FamilyPrompts:
+    """What one kind of query is asked with."""
+    return prompts.load(family, query_first=config.query_first)
+
+
+def negatives_prompt(family: Family, config: CleanConfig) -> Prompt:
+    """What negatives are asked with, and so what a calibration is for."""
+    found = prompts_of(family, config)
+    if config.together > 1:
+        return found.together if config.show_answer else found.together_alone
+    return found.check if config.show_answer else found.extract
+
+
+def tasks_for(
+    config: CleanConfig, model: str, samples: int, *, scorer: str = "", flagger: str = ""
+) -> dict[Family, Task]:
+    """Prompts and calibration of every family.
+
+    Where a precision is asked for, a family that has no calibration, or one that doesn't reach it, abstains.
+
+    Raises:
+        CalibrationError: something is asked for that needs a calibration, and no family has a fitting one.
+    """
+    found = {
+        family: calibration_for(
+            model,
+            negatives_prompt(family, config).hash,
+            samples=samples,
+            scorer=scorer,
+            flagger=flagger,
+            given=config.calibrations,
+        )
+        for family in Family
+    }
+    if not any(found.values()) or (config.calibrations and not any(c in config.calibrations for c in found.values())):
+        _refuse_uncalibrated(config, model, samples, scorer)
+    used = found if config.precision is None else _at_precision(found, config.precision)
+    instead = {
+        family: OWN_WORD if config.precision is None else _abstaining(known or OWN_WORD)
+        for family, known in found.items()
+    }
+    return {
+        family: Task(
+            family=family,
+            prompts=prompts_of(family, config),
+            calibration=known or instead[family],
+            fitted=known is not None,
+            asked=1.0 if config.triage is None or known is None else known.share_at(config.triage, flagger),
+        )
+        for family, known in used.items()
+    }
+
+
+def uncalibrated_tasks(config: CleanConfig) -> dict[Family, Task]:
+    """Prompts of every family, for whoever is about to make calibrations."""
+    return {
+        family: Task(family=family, prompts=prompts_of(family, config), calibration=OWN_WORD, fitted=False)
+        for family in Family
+    }
+
+
+def _abstaining(calibration: Calibration) -> Calibration:
+    """The same confidences, but nothing follows from them: they are all below 1."""
+    return calibration.model_copy(update={"threshold": 1.0, "lower": 0.0})
+
+
+def _at_precision(found: Mapping[Family, Calibration | None], precision: float) -> dict[Family, Calibration | None]:
+    reached: dict[Family, Calibration | None] = dict.fromkeys(found)
+    problems = []
+    for family, calibration in found.items():
+        try:
+            reached[family] = calibration and calibration.at_precision(precision)
+        except CalibrationError as error:
+            problems.append(error)
+    if problems and not any(reached.values()):
+        raise problems[0]
+    return reached
+
+
+def _refuse_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: str) -> None:
+    """Refuse what only a calibration makes possible."""
+    wanted = {
+        "--precision": config.precision is not None,
+        "--triage": config.triage is not None,
+        "--similarity": bool(scorer),
+        "--calibration": bool(config.calibrations),
+    }
+    flags = ", ".join(flag for flag, given in wanted.items() if given)
+    if not flags:
+        return
+    signal = f"{samples} sampled answer(s) a passage" if samples else "log-probabilities"
+    if config.together > 1:
+        signal += " and several passages a request"
+    fused = f" and the similarity of {scorer}" if scorer else ""
+    raise CalibrationError(
+        f"{flags}: there is no calibration for {model} with {signal}{fused}. Make one from labelled groups with "
+        "'arhn calibrate' and the same flags, and give it with --calibration; or leave these flags out"
+    )
+
+
+def tasks_of(config: CleanConfig, described: Described) -> dict[Family, Task]:
+    """Prompts and calibrations that method `arhn` uses with an LLM. Raises CalibrationError as `Arhn` does."""
+    assert described.capabilities is not None
+    return tasks_for(
+        config,
+        described.names["model"],
+        samples_of(config, described.capabilities),
+        scorer=described.names.get("similarity", ""),
+        flagger=described.names.get("flagger", ""),
+    )

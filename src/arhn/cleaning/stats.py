@@ -1,0 +1,111 @@
+"""What a run has asked: requests, answers and tokens by stage, and the requests that failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from arhn.engines import Completion
+
+#: What an LLM is asked for; `flag` and `judge` are the two stages of the RLHN cascade.
+Stage = Literal["extract", "rank", "fullness", "flag", "judge"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A request that failed for good: it got no answer in `attempts` tries. `doc_id` where it was about one passage."""
+
+    stage: Stage
+    query_id: str | None
+    doc_id: str | None
+    reason: str
+    attempts: int
+    model: str
+
+
+OnFailure = Callable[[Failure], None]
+
+
+@dataclass(slots=True)
+class StageStats:
+    """One stage's requests: `requests` = `asked` + `reused` + `failed` + `too_long`; tokens are those of `asked`.
+
+    `reused` were answered by the store, or are equal to one that was asked at that moment; `too_long` don't
+    fit the engine's context. `seconds` is wall time during which at least one of its requests was with the engine.
+    """
+
+    requests: int = 0
+    asked: int = 0
+    reused: int = 0
+    failed: int = 0
+    too_long: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    in_flight: int = 0
+    _since: float = 0.0
+
+    def begin(self) -> None:
+        if self.in_flight == 0:
+            self._since = time.monotonic()
+        self.in_flight += 1
+
+    def end(self) -> None:
+        self.in_flight -= 1
+        if self.in_flight == 0:
+            self.seconds += time.monotonic() - self._since
+
+    def add(self, other: StageStats) -> None:
+        """Count what another one has counted, too."""
+        for count in fields(StageStats):
+            if not count.name.startswith("_"):
+                setattr(self, count.name, getattr(self, count.name) + getattr(other, count.name))
+
+    def count(self, completion: Completion | None, *, asked: bool) -> None:
+        """Count one request and its outcome; `asked`: it is this request that went to the engine."""
+        self.requests += 1
+        if completion is None:
+            self.failed += 1
+        elif completion.finish == "context":
+            self.too_long += 1
+        elif not asked:
+            self.reused += 1
+        else:
+            self.asked += 1
+            self.prompt_tokens += completion.prompt_tokens
+            self.cached_tokens += completion.cached_tokens
+            self.completion_tokens += completion.completion_tokens
+
+
+@dataclass(slots=True)
+class Stats:
+    """What a run has asked so far, by stage; safe to read while it runs.
+
+    `begun` groups are expected to take `expected` requests; what hangs on answers is expected once it is asked for.
+    """
+
+    stages: dict[Stage, StageStats] = field(default_factory=dict)
+    begun: int = 0
+    expected: int = 0
+
+    def of(self, stage: Stage) -> StageStats:
+        return self.stages.setdefault(stage, StageStats())
+
+    @property
+    def total(self) -> StageStats:
+        """All stages together."""
+        total = StageStats()
+        # A copy: a display on another thread looks at it while stages are added.
+        for stage in list(self.stages.values()):
+            total.add(stage)
+        return total
+
+    def add(self, other: Stats) -> None:
+        """Count what another one has counted, too."""
+        for name, stage in other.stages.items():
+            self.of(name).add(stage)
+        self.begun += other.begun
+        self.expected += other.expected

@@ -1,0 +1,1 @@
+"""Several retrievers compared: paired significance, intervals, plot."""

@@ -1,0 +1,5 @@
+"""llama.cpp in this process."""
+
+from arhn.engines.llamacpp.engine import LlamaCppEngine
+
+__all__ = ["LlamaCppEngine"]

@@ -1,0 +1,167 @@
+"""What a server's refusal means. Pure."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+import orjson
+
+from arhn.engines.openai.wire import Reply
+
+#: `busy`: ask again later, and less at once. `broken`: ask again. `context`: the prompt doesn't fit. `key`, `model`,
+#: `api`, `credit`: no request will be answered. `refused`: this request will never be answered.
+Kind = Literal["busy", "broken", "context", "key", "model", "api", "credit", "refused"]
+
+#: The longest wait that a server may ask for, and the longest between two tries, in seconds.
+LONGEST_ASKED = 300.0
+LONGEST_WAIT = 30.0
+FIRST_WAIT = 0.5
+_SHOWN = 300
+
+_BUSY = {429, 503, 529}
+_BROKEN = {408, 409, 425}
+_CONTEXT_CODES = {"context_length_exceeded", "exceed_context_size_error", "string_above_max_length"}
+_CONTEXT = re.compile(
+    r"context (?:length|size|window)|maximum model length|max_model_len|too many (?:input )?tokens"
+    r"|(?:prompt|input)\b.{0,60}\btoo (?:long|large)|input token count.{0,40}exceeds|longer than the (?:model|maximum)",
+    re.IGNORECASE | re.DOTALL,
+)
+#: How many tokens the prompt has, as servers say it; the first that is found counts.
+_NEEDED = tuple(
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        r"(\d+) (?:in the messages|tokens? (?:in|from) the (?:input|messages|prompt)|input tokens|prompt tokens)",
+        r"(?:resulted in|contains|has) (\d+)",
+        r"(?:request|input|prompt) \((\d+) tokens\)",
+        r"input token count \((\d+)\)",
+        r"too long: (\d+) tokens",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why there is no answer.
+
+    `wait`: seconds that the server asks to be left alone, None where it says nothing. `needed`: tokens of a prompt
+    that doesn't fit, 0 where it isn't known.
+    """
+
+    kind: Kind
+    reason: str
+    wait: float | None = None
+    needed: int = 0
+
+
+def fault_of(reply: Reply, now: datetime | None = None) -> Fault | None:
+    """What is wrong with a reply; None for one that should hold an answer (status 200)."""
+    status = reply.status
+    if status == 200:
+        return None
+    error = _error(reply.body)
+    code, said = _code(error), _message(error, reply)
+    reason = f"{status}: {said}" if said else str(status)
+    kind = _kind(status, code, said)
+    return Fault(
+        kind=kind,
+        reason=reason,
+        wait=retry_after(reply.headers.get("retry-after"), now) if kind in ("busy", "broken") else None,
+        needed=_needed(error, said) if kind == "context" else 0,
+    )
+
+
+def _kind(status: int, code: str, said: str) -> Kind:
+    if code in _CONTEXT_CODES or status == 413 or (status in (400, 422) and _CONTEXT.search(said)):
+        return "context"
+    if status in (401, 407) or (status == 403):
+        return "key"
+    if status == 402 or code in ("insufficient_quota", "billing_hard_limit_reached"):
+        return "credit"
+    if status == 404:
+        return "model" if "model" in f"{code} {said}".casefold() else "api"
+    if status in _BUSY:
+        return "busy"
+    if status in _BROKEN or status >= 500:
+        return "broken"
+    return "api" if status in (405, 410, 426) or status < 400 else "refused"
+
+
+def is_page(reply: Reply) -> bool:
+    """Whether this is a web page, as proxies and log-in portals answer."""
+    kind = reply.headers.get("content-type", "")
+    return "html" in kind or reply.body.lstrip()[:15].lower().startswith((b"<!doctype", b"<html"))
+
+
+def retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds that a Retry-After header asks for, at most `LONGEST_ASKED`; None where it makes no sense."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value) - (now or datetime.now(UTC))).total_seconds()
+        except (ValueError, TypeError):  # no date, or one without a zone
+            return None
+    return min(max(seconds, 0.0), LONGEST_ASKED) if not math.isnan(seconds) else None
+
+
+def pause(tries: int, asked: float | None, rng: random.Random) -> float:
+    """Seconds to wait after `tries` tries: what was asked for and a little, else drawn below a doubling bound.
+
+    Drawn, so that requests which failed together don't come back together (full jitter: Brooker, "Exponential
+    Backoff And Jitter", AWS Architecture Blog, 2015).
+    """
+    bound = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(tries - 1, 16))
+    if asked is not None:
+        return asked + rng.uniform(0, min(1.0, bound))
+    return rng.uniform(bound / 10, bound)
+
+
+def _error(body: bytes) -> Mapping[str, Any]:
+    try:
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(answer, dict):
+        return {}
+    error = answer.get("error", answer)
+    return error if isinstance(error, dict) else {"message": error}
+
+
+def _code(error: Mapping[str, Any]) -> str:
+    codes = [str(error[name]) for name in ("code", "type") if error.get(name)]
+    return next((code for code in codes if not code.isdecimal()), "") if len(codes) < 2 else _telling(codes)
+
+
+def _telling(codes: list[str]) -> str:
+    known = {*_CONTEXT_CODES, "insufficient_quota", "billing_hard_limit_reached", "model_not_found"}
+    return next((code for code in codes if code in known), codes[0])
+
+
+def _message(error: Mapping[str, Any], reply: Reply) -> str:
+    said = next((error[name] for name in ("message", "detail", "error") if error.get(name)), None)
+    if said is None:
+        text = reply.body[:4000].decode("utf-8", "replace")
+        said = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+    return " ".join(str(said).split())[:_SHOWN]
+
+
+def _needed(error: Mapping[str, Any], said: str) -> int:
+    exact = error.get("n_prompt_tokens")
+    if isinstance(exact, int):
+        return exact
+    if "at least" in said:
+        return 0  # vLLM counts no further than its limit
+    found = (pattern.search(said) for pattern in _NEEDED)
+    return next((int(match[1]) for match in found if match), 0)
+
+
+__all__ = ["Fault", "Kind", "fault_of", "is_page", "pause", "retry_after"]

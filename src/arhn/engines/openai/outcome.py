@@ -1,0 +1,119 @@
+"""One question to one server, and its outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from arhn.engines.openai.answers import Unsound, read_answer
+from arhn.engines.openai.faults import Fault, fault_of, is_page, pause
+from arhn.engines.openai.features import Encoded
+from arhn.engines.openai.settings import Key
+from arhn.engines.openai.wire import Dropped, Reply, TooSlow, Unreachable
+from arhn.engines.protocol import Completion
+from arhn.errors import EngineError, KeyRefused, OtherApi, UnknownModel
+
+
+@dataclass(frozen=True, slots=True)
+class NoConnection:
+    """The server isn't there: nothing was sent (`refused`), or the connection ended early."""
+
+    reason: str
+    refused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """No answer in time."""
+
+    reason: str
+
+
+Outcome = Completion | Fault | NoConnection | Late
+
+
+async def outcome(
+    send: Callable[[], Awaitable[Reply]], encoded: Encoded, *, thinks: bool, alternatives: int, key: Key | None
+) -> Outcome:
+    """Send a request and say what became of it; never raises for what a server does."""
+    try:
+        reply = await send()
+    except Unreachable as error:
+        return NoConnection(str(error), refused=True)
+    except Dropped as error:
+        return NoConnection(str(error), refused=False)
+    except TooSlow as error:
+        return Late(str(error))
+    fault = fault_of(reply)
+    if fault is not None:
+        return hidden(fault, key)
+    if is_page(reply):
+        return Fault(kind="broken", reason="a web page instead of an answer")
+    try:
+        return read_answer(
+            reply.body, lead=encoded.lead, thinks=thinks, alternatives=alternatives, throughout=encoded.throughout
+        )
+    except Unsound as error:
+        return hidden(Fault(kind="broken", reason=f"an unsound answer: {error}"), key)
+
+
+def hidden(fault: Fault, key: Key | None) -> Fault:
+    """A fault whose reason, which the server wrote, doesn't repeat the key."""
+    if key is None:
+        return fault
+    return Fault(kind=fault.kind, reason=key.redact(fault.reason), wait=fault.wait, needed=fault.needed)
+
+
+async def patiently(get: Callable[[], Awaitable[Reply]], *, tries: int, rng: random.Random, slow: int = 1) -> Reply:
+    """A reply to a question that is asked before a run: what a server is too busy or too broken for is asked again.
+
+    Args:
+        slow: tries that may take too long.
+
+    Raises:
+        Unreachable, Dropped, TooSlow: the last try's.
+    """
+    for done in range(1, tries):
+        asked = None
+        try:
+            reply = await get()
+            fault = fault_of(reply)
+            if fault is None or fault.kind not in ("busy", "broken"):
+                return reply
+            asked = fault.wait
+        except Dropped:
+            pass
+        except TooSlow:
+            slow -= 1
+            if slow <= 0:
+                raise
+        await asyncio.sleep(min(10.0, pause(done, asked, rng)))
+    return await get()
+
+
+def fatal(fault: Fault, name: str, model: str, key: Key | None) -> EngineError | None:
+    """The error of a fault that every request would meet; None for others."""
+    match fault.kind:
+        case "key" | "credit":
+            return KeyRefused(_about_key(fault, name, key))
+        case "model":
+            return UnknownModel(f"{name}: it doesn't have the model {model!r} any more ({fault.reason})")
+        case "api":
+            return OtherApi(
+                f"{name}: not an OpenAI-compatible server ({fault.reason}). Give its base URL, such as "
+                "http://localhost:8000/v1"
+            )
+    return None
+
+
+def _about_key(fault: Fault, name: str, key: Key | None) -> str:
+    if fault.kind == "credit":
+        return f"{name}: the account has no credit left ({fault.reason}). Every answer so far is kept"
+    if key is None:
+        return f"{name}: it wants an API key ({fault.reason}). Put it into an environment variable: --api-key-env VAR"
+    return f"{name}: refused the API key of {key.variable} ({fault.reason}). Set this variable to a valid key"
+
+
+__all__ = ["Late", "NoConnection", "Outcome", "fatal", "hidden", "outcome", "patiently"]

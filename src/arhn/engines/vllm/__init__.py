@@ -1,0 +1,6 @@
+"""vLLM in this process."""
+
+from arhn.engines.vllm.engine import VLLMEngine
+from arhn.engines.vllm.start import Settings
+
+__all__ = ["Settings", "VLLMEngine"]

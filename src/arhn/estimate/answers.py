@@ -1,0 +1,136 @@
+"""Answers that nobody has given yet, as often yes as is assumed. Pure.
+
+An assumed answer is drawn by a hash of its question: every estimate of the same data is the same, and whoever answers
+at a low rate also answers at a higher one.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from arhn.cleaning.asking import query_in_work
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.extract.questions import verdict_request
+from arhn.cleaning.extract.together import NO, YES
+from arhn.cleaning.prompts import ExtractPrompt
+from arhn.cleaning.setup import prompts_of
+from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf, Token
+from arhn.engines.protocol import begun
+from arhn.families.choice import family_of
+from arhn.types import Group
+
+#: Log-probabilities of the answer given and of the other: sure enough for any calibration.
+_SURE, _UNLIKELY = -1e-9, -20.0
+_CANDIDATE = re.compile(r"^\[[0-9]+\] ", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What is assumed of answers.
+
+    `answering`: share of the negatives that answer, in [0, 1]. `words`: of a snippet. Of the negatives that are
+    ranked, half come above the positive; of those, half answer in part only.
+    """
+
+    answering: float
+    words: int
+
+
+class Assumed:
+    """Answers requests about `groups`. A labelled positive always answers."""
+
+    def __init__(self, groups: Mapping[str, Group], rates: Rates, config: CleanConfig) -> None:
+        self._groups = groups
+        self._rates = rates
+        self._config = config
+        self._of: dict[str, tuple[ExtractPrompt, tuple[str, ...]]] = {}
+
+    def text(self, request: Request) -> Completion:
+        """The answer; its tokens aren't counted."""
+        match request.constraint:
+            case None:
+                return self._verdict(request)
+            case SpanOf(text, otherwise, lead, close):
+                return Completion(text=self._span(request, text, otherwise, lead, close))
+            case OneOf(choices):
+                return _chosen(choices, _draw(request) < 0.5)
+            case Permutation(n):
+                order = sorted(range(1, n + 1), key=lambda i: _draw(request, str(i)))
+                return Completion(text=" > ".join(map(str, order)))
+            case Matching() if request.throughout:
+                return self._verdicts(request)
+            case Matching():
+                return Completion(text=self._judgement(request))
+
+    def _verdict(self, request: Request) -> Completion:
+        prompt, _ = self._asked()
+        yes, no = prompt.lead or "\N{BULLET}", prompt.no_answer
+        said, other = (yes, no) if self._answers(request) else (no, yes)
+        return Completion(text=said, finish="length", first={said: _SURE, other: _UNLIKELY})
+
+    def _verdicts(self, request: Request) -> Completion:
+        """Of several negatives at once."""
+        tokens: list[Token] = []
+        for i in range(len(_CANDIDATE.findall(request.messages[-1].content))):
+            said, other = (YES, NO) if _draw(request, str(i)) < self._rates.answering else (NO, YES)
+            tokens += [Token(f"{i + 1}:", {}), Token(f" {said}", {said: _SURE, other: _UNLIKELY}), Token("\n", {})]
+        return Completion(text="".join(t.text for t in tokens).strip(), tokens=tuple(tokens))
+
+    def _span(self, request: Request, text: str, otherwise: str, lead: str, close: str) -> str:
+        if otherwise and not self._answers(request):
+            return otherwise
+        return f"{lead}{' '.join(text.split()[: self._rates.words])}{close}"
+
+    def _judgement(self, request: Request) -> str:
+        count = len(_CANDIDATE.findall(request.messages[-1].content))
+        named = [str(i + 1) for i in range(count) if _draw(request, str(i)) < self._rates.answering]
+        return f"better: none; worse: {', '.join(named) or 'none'}"
+
+    def _answers(self, request: Request) -> bool:
+        _, positives = self._asked()
+        content = request.messages[-1].content
+        return content.startswith(positives) or _draw(request) < self._rates.answering
+
+    def _asked(self) -> tuple[ExtractPrompt, tuple[str, ...]]:
+        """The prompt of the query in work, and how requests about its positives begin."""
+        query_id = query_in_work() or ""
+        if query_id not in self._of:
+            group = self._groups[query_id]
+            prompt = prompts_of(family_of(group, self._config.task_map).family, self._config).extract
+            asked = (verdict_request(group.query, p, prompt) for p in group.positives)
+            self._of[query_id] = prompt, tuple(r.messages[-1].content for r in asked)
+        return self._of[query_id]
+
+
+def _chosen(choices: tuple[str, ...], first: bool) -> Completion:
+    one, other = choices if first else choices[::-1]
+    return Completion(text=one, first={one: _SURE, other: _UNLIKELY})
+
+
+def _draw(request: Request, salt: str = "") -> float:
+    """Evenly from [0, 1), by what is asked."""
+    digest = blake2b(f"{salt}\0{request.messages[-1].content}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
+
+
+def written(text: str, request: Request) -> str:
+    """The part of an answer that the LLM has to write."""
+    return text.removeprefix(begun(request.constraint)[0])
+
+
+def interval(hits: int, of: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a share."""
+    if not of:
+        return 0.0, 1.0
+    z, share = 1.96, hits / of
+    middle = share + z * z / (2 * of)
+    half = z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    scale = 1 + z * z / of
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+__all__ = ["Assumed", "Rates", "interval", "written"]

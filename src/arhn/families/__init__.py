@@ -1,0 +1,1 @@
+"""Families: which kind of query a group has, and so by which prompts it is judged."""

@@ -1,0 +1,145 @@
+"""Which kind of query a group has, and so by which family of prompts it is judged.
+
+The user's task map decides first, then the names of well-known data sets, then the query's own form. A pure
+module, except that `TaskMap.parse` reads the file it is given.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from arhn.errors import UsageError
+from arhn.families.family import Family
+from arhn.families.form import guess
+from arhn.families.known import _found, _squashed, known, names_of
+from arhn.types import Group
+
+Source = Literal["map", "known", "guessed"]
+#: What stands for every subset that a task map doesn't name.
+DEFAULT = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMap:
+    """The user's own families by subset; `default` is for all that aren't named, the well-known ones included."""
+
+    families: Mapping[str, Family] = field(default_factory=dict)
+    default: Family | None = None
+
+    @classmethod
+    def parse(cls, value: str) -> TaskMap:
+        """From `fever=claim,arguana=argument,*=question`, or the path of a TOML or JSON file with such a table.
+
+        Raises:
+            UsageError: a family that doesn't exist, an entry that isn't one, a subset that is named twice with
+                different families, a file that can't be read.
+        """
+        if value.strip().casefold().endswith((".toml", ".json")):
+            path = Path(value.strip())
+            return cls.of(_entries(path), f"--task-map {path}")
+        return cls.of(_inline(value), "--task-map")
+
+    @classmethod
+    def of(cls, entries: Iterable[tuple[str, object]], where: str = "task map") -> TaskMap:
+        """From pairs of a subset and its family; `where` is what an error calls them. Raises UsageError."""
+        families: dict[str, Family] = {}
+        for name, value in entries:
+            key = DEFAULT if name.strip() == DEFAULT else _squashed(name)
+            if not key:
+                raise UsageError(f"{where}: {name!r} doesn't name a subset. {_HOW}")
+            family = _family(name, value, where)
+            if families.setdefault(key, family) is not family:
+                raise UsageError(
+                    f"{where}: subset {name.strip()!r} is named twice, as {families[key]} and as {family} "
+                    "(capitals, hyphens and underscores make no difference). Keep one of them."
+                )
+        default = families.pop(DEFAULT, None)
+        return cls(families, default)
+
+    def family(self, name: str) -> Family | None:
+        """The family that the map gives to a subset by name; None where it isn't named."""
+        return _found(self.families, name) if self.families else None
+
+
+NO_MAP = TaskMap()
+
+
+class Choice(NamedTuple):
+    """A group's family and where it comes from; `field` and `name` are what said so, None where it was guessed."""
+
+    family: Family
+    source: Source
+    field: str | None = None
+    name: str | None = None
+
+
+def family_of(group: Group, task_map: TaskMap = NO_MAP) -> Choice:
+    """The family of a group: from the task map, else from a well-known name, else from the query's form.
+
+    Where a record names its data set in several fields (`FIELDS`), the first one that the map knows counts, then
+    the first that is well known: a field such as `task: "retrieval"` is no obstacle.
+    """
+    names = tuple(names_of(group))
+    for where, name in names:
+        if family := task_map.family(name):
+            return Choice(family, "map", where, name)
+    if task_map.default:
+        return Choice(task_map.default, "map", None, DEFAULT)
+    for where, name in names:
+        if family := known(name):
+            return Choice(family, "known", where, name)
+    return Choice(guess(group.query), "guessed")
+
+
+_HOW = (
+    "Write SUBSET=FAMILY,SUBSET=FAMILY,... or give the path of a .toml or .json file with such a table; "
+    f"families: {', '.join(Family)}; {DEFAULT}=FAMILY is for every subset that isn't named."
+)
+
+
+def _inline(value: str) -> Iterator[tuple[str, object]]:
+    if not value.strip():
+        raise UsageError(f"--task-map: nothing in it. {_HOW}")
+    for entry in value.split(","):
+        name, equals, family = entry.partition("=")
+        if not (equals and name.strip() and family.strip()):
+            raise UsageError(f"--task-map: {entry.strip()!r} isn't an entry of the form SUBSET=FAMILY. {_HOW}")
+        yield name, family
+
+
+def _entries(path: Path) -> list[tuple[str, object]]:
+    try:
+        content = path.read_text("utf-8")
+        pairs = (
+            list(tomllib.loads(content).items())
+            if path.suffix.casefold() == ".toml"
+            # Not a dict: it would swallow a subset that stands there twice.
+            else json.loads(content, object_pairs_hook=_Pairs)
+        )
+    except OSError as error:
+        raise UsageError(f"--task-map {path}: can't be read ({error.strerror or error}). Check the path.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--task-map {path}: not valid {path.suffix[1:].upper()} ({error}). {_HOW}") from error
+    if not isinstance(pairs, list) or not (isinstance(pairs, _Pairs) or path.suffix.casefold() == ".toml"):
+        raise UsageError(f"--task-map {path}: expected a table of subsets and families. {_HOW}")
+    return pairs
+
+
+class _Pairs(list[tuple[str, object]]):
+    """A JSON object, in the order of its keys and with repeated ones."""
+
+
+def _family(name: str, value: object, where: str) -> Family:
+    try:
+        return Family(value.strip().casefold() if isinstance(value, str) else "")
+    except ValueError:
+        arrived = f"{value.strip()!r}" if isinstance(value, str) else f"a value of type {type(value).__name__}"
+        raise UsageError(
+            f"{where}: {arrived} isn't a family of prompts (for subset {name.strip()!r}). "
+            f"Families: {', '.join(Family)}. Take the one that fits its queries, or leave the entry out."
+        ) from None

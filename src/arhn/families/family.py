@@ -1,0 +1,15 @@
+"""The families: kinds of query, each with its own definition of an answer."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Family(StrEnum):
+    """A kind of query, with its own definition of an answer: a file in `arhn/prompts`."""
+
+    QUESTION = "question"
+    CLAIM = "claim"
+    ARGUMENT = "argument"
+    TITLE = "title"
+    DUPLICATE = "duplicate"

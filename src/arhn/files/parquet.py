@@ -1,0 +1,97 @@
+"""Parquet files."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from arhn.errors import BadJson, CannotHold, FileMissing, NotUtf8
+from arhn.files.arrow import BATCH, Spool
+from arhn.files.atomic import AtomicFile, Output, output_errors
+from arhn.files.records import Record, without_nulls
+from arhn.files.remote import Remote
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from arhn.files.rows import Row
+
+MAGIC = b"PAR1"
+
+
+def read(path: Path | Remote) -> Generator[Record]:
+    """The rows of a file, numbered from 1.
+
+    Raises:
+        FileMissing: the file can't be opened.
+        BadJson: the file is damaged or ends early; rows before that have been yielded.
+        NotUtf8: a text isn't UTF-8.
+    """
+    number = 0
+    try:
+        with _opened(path) as content, pq.ParquetFile(content) as file:
+            for number, row in enumerate(_rows(file), start=1):
+                yield Record(number, without_nulls(row))
+    except UnicodeDecodeError as error:
+        raise NotUtf8(
+            f"a text in this or the next {BATCH} rows isn't UTF-8", path=str(path), line=number + 1
+        ) from error
+    except PermissionError as error:
+        raise FileMissing(f"can't be read: {error.strerror}", path=str(path)) from error
+    except (pa.ArrowException, OSError) as error:
+        message = f"the Parquet file is damaged or ends early ({error})"
+        raise BadJson(message, path=str(path), line=number + 1) from error
+
+
+def _rows(file: pq.ParquetFile) -> Generator[Row]:
+    """Row group by row group: over a whole file `iter_batches` would hold on to what it has read."""
+    for group in range(file.num_row_groups):
+        for batch in file.iter_batches(batch_size=BATCH, row_groups=[group]):
+            yield from batch.to_pylist()
+
+
+def schema_of(path: Path | Remote) -> pa.Schema:
+    """The columns of a file, without metadata, which may say things that don't hold for other rows."""
+    with _opened(path) as content:
+        return pq.read_schema(content).remove_metadata()
+
+
+def _opened(path: Path | Remote) -> AbstractContextManager[Path | BinaryIO]:
+    return path.open() if isinstance(path, Remote) else nullcontext(path)
+
+
+class ParquetFile(Output):
+    """Rows as a Parquet file, in row groups of `BATCH` rows. Raises as `AtomicFile` does."""
+
+    def __init__(self, path: str | Path, *, overwrite: bool = False, schema: pa.Schema | None = None) -> None:
+        self._file = AtomicFile(path, overwrite=overwrite)
+        self._spool = Spool(self._file.path.parent, schema)
+
+    def write(self, row: Row) -> None:
+        """Raises CannotHold: a value or column that Parquet can't hold."""
+        with output_errors(self._file.path):
+            self._spool.add(row)
+
+    def _prepare(self) -> None:
+        with output_errors(self._file.path), closing(self._spool):
+            self._write_file(self._spool.finish())
+        self._file.prepare()
+
+    def _publish(self) -> None:
+        self._file.publish()
+
+    def _abort(self) -> None:
+        self._spool.close()
+        self._file.abort()
+
+    def _write_file(self, schema: pa.Schema) -> None:
+        try:
+            with pq.ParquetWriter(self._file.raw, schema) as writer:
+                for table in self._spool.tables(schema):
+                    writer.write_table(table)
+        except pa.ArrowException as error:
+            raise CannotHold(f"Parquet can't hold these rows: {error}; write JSONL instead") from error

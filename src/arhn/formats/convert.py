@@ -1,0 +1,47 @@
+"""Groups from one format to another: what `arhn convert` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from arhn.cleaning.run.files import Files
+from arhn.files.apart import require_apart
+from arhn.files.jsonl import JsonlIfAny
+from arhn.formats import Format, GroupWriter, OnBadRow, Source, read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What `convert` did: groups written, what the format couldn't hold, rows rejected and where those are."""
+
+    written: int
+    losses: Mapping[str, int]
+    rejected: int
+    rejects: Path
+
+
+def convert(
+    source: Source,
+    output: str,
+    to: Format,
+    *,
+    rejects: Path | None = None,
+    on_bad_row: OnBadRow = "fail",
+    overwrite: bool = False,
+) -> Converted:
+    """Write a source's groups in another format; nothing appears unless all of it is written.
+
+    Raises:
+        DataError, OutputError, UsageError: see errors.py.
+    """
+    place = Files.beside(output, rejects=rejects).rejects
+    require_apart(source.path, {"--output": output, "--rejects": place})
+    with (
+        GroupWriter(output, to, like=source, overwrite=overwrite) as writer,
+        JsonlIfAny(place, overwrite=overwrite) as rejected,
+    ):
+        for group in read(source, on_bad_row=on_bad_row, rejects=rejected.add, require_negatives=False):
+            writer.write(group)
+    return Converted(written=writer.written, losses=writer.losses, rejected=rejected.count, rejects=place)

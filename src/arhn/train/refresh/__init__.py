@@ -1,0 +1,1 @@
+"""Negatives mined and cleaned again while a model trains."""

@@ -1,0 +1,245 @@
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arhn import formats
+from arhn.errors import UsageError
+from arhn.families.choice import Choice, TaskMap, family_of
+from arhn.families.family import Family
+from arhn.families.form import guess
+from arhn.families.known import KNOWN, known, names_of
+from arhn.types import Extra, Group, Passage
+
+QUERIES = tomllib.loads(Path(__file__).with_name("queries_by_family.toml").read_text("utf-8"))
+
+
+def group(query: str = "who?", negative: Extra | None = None, **extra: object) -> Group:
+    return Group(
+        query_id="q",
+        query=query,
+        positives=(Passage(doc_id="p", text="a"),),
+        negatives=(Passage(doc_id="n", text="b", extra=negative or {}),),
+        extra=extra,
+    )
+
+
+@pytest.mark.parametrize("family", QUERIES)
+def test_guess_knows_queries_by_their_form(family: str) -> None:
+    wrong = {query: guess(query) for query in QUERIES[family] if guess(query) != family}
+    assert not wrong
+
+
+def test_a_duplicate_question_looks_like_any_question() -> None:
+    assert guess("How do I whistle with my fingers?") is Family.QUESTION
+
+
+@pytest.mark.parametrize(
+    ("query", "family"),
+    [
+        ("", Family.QUESTION),
+        ("¿", Family.QUESTION),
+        ("((", Family.QUESTION),
+        (".", Family.TITLE),
+        ("name an author of the red notebook.", Family.QUESTION),
+        ("Name of the Rose was filmed in 1986.", Family.CLAIM),
+        ("When the ice melts, the sea rises.", Family.CLAIM),
+        ("in which year was the port opened", Family.QUESTION),
+        ("world war i aeroplanes", Family.TITLE),
+        ("The firm was sold to Tarn Inc. in 1988 by J. R. Moss.", Family.CLAIM),
+        ("Find documents that discuss salt mining.", Family.TITLE),
+        ("What are numbers? Do they exist? And if so, since when have they been there, and who was first?", "question"),
+    ],
+)
+def test_guess_at_the_edges(query: str, family: str) -> None:
+    assert guess(query) == family
+
+
+@given(st.text())
+def test_every_text_has_a_family_that_can_be_guessed(text: str) -> None:
+    assert guess(text) in set(Family) - {Family.DUPLICATE}
+
+
+@pytest.mark.parametrize("query", ["A. " * 20000, "What? " * 20000, "an a the on " * 9000, "(" * 50000])
+@pytest.mark.timeout(10)
+def test_guess_is_quick_on_odd_texts(query: str) -> None:
+    guess(query)
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("msmarco_passage", "question"),
+        ("ms-marco", "question"),
+        ("BeIR/msmarco", "question"),
+        ("sentence-transformers/natural-questions", "question"),
+        ("FiQA2018", "question"),
+        ("Touche2020Retrieval.v3", "question"),
+        ("trec-covid", "question"),
+        ("fever", "claim"),
+        ("FEVER-train", "claim"),
+        ("climate_fever", "claim"),
+        ("ClimateFEVERHardNegatives", "claim"),
+        ("somebody/scifact", "claim"),
+        ("ArguAna", "argument"),
+        ("scidocsrr", "title"),
+        ("scidocs-rr", "title"),
+        ("dbpedia-entity", "title"),
+        ("quora_duplicates", "duplicate"),
+        ("CQADupstackAndroidRetrieval", "duplicate"),
+        ("cqadupstack/english", "duplicate"),
+        ("stack_overflow_dup_questions", "duplicate"),
+        ("claim", "claim"),
+        ("train", None),
+        ("retrieval", None),
+        ("encyclopedia", None),
+        ("", None),
+    ],
+)
+def test_well_known_names_in_their_spellings(name: str, family: str | None) -> None:
+    assert known(name) == family
+
+
+def test_known_names_are_written_as_they_are_compared() -> None:
+    assert all(name.isalnum() and name == name.lower() for name in KNOWN)
+    assert set(KNOWN.values()) == set(Family)
+
+
+def test_the_map_comes_before_the_name_and_the_name_before_the_form() -> None:
+    one = group("Honey never spoils.", subset="fever")
+    assert family_of(one, TaskMap.parse("fever=title")) == (Family.TITLE, "map", "subset", "fever")
+    assert family_of(one, TaskMap.parse("nq=title")) == (Family.CLAIM, "known", "subset", "fever")
+    assert family_of(group("Honey never spoils.")) == (Family.CLAIM, "guessed", None, None)
+
+
+def test_the_default_is_for_every_subset_that_is_not_named() -> None:
+    task_map = TaskMap.parse("arguana=argument, *=question")
+    assert family_of(group(subset="fever"), task_map) == (Family.QUESTION, "map", None, "*")
+    assert family_of(group("Honey never spoils."), task_map).family is Family.QUESTION
+    assert family_of(group(subset="arguana"), task_map).family is Family.ARGUMENT
+
+
+def test_names_in_the_map_are_compared_as_well_known_ones_are() -> None:
+    task_map = TaskMap.parse("My_Set=claim")
+    assert task_map.family("my-set") is Family.CLAIM
+    assert task_map.family("my_set_train") is Family.CLAIM
+    assert task_map.family("another set") is None
+
+
+def test_a_longer_name_in_the_map_is_nearer() -> None:
+    task_map = TaskMap.parse("msmarco=question,msmarco_document=title")
+    assert task_map.family("msmarco-document") is Family.TITLE
+    assert task_map.family("msmarco-passage") is Family.QUESTION
+
+
+def test_fields_in_their_order_and_one_that_says_nothing_is_no_obstacle() -> None:
+    assert family_of(group(source="fever", subset="arguana")).field == "subset"
+    assert family_of(group(task="retrieval", source="fever")) == (Family.CLAIM, "known", "source", "fever")
+    assert list(names_of(group(subset=3, dataset=" ", task=None, source="x" * 500))) == []
+
+
+def test_a_name_that_came_with_the_passages() -> None:
+    assert family_of(group(negative={"subset": "arguana"})).family is Family.ARGUMENT
+    two = Group(
+        query_id="q",
+        query="who?",
+        positives=(Passage(doc_id="p", text="a", extra={"subset": "fever"}),),
+        negatives=(Passage(doc_id="n", text="b", extra={"subset": "arguana"}),),
+    )
+    assert family_of(two).source == "guessed"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"query": "q", "pos": ["a"], "neg": ["b"], "subset": "scifact"},
+        {"anchor": "q", "positive": "a", "negative": "b", "subset": "scifact"},
+        {
+            "query_id": "1",
+            "query": "q",
+            "positive_passages": [{"docid": "1", "title": "", "text": "a"}],
+            "negative_passages": [{"docid": "2", "title": "", "text": "b"}],
+            "subset": "scifact",
+        },
+    ],
+)
+def test_the_subset_is_found_whatever_the_format(row: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(row) + "\n", "utf-8")
+    (one,) = formats.read(path)
+    assert family_of(one) == Choice(Family.CLAIM, "known", "subset", "scifact")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("map.toml", '"Fever" = "claim"\nmy-set = "Title"\n"*" = "question"\n'),
+        ("map.json", '{"fever": "claim", "my-set": "title", "*": "question"}'),
+    ],
+)
+def test_a_map_from_a_file(name: str, content: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(content, "utf-8")
+    assert TaskMap.parse(str(path)) == TaskMap.parse("fever=claim,my-set=title,*=question")
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("fever=claims", "'claims' isn't a family"),
+        ("fever=", "'fever=' isn't an entry"),
+        ("=claim", "'=claim' isn't an entry"),
+        ("fever", "'fever' isn't an entry"),
+        ("fever=claim,", "'' isn't an entry"),
+        ("", "nothing in it"),
+        ("--=claim", "doesn't name a subset"),
+        ("fever=claim,FEVER=title", "named twice"),
+        ("*=claim,*=title", "named twice"),
+        ("nowhere/map.toml", "can't be read"),
+    ],
+)
+def test_what_is_wrong_with_a_map(value: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says.replace("*", r"\*")) as caught:
+        TaskMap.parse(value)
+    assert caught.value.exit_code == 2
+
+
+def test_an_unknown_family_is_told_which_ones_there_are() -> None:
+    with pytest.raises(UsageError) as caught:
+        TaskMap.parse("fever=fact")
+    assert all(word in str(caught.value) for word in (*Family, "'fact'", "'fever'"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("map.json", '{"fever": "claim", "fever": "title"}', "named twice"),
+        ("map.json", '{"fever": 3}', "a value of type int"),
+        ("map.json", '{"fever": {"a": "claim"}}', "isn't a family"),
+        ("map.json", '["fever"]', "expected a table"),
+        ("map.json", '[["fever", "claim"]]', "expected a table"),
+        ("map.json", "{", "not valid JSON"),
+        ("map.toml", "fever = ", "not valid TOML"),
+        ("map.toml", "fever = 'claim'\nfever = 'title'", "not valid TOML"),
+        ("map.toml", "[fever]\na = 1", "a value of type dict"),
+    ],
+)
+def test_what_is_wrong_with_a_file(name: str, content: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(content, "utf-8")
+    with pytest.raises(UsageError, match=says):
+        TaskMap.parse(str(path))
+
+
+def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "map.toml"
+    path.write_bytes(b"fever = '\xff'")
+    with pytest.raises(UsageError, match="not valid TOML"):
+        TaskMap.parse(str(path))
+
+
+def test_the_same_entry_twice_is_harmless() -> None:
+    assert TaskMap.parse("fever=claim,FEVER=claim") == TaskMap.parse("fever=claim")
