@@ -1,0 +1,72 @@
+"""Registries: what settings can name, our own and what other packages bring.
+
+An engine, a ranker, a method or a data set format is one file and one entry. Another package adds its own by an entry
+point of the registry's group in its metadata, a program by `register`:
+
+    [project.entry-points."arhn.rankers"]
+    mine = "my_package.rankers:MyRanker"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar, cast
+
+from arhn.errors import UsageError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Things of one kind by name. They are imported when they are first asked for, so that naming them costs nothing.
+
+    Args:
+        kind: what an error calls them, such as "ranker".
+        group: the group of entry points that other packages add to, such as "arhn.rankers".
+        built_in: where ours are, as "module:attribute", by name and in the order in which they are listed and tried.
+    """
+
+    def __init__(self, kind: str, group: str, built_in: Mapping[str, str]) -> None:
+        self._kind = kind
+        self._group = group
+        self._places = dict(built_in)
+        self._loaded: dict[str, T] = {}
+
+    def register(self, name: str, value: T) -> None:
+        """Add `value` under `name`.
+
+        Raises:
+            ValueError: the name is taken.
+        """
+        if name in self.names():
+            raise ValueError(f"{self._kind} {name!r} is there already")
+        self._loaded[name] = value
+
+    def names(self) -> tuple[str, ...]:
+        """All names: ours first, then those of entry points, then the registered ones."""
+        found = (point.name for point in entry_points(group=self._group))
+        return tuple(dict.fromkeys((*self._places, *found, *self._loaded)))
+
+    def get(self, name: str) -> T:
+        """What is registered under `name`.
+
+        Raises:
+            UsageError: nothing is. It says what there is, and which of these is nearest.
+        """
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+    def _load(self, name: str) -> T:
+        if place := self._places.get(name):
+            module, _, attribute = place.partition(":")
+            return cast("T", getattr(import_module(module), attribute))
+        for point in entry_points(group=self._group, name=name):
+            return cast("T", point.load())
+        names = self.names()
+        near = get_close_matches(name, names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"{name!r} is no {self._kind}.{hint} There are: {', '.join(names)}.")
