@@ -33,19 +33,20 @@ import zstandard
 
 # All of them here: modules may move, their outputs mustn't.
 from arhn import CleanConfig, Reason, Stats, clean
-from arhn.agreement import agree
+from arhn.agree.agreement import agree
+from arhn.calibrate.job import Fitting, calibrate
+from arhn.cleaning.models import Models
+from arhn.cleaning.run import Files, Job, run
 from arhn.cluster.run import Cluster
 from arhn.cluster.run import run as run_on_ray
 from arhn.engines import Completion, Matching, OneOf, Permutation, Request, RequestFailed, SpanOf
 from arhn.engines.fake import FakeEngine
 from arhn.estimate import BlockReuse, Characters, Counting, estimate, spread
+from arhn.families.choice import TaskMap
 from arhn.formats import Format, detect, read
-from arhn.job import Files, Job, convert, run
-from arhn.labelled import Fitting, calibrate
-from arhn.methods.choose import Models
-from arhn.similarity import Similarity
+from arhn.formats.convert import convert
+from arhn.retrieval.similarity import Similarity
 from arhn.store import StoredAnswers
-from arhn.tasks import TaskMap
 
 Record = dict[str, dict[str, Any]]
 OpenModels = Callable[[ExitStack], Models]
