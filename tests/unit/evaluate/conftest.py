@@ -9,10 +9,8 @@ from tests.unit.evaluate import invented
 
 
 @pytest.fixture(autouse=True)
-def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of its own, and no network: a test that looks for the hub fails at once."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ARHN_CACHE", str(tmp_path / "cache"))
+def _alone(alone: None) -> None:
+    pass
 
 
 @pytest.fixture(scope="session")
