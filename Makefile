@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NEWEST := .venv-newest
 # The torch of `make test-newest`; TORCH=torch takes the newest, on Linux with several GB of CUDA.
-TORCH ?= torch==2.13.0
+TORCH ?= $(shell grep '^torch==' constraints.txt)
 # pytest-xdist's; 0 runs the tests one after the other.
 JOBS ?= 2
 
@@ -11,6 +11,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # uv installs the same files several times faster. Where it isn't there, pip does.
 UV := $(shell command -v uv 2> /dev/null)
 INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP) --no-compile)
+
+# What isn't compiled when it is installed, which would take as long again, is when it is first imported, and kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo check test test-newest lock clean
 
@@ -54,6 +57,7 @@ $(VENV)/run.ready: locks/run.txt pyproject.toml
 $(VENV)/dev.ready: $(VENV)/run.ready locks/dev.txt constraints.txt
 	$(INSTALL) --require-hashes --no-deps -r locks/dev.txt
 	$(PIP) --no-compile -c constraints.txt torch
+	$(BIN)/python -c 'import accelerate, datasets, matplotlib.pyplot, mteb, peft, ray, sentence_transformers'
 	touch $@
 
 # Resolves anew, to the newest that works together (needs uv). One file is for all versions of Python and all systems.
