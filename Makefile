@@ -1,8 +1,21 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NEWEST := .venv-newest
+# The torch of `make test-newest`; TORCH=torch takes the newest, on Linux with several GB of CUDA.
+TORCH ?= $(shell grep '^torch==' constraints.txt)
+# pytest-xdist's; 0 runs the tests one after the other.
+JOBS ?= 2
 
-.PHONY: demo test clean
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# uv installs the same files several times faster. Where it isn't there, pip does.
+UV := $(shell command -v uv 2> /dev/null)
+INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP) --no-compile)
+
+# What isn't compiled when it is installed, which would take as long again, is when it is first imported, and kept.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo check test test-newest lock clean
 
 # Sets up the environment and the starter model, cleans the demo data and compares with its gold labels.
 demo: $(VENV)/run.ready
@@ -10,22 +23,50 @@ demo: $(VENV)/run.ready
 	$(BIN)/arhn clean demo/groups.jsonl -o demo/out/cleaned.jsonl --overwrite
 	$(BIN)/python -m demo.compare demo/out/cleaned.decisions.jsonl demo/gold.jsonl
 
+# Sets up the environment and runs lint, types and unit tests.
+check: $(VENV)/dev.ready
+	$(call checks,$(BIN),tests/unit)
+
 # Sets up the environment and runs every check: lint, types, tests (a real small model included).
 test: $(VENV)/dev.ready
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/pytest
+	$(call checks,$(BIN),tests)
 
-$(VENV)/run.ready: pyproject.toml constraints.txt
+# The same with the newest release of everything but torch, in an environment of its own. LOG.md has what fails.
+test-newest:
+	[ -x $(NEWEST)/bin/python ] || $(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--upgrade --upgrade-strategy eager -e '.[dev]' '$(TORCH)'
+	$(call checks,$(NEWEST)/bin,tests)
+
+define checks
+$(1)/ruff check .
+$(1)/ruff format --check .
+$(1)/mypy
+$(1)/pytest -n $(JOBS) $(2)
+endef
+
+# Everything but torch is what the locks say, by hash. arhn itself is built by what they hold, too.
+$(VENV)/run.ready: locks/run.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(INSTALL) --require-hashes --no-deps -r locks/run.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch $@
 
-$(VENV)/dev.ready: $(VENV)/run.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+# torch is installed by pip, which may know of builds that uv doesn't; what it needs besides CUDA is there already.
+$(VENV)/dev.ready: $(VENV)/run.ready locks/dev.txt constraints.txt
+	$(INSTALL) --require-hashes --no-deps -r locks/dev.txt
+	$(PIP) --no-compile -c constraints.txt torch
+	$(BIN)/python -c 'import accelerate, datasets, matplotlib.pyplot, mteb, peft, ray, sentence_transformers'
 	touch $@
+
+# Resolves anew, to the newest that works together (needs uv). One file is for all versions of Python and all systems.
+COMPILE = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock' --excludes locks/unlocked.txt --no-emit-package torch \
+	pyproject.toml locks/build.in
+lock:
+	$(COMPILE) --extra dev -c constraints.txt -o locks/dev.txt
+	$(COMPILE) -c locks/dev.txt -o locks/run.txt
 
 clean:
-	rm -rf $(VENV) demo/out bench/out
+	rm -rf $(VENV) $(NEWEST) demo/out bench/out

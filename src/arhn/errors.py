@@ -33,6 +33,7 @@
     │   └── StoreCorrupt           43
     ├── MissingDependency          50    an extra isn't installed
     ├── DeviceMissing              51    a GPU, or a precision, that isn't there
+    ├── IncompatibleVersions       52    libraries that are installed, but not for each other
     ├── CalibrationError           60    labels that nothing can be fitted on, or a precision that can't be had
     ├── CollectionError            70    queries, corpus and qrels that don't fit each other (a DataError)
     │   ├── MissingPassages        71    qrels that name passages the corpus lacks
@@ -240,6 +241,12 @@ class DeviceMissing(ArhnError):
     """A GPU is asked for, or a precision that needs one, and there is none."""
 
     exit_code = 51
+
+
+class IncompatibleVersions(ArhnError):
+    """Libraries that can't work together in the versions installed; the message holds the command that mends it."""
+
+    exit_code = 52
 
 
 class CalibrationError(ArhnError):

@@ -13,6 +13,7 @@ from arhn.libraries import library, require
 from arhn.retrieval.whereabouts import said
 from arhn.train import tokens
 from arhn.train.recipe import Recipe
+from arhn.train.versions import require_versions
 
 EXTRA = "train"
 _MODULES, _CONFIG = "modules.json", "config.json"
@@ -20,12 +21,13 @@ _POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 
 
 def require_libraries(recipe: Recipe) -> None:
-    """Raise MissingDependency where the extra `train` isn't installed."""
+    """Raise MissingDependency where the extra `train` isn't installed, IncompatibleVersions where it doesn't fit."""
     needed = {"sentence_transformers": "sentence-transformers", "accelerate": "accelerate", "datasets": "datasets"}
     if recipe.lora is not None:
         needed["peft"] = "peft"
     for name, package in needed.items():
         require(name, package, EXTRA)
+    require_versions(adapters=recipe.lora is not None)
 
 
 def require_device(recipe: Recipe, device: str | None) -> str:

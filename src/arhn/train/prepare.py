@@ -86,8 +86,8 @@ def prepare(training: Training) -> Prepared:
     """Check a run, and read its groups. The model is looked for, but not loaded.
 
     Raises:
-        RecipeError, UsageError, MissingDependency, DeviceMissing, ModelMissing, OutputExists, OutputNotWritable: at
-            once.
+        RecipeError, UsageError, MissingDependency, IncompatibleVersions, DeviceMissing, ModelMissing, OutputExists,
+            OutputNotWritable: at once.
         OtherRun: the folder holds another run; what hangs on the groups is compared once they are read.
         DataError: groups or decisions that can't be read, or that don't belong together.
         NothingToTrain: too few of them.
