@@ -184,7 +184,7 @@ def test_without_the_extra_the_command_is_named(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_nothing_heavy_is_imported_before_the_first_score(tiny: Path) -> None:
-    code = "import sys; from arhn import similarity; similarity.Similarity(sys.argv[1]).identity; "
+    code = "import sys; from arhn.retrieval import similarity; similarity.Similarity(sys.argv[1]).identity; "
     code += "print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code, tiny], check=True, capture_output=True, text=True)
     assert ran.stdout == "False\n"
