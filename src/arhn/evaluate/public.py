@@ -15,7 +15,7 @@ from arhn.errors import ArhnError, TaskUnavailable
 from arhn.evaluate.sets import BeirSet
 from arhn.files.atomic import output_errors
 from arhn.libraries import library
-from arhn.retrieval.whereabouts import said
+from arhn.retrieval.model_files import summarize
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +103,8 @@ def _task(each: BeirSet) -> Any:
 
 def _unavailable(each: BeirSet, path: str, error: Exception) -> TaskUnavailable:
     return TaskUnavailable(
-        f"data set {each.name!r} ({path} on the hub) can't be fetched: {said(error)} Check the connection, or give a "
-        f"BEIR folder of it: --data {each.name}=FOLDER."
+        f"data set {each.name!r} ({path} on the hub) can't be fetched: {summarize(error)} Check the connection, or "
+        f"give a BEIR folder of it: --data {each.name}=FOLDER."
     )
 
 

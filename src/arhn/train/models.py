@@ -10,7 +10,7 @@ from typing import Any
 
 from arhn.errors import ArhnError, DeviceMissing, ModelCorrupt, ModelMissing, ModelUnavailable
 from arhn.libraries import library, require
-from arhn.retrieval.whereabouts import said
+from arhn.retrieval.model_files import summarize
 from arhn.train import tokens
 from arhn.train.recipe import Recipe
 
@@ -263,11 +263,11 @@ def _missing(recipe: Recipe, why: str) -> ModelMissing:
 def _not_loaded(recipe: Recipe, place: str, error: Exception) -> ArhnError:
     if Path(place).is_dir():
         return ModelCorrupt(
-            f"Model {recipe.model!r} can't be loaded: {said(error)} Fetch it again, or take another one"
+            f"Model {recipe.model!r} can't be loaded: {summarize(error)} Fetch it again, or take another one"
         )
     if isinstance(error, OSError):  # the hub's and the network's errors are, too
         return ModelUnavailable(
-            f"Model {recipe.model!r} isn't in the hub's cache and can't be fetched: {said(error)} Check the name and "
-            "the network, or give a folder: --model FOLDER"
+            f"Model {recipe.model!r} isn't in the hub's cache and can't be fetched: {summarize(error)} Check the name "
+            "and the network, or give a folder: --model FOLDER"
         )
-    return ModelCorrupt(f"Model {recipe.model!r} can't be loaded: {said(error)} Take another one")
+    return ModelCorrupt(f"Model {recipe.model!r} can't be loaded: {summarize(error)} Take another one")

@@ -6,13 +6,13 @@ from typing import Any
 
 from arhn.errors import RecipeError
 from arhn.libraries import library
-from arhn.retrieval.embedder import positions
+from arhn.retrieval.embedder import find_max_tokens
 from arhn.train.recipe import Recipe
 
 
 def require_length(model: Any, recipe: Recipe) -> None:
     """Raises RecipeError: `max_length` is more than the model holds."""
-    held = positions(model)
+    held = find_max_tokens(model)
     if held is not None and recipe.max_length is not None and recipe.max_length > held:
         raise RecipeError(
             f"max_length is {recipe.max_length}, but model {recipe.model!r} holds {held} tokens. Take "

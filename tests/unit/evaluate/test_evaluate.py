@@ -371,7 +371,7 @@ BAD_RUNS: dict[str, tuple[type[ArhnError], str, str]] = {
     "no number": (BadRow, "q3 Q0 d1 1 good t\n", "'good'"),
     "not a finite number": (BadRow, "q3 Q0 d1 1 nan t\n", "'nan'"),
     "other columns": (BadRow, "q3 d1 2.0\n", "six columns"),
-    "a passage twice": (DuplicateId, "q3 Q0 d1 1 2.0 t\nq3 Q0 d1 2 1.0 t\n", "comes twice"),
+    "a passage twice": (DuplicateId, "q3 Q0 d1 1 2.0 t\nq3 Q0 d1 2 1.0 t\n", "occurs twice"),
     "not UTF-8": (NotUtf8, "q3 Q0 d\udce9 1 2.0 t\n", "isn't UTF-8"),
 }  # fmt: skip
 

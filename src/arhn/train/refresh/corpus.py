@@ -12,7 +12,7 @@ from typing import Any
 from arhn.errors import CollectionError, DuplicateId, MissingPassages
 from arhn.libraries import library
 from arhn.mine.rules import Settings
-from arhn.retrieval.collection import judged_queries, places, some
+from arhn.retrieval.collection import find_files, list_some, read_judged_queries
 from arhn.retrieval.corpus import Corpus
 from arhn.retrieval.dense import FAISS_ABOVE, Dense
 from arhn.retrieval.embedder import Embedder, as_text
@@ -50,7 +50,7 @@ class Mining:
 
     def searchers(self, corpus: Corpus, model: Any, identity: str) -> dict[str, Searcher]:
         """The retrievers over a corpus. `identity` says which weights `model` has by now."""
-        holding = Embedder.holding(model, identity=identity, batch_size=self.batch_size)
+        holding = Embedder.from_model(model, identity=identity, batch_size=self.batch_size)
         return {
             name: Dense(corpus, holding, faiss_above=self.faiss_above) if make is None else make(corpus)
             for name, make in self.retrievers.items()
@@ -74,7 +74,7 @@ def open_corpus(mining: Mining, groups: Iterable[Group], called: str) -> tuple[s
     given = {"queries": mining.queries, "corpus": mining.corpus}
     if mining.folder is None and mining.queries is None:
         del given["queries"]
-    name, files = places(mining.folder, given)
+    name, files = find_files(mining.folder, given)
     if "queries" in files:
         _require_queries(files["queries"], queries, called)
     corpus = Corpus.open(files["corpus"])
@@ -110,28 +110,28 @@ def _keys(passage: Passage) -> Set[int]:
 
 
 def _require_queries(path: Path, queries: Mapping[str, int], called: str) -> None:
-    texts = judged_queries(path, queries, called)
+    texts = read_judged_queries(path, queries, called)
     if not any(query_key(texts[query_id]) == key for query_id, key in queries.items()):
         raise _others(called, "queries", path, "query_id", queries)
 
 
 def _require_positives(corpus: Corpus, positives: Mapping[str, Set[int]], called: str) -> None:
-    there = corpus.positions(positives)
+    there = corpus.find_positions(positives)
     if lacking := [doc_id for doc_id in positives if doc_id not in there]:
         error = MissingPassages(
-            f"{len(lacking)} of {len(positives)} labelled positives aren't in {corpus.path}: {some(lacking)}",
+            f"{len(lacking)} of {len(positives)} labelled positives aren't in {corpus.path}: {list_some(lacking)}",
             path=called,
         )
         error.advice = _FIT
         raise error
-    found = (corpus.at([position])[0] for position in there.values())
+    found = (corpus.read_at([position])[0] for position in there.values())
     if not any(_keys(passage) & positives[passage.doc_id] for passage in found):
         raise _others(called, "labelled positives", corpus.path, "doc_id", positives)
 
 
 def _others(called: str, what: str, path: Path, name: str, ids: Mapping[str, object]) -> CollectionError:
     error = CollectionError(
-        f"none of its {len(ids)} {what} has the text that {path} has for the same {name}: {some(ids)}",
+        f"none of its {len(ids)} {what} has the text that {path} has for the same {name}: {list_some(ids)}",
         path=called,
     )
     error.advice = _FIT

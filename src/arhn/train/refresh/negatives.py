@@ -32,7 +32,7 @@ from arhn.cleaning.stats import Stats
 from arhn.errors import TooManyFailures, UsageError
 from arhn.files.jsonl import JsonlIfAny
 from arhn.formats import Format, GroupWriter, read
-from arhn.mine.counts import Counts
+from arhn.mine.counts import MiningCounts
 from arhn.mine.mining import mine
 from arhn.retrieval.collection import Collection
 from arhn.retrieval.corpus import Corpus
@@ -140,7 +140,7 @@ class NewNegatives:
 
     def _renewed(self, model: Any, epoch: int) -> Iterator[Group | CleanedGroup]:
         self._run.folder.groups.mkdir(exist_ok=True)
-        done = Done(Counts(self._mining.settings))
+        done = Done(MiningCounts(self._mining.settings))
         self._mine(model, epoch, done)
         with ExitStack() as stack:
             models = self._cleaning.open_models(stack)

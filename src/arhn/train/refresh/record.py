@@ -14,7 +14,7 @@ from arhn.cleaning.models import Models
 from arhn.cleaning.run.records import summary
 from arhn.cleaning.run.tally import Progress
 from arhn.files.atomic import AtomicFile
-from arhn.mine.counts import Counts
+from arhn.mine.counts import MiningCounts
 from arhn.train.filtered import judged_out
 from arhn.train.manifest import Renewal
 from arhn.types import CleanedGroup, Group
@@ -26,7 +26,7 @@ SCHEMA = 1
 class Done:
     """What a refresh has done so far. `new` negatives weren't negatives of their query before."""
 
-    mined: Counts
+    mined: MiningCounts
     retrievers: list[str] = field(default_factory=list)
     new: int = 0
     relabelled: int = 0
@@ -76,7 +76,7 @@ class Done:
 
     def write(self, path: Path, counts: Renewal, cleaning: dict[str, Any]) -> None:
         """Write the summary, over that of a refresh that was killed."""
-        mining = {**self.mined.content(), "settings": self.mined.settings.model_dump(mode="json")}
+        mining = {**self.mined.as_dict(), "settings": self.mined.settings.model_dump(mode="json")}
         content = {"schema": SCHEMA, "counts": counts.model_dump(), "mining": mining, "cleaning": cleaning}
         with AtomicFile(path, overwrite=True) as file:
             file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
