@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 
 from arhn.errors import UnknownTask
-from arhn.families.known import spellings
+from arhn.families.data_set_names import list_spellings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ def chosen(wanted: Iterable[str]) -> list[BeirSet]:
 def canonical(name: str) -> str:
     """One spelling for a data set: BEIR's name where it is one of its sets, else what is left without "train" etc."""
     _, _, aliases = _table()
-    forms = [form for form in spellings(name) if form]
+    forms = [form for form in list_spellings(name) if form]
     known = next((aliases[form] for form in forms if form in aliases), None)
     return known or (forms[-1] if forms else name)
 
@@ -81,7 +81,7 @@ def _table() -> tuple[dict[str, BeirSet], dict[str, list[str]], dict[str, str]]:
         form: name
         for name, row in content["sets"].items()
         for each in (name, *filter(None, [row.get("task")]), *row.get("aliases", ()))
-        for form in spellings(each)
+        for form in list_spellings(each)
         if form
     }
     return sets, content["suites"], aliases

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from arhn.errors import NothingToTrain
-from arhn.families.known import known, names_of
+from arhn.families.data_set_names import find_family, list_names
 from arhn.retrieval.embedder import as_text
 from arhn.train.filtered import Filtered, doc_key, query_key, text_key
 from arhn.types import Group, Passage
@@ -273,5 +273,5 @@ class _Gathering:
 
 def data_set(group: Group) -> str | None:
     """The data set that a group names: a well-known one where several fields name one, else the first."""
-    names = [name for _, name in names_of(group)]
-    return next((name for name in names if known(name)), names[0] if names else None)
+    names = [name for _, name in list_names(group)]
+    return next((name for name in names if find_family(name)), names[0] if names else None)
