@@ -70,7 +70,7 @@ class Dense:
         k = min(k, len(self._corpus))
         for batch in batched(queries, BATCH):
             vectors = self._embedder.encode_queries(batch)
-            yield from self._index.search(vectors, k) if self._approximate else self._exact(vectors, k)
+            yield from self._index.search(vectors, k) if self._approximate else self._search_exactly(vectors, k)
 
     def score(self, queries: Sequence[str], positions: Sequence[Sequence[int]]) -> Iterator[Scores]:
         """See `Searcher`. Raises as `Vectors.load_or_encode` does."""
@@ -86,7 +86,7 @@ class Dense:
     def _index(self) -> ApproximateIndex:
         return ApproximateIndex(self._vectors)
 
-    def _exact(self, queries: Scores, k: int) -> list[Hits]:
+    def _search_exactly(self, queries: Scores, k: int) -> list[Hits]:
         compare = _Comparison(queries, min(CHUNK, len(self._corpus)), self._embedder.device)
         found = [Hits.none()] * len(queries)
         for start in range(0, len(self._corpus), CHUNK):

@@ -1,4 +1,4 @@
-"""Where new negatives come from while a model is trained: a corpus that must fit the groups, and the model itself."""
+"""The corpus that refreshes mine new negatives in, which must fit the groups, and the retrievers that search it."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from arhn.retrieval.corpus import Corpus
 from arhn.retrieval.dense import FAISS_ABOVE, Dense
 from arhn.retrieval.embedder import Embedder, as_text
 from arhn.retrieval.search import Searcher
-from arhn.train.filtered import query_key, text_key
+from arhn.train.filtered_passages import query_key, text_key
 from arhn.types import Group, Passage
 
-#: What flags and records call the model in training.
+#: The name of the model in training, among retrievers.
 CURRENT = "current"
 
 _FIT = (
-    "Groups and corpus must name a passage by the same doc_id: give the corpus that the groups come from. Groups in a "
-    "format without doc_ids can't be mined for again"
+    "Groups and corpus must have the same doc_id for a passage: give the corpus that the groups come from. Groups in a "
+    "format without doc_ids can't be refreshed"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mining:
-    """How a refresh mines, and where.
+    """How refreshes mine, and in which corpus.
 
-    `folder` is a BEIR folder; `queries` and `corpus` are files instead of its own. With `corpus` alone nothing is
-    known of the queries but what the groups say. `retrievers` by name, each made anew for every refresh; None is the
-    model in training, which encodes `batch_size` texts at once and searches approximately above `faiss_above`
-    passages. `score_by` names the one whose scores the rules go by, the first unless given.
+    `folder` is a BEIR folder; `queries` and `corpus` are files to use instead of its own. With `corpus` alone, the
+    groups' queries aren't checked. `settings` are those of mining. `retrievers` are functions by name that open a
+    retriever over the corpus for each refresh; None stands for the model in training, which encodes `batch_size` texts
+    at once and searches approximately above `faiss_above` passages. `score_by` names the retriever whose scores the
+    rules compare, by default the first.
     """
 
     folder: str | os.PathLike[str] | None = None
@@ -48,29 +49,39 @@ class Mining:
     batch_size: int = 32
     faiss_above: int = FAISS_ABOVE
 
-    def searchers(self, corpus: Corpus, model: Any, identity: str) -> dict[str, Searcher]:
-        """The retrievers over a corpus. `identity` says which weights `model` has by now."""
-        holding = Embedder.from_model(model, identity=identity, batch_size=self.batch_size)
+    def open_searchers(self, corpus: Corpus, model: Any, identity: str) -> dict[str, Searcher]:
+        """Open the retrievers over a corpus, by name.
+
+        Args:
+            model: the SentenceTransformer in training.
+            identity: a name for its present weights.
+        """
+        embedder = Embedder.from_model(model, identity=identity, batch_size=self.batch_size)
         return {
-            name: Dense(corpus, holding, faiss_above=self.faiss_above) if make is None else make(corpus)
+            name: Dense(corpus, embedder, faiss_above=self.faiss_above) if make is None else make(corpus)
             for name, make in self.retrievers.items()
         }
 
 
 def open_corpus(mining: Mining, groups: Iterable[Group], called: str) -> tuple[str, Corpus]:
-    """The name of a collection and its corpus, known to be the one that groups come from.
+    """Open the corpus to mine in, and check that the groups come from it.
 
     Args:
+        mining: says which corpus.
+        groups: the groups in training.
         called: what messages call the groups.
+
+    Returns:
+        The name of the collection, and its corpus.
 
     Raises:
         UsageError, FileMissing, UnknownFormat, NotUtf8, BadJson, BadRow, DuplicateId, EmptyCorpus: see
             `arhn.retrieval.collection.open_collection`.
-        MissingQueries, MissingPassages: it lacks queries, or labelled positives, of the groups.
-        CollectionError: it has their ids, but for other texts.
-        whatever reading `groups` raises.
+        MissingQueries, MissingPassages: the collection lacks queries, or labelled positives, of the groups.
+        CollectionError: it has their ids, but with other texts.
+        what reading `groups` raises.
     """
-    queries, positives = _labelled(groups, called)
+    queries, positives = _read_labels(groups, called)
     given = {"queries": mining.queries, "corpus": mining.corpus}
     if mining.folder is None and mining.queries is None:
         del given["queries"]
@@ -82,8 +93,8 @@ def open_corpus(mining: Mining, groups: Iterable[Group], called: str) -> tuple[s
     return name, corpus
 
 
-def fingerprint(model: Any) -> str:
-    """`sha256:` and 16 hex digits over names and values of all weights, whatever device they are on."""
+def hash_weights(model: Any) -> str:
+    """A hash over names and values of all weights of a model, as `sha256:` and 16 hexadecimal digits."""
     torch = library("torch", "train")
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
@@ -92,46 +103,46 @@ def fingerprint(model: Any) -> str:
     return f"sha256:{digest.hexdigest()[:16]}"
 
 
-def _labelled(groups: Iterable[Group], called: str) -> tuple[dict[str, int], dict[str, Set[int]]]:
-    """The keys of queries and of labelled positives, by id."""
+def _read_labels(groups: Iterable[Group], called: str) -> tuple[dict[str, int], dict[str, Set[int]]]:
+    """The keys of the queries by query_id, and those of the labelled positives by doc_id."""
     queries: dict[str, int] = {}
     positives: dict[str, Set[int]] = {}
     for group in groups:
         if group.query_id in queries:
             raise DuplicateId(f"query_id {group.query_id!r} occurs again. Give each group its own", path=called)
         queries[group.query_id] = query_key(group.query)
-        positives.update((passage.doc_id, _keys(passage)) for passage in group.positives)
+        positives.update((passage.doc_id, _text_keys(passage)) for passage in group.positives)
     return queries, positives
 
 
-def _keys(passage: Passage) -> Set[int]:
-    """A passage's text, with its title and without: some formats have no title, others a dash."""
+def _text_keys(passage: Passage) -> Set[int]:
+    """The keys of a passage's text with and without its title, because some formats have no title and others a dash."""
     return {text_key(passage.text), text_key(as_text(passage))}
 
 
 def _require_queries(path: Path, queries: Mapping[str, int], called: str) -> None:
     texts = read_judged_queries(path, queries, called)
     if not any(query_key(texts[query_id]) == key for query_id, key in queries.items()):
-        raise _others(called, "queries", path, "query_id", queries)
+        raise _other_texts_error(called, "queries", path, "query_id", queries)
 
 
 def _require_positives(corpus: Corpus, positives: Mapping[str, Set[int]], called: str) -> None:
-    there = corpus.find_positions(positives)
-    if lacking := [doc_id for doc_id in positives if doc_id not in there]:
+    found = corpus.find_positions(positives)
+    if lacking := [doc_id for doc_id in positives if doc_id not in found]:
         error = MissingPassages(
             f"{len(lacking)} of {len(positives)} labelled positives aren't in {corpus.path}: {list_some(lacking)}",
             path=called,
         )
         error.advice = _FIT
         raise error
-    found = (corpus.read_at([position])[0] for position in there.values())
-    if not any(_keys(passage) & positives[passage.doc_id] for passage in found):
-        raise _others(called, "labelled positives", corpus.path, "doc_id", positives)
+    passages = (corpus.read_at([position])[0] for position in found.values())
+    if not any(_text_keys(passage) & positives[passage.doc_id] for passage in passages):
+        raise _other_texts_error(called, "labelled positives", corpus.path, "doc_id", positives)
 
 
-def _others(called: str, what: str, path: Path, name: str, ids: Mapping[str, object]) -> CollectionError:
+def _other_texts_error(called: str, what: str, path: Path, name: str, ids: Mapping[str, object]) -> CollectionError:
     error = CollectionError(
-        f"none of its {len(ids)} {what} has the text that {path} has for the same {name}: {list_some(ids)}",
+        f"none of its {len(ids)} {what} has the text that {path} holds for the same {name}: {list_some(ids)}",
         path=called,
     )
     error.advice = _FIT
