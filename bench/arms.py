@@ -202,4 +202,4 @@ def _others(group: Group, collection: Collection) -> list[Passage]:
     """The relevant passages that aren't among the group's positives."""
     own = {p.doc_id for p in group.positives}
     wanted = [d for d in collection.positives(group.query_id) if d not in own]
-    return collection.corpus.at(list(collection.corpus.positions(wanted).values()))
+    return collection.corpus.read_at(list(collection.corpus.find_positions(wanted).values()))

@@ -8,7 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from arhn.compare.compare import ALPHA
+from arhn.compare.comparison import ALPHA
 
 #: Okabe and Ito's colours and a shape for each, as in `arhn.compare.plot`.
 _STYLES = (("#000000", "o", "-"), ("#0072B2", "s", "--"), ("#D55E00", "D", "-."))

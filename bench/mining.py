@@ -5,7 +5,7 @@
 Passages are made of invented words whose frequencies fall as in real texts (Zipf), queries of words of their
 passage. The dense model is a static embedding made here, with random weights: what is measured is all around it.
 Each row is a process of its own. `peak` is its peak memory, libraries included; `above` what was added to it since
-the model was there and before the corpus was opened. `mine_hard_negatives` of sentence-transformers, with the same
+the model was there and before the corpus was open_inputs. `mine_hard_negatives` of sentence-transformers, with the same
 model, rules and queries, takes the whole corpus as a list.
 """
 
@@ -72,7 +72,7 @@ def make_model(folder: Path) -> None:
 # --- In the child: what is measured ---------------------------------------------------------------
 
 
-def mined(method: str, folder: Path, model: Path) -> dict[str, Any]:
+def mine(method: str, folder: Path, model: Path) -> dict[str, Any]:
     """Mine with our retrievers, from files to files."""
     from arhn.mine import job
     from arhn.mine.rules import Settings
@@ -84,12 +84,12 @@ def mined(method: str, folder: Path, model: Path) -> dict[str, Any]:
 
     embedder = Embedder(model, device="cpu")
     if method != "bm25":
-        embedder.queries(["w1"])
+        embedder.encode_queries(["w1"])
     else:
         import bm25s  # noqa: F401  # what is imported belongs to what was there before
     clock = Clock()
 
-    def opened() -> tuple[Collection, job.Retrievers]:
+    def open_inputs() -> tuple[Collection, job.Retrievers]:
         collection = open_collection(folder=folder, split="train")
         clock.lap("open")
         searchers: dict[str, Callable[[], Searcher]] = {
@@ -101,11 +101,11 @@ def mined(method: str, folder: Path, model: Path) -> dict[str, Any]:
 
     files = job.Files.beside(str(folder / f"{method}.jsonl"))
     settings = Settings(range_max=RANGE, negatives=NEGATIVES)
-    content = job.run(files, opened, settings, on_query=clock.on_query, overwrite=True)
+    content = job.run(files, open_inputs, settings, on_query=clock.on_query, overwrite=True)
     return clock.row(content["queries"]["read"])
 
 
-def compared(folder: Path, model: Path) -> dict[str, Any]:
+def mine_with_sentence_transformers(folder: Path, model: Path) -> dict[str, Any]:
     """`mine_hard_negatives` of sentence-transformers on the same files."""
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
@@ -167,7 +167,7 @@ def measure(method: str, folder: Path, model: Path) -> dict[str, Any]:
 
 
 def child(method: str, folder: Path, model: Path) -> None:
-    measured = compared(folder, model) if method == METHODS[-1] else mined(method, folder, model)
+    measured = mine_with_sentence_transformers(folder, model) if method == METHODS[-1] else mine(method, folder, model)
     print(json.dumps(measured))
 
 

@@ -32,7 +32,7 @@ from statistics import stdev
 from typing import Any
 
 from arhn import weights
-from arhn.compare.compare import Cell, compare
+from arhn.compare.comparison import Cell, compare
 from arhn.compare.contenders import Contender
 from arhn.compare.significance import holm
 from arhn.errors import ArhnError

@@ -14,13 +14,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from arhn.evaluate.evaluate import evaluate
+from arhn.evaluate.job import evaluate
 from arhn.evaluate.results import Results
-from arhn.evaluate.retrievers import Embedding
-from arhn.evaluate.sources import Source, sources
-from arhn.train import filtered, models
+from arhn.evaluate.retrievers import DenseRetriever
+from arhn.evaluate.sources import Source, find_sources
+from arhn.train import base_model, filtered_passages
 from arhn.train.job import train
-from arhn.train.prepare import Training, prepare
+from arhn.train.preparation import Training, prepare
 from arhn.train.recipe import Recipe, load
 from bench.arms import Arm
 
@@ -63,7 +63,7 @@ class Lab:
 
     @cached_property
     def sources(self) -> list[Source]:
-        return sources(folders=self.folders)
+        return find_sources(folders=self.folders)
 
     @cached_property
     def data(self) -> list[str]:
@@ -79,12 +79,12 @@ class Lab:
     def start(self) -> Trained:
         """The model that training begins with."""
         recipe = self._recipe
-        settings = {key: value for key, value in recipe.lasting.items() if key != "seed"}
+        settings = {key: value for key, value in recipe.learning_settings.items() if key != "seed"}
         key = self._key({"start": settings})
         if key not in self.known:
-            with tempfile.TemporaryDirectory(dir=self.work) as folder, models.quiet():
+            with tempfile.TemporaryDirectory(dir=self.work) as folder, base_model.silence_libraries():
                 place = Path(folder) / "model"
-                models.load(recipe).save_pretrained(str(place), create_model_card=False)
+                base_model.load(recipe).save_pretrained(str(place), create_model_card=False)
                 self._keep(key, self._evaluated("start", place), {})
         return self.known[key]
 
@@ -112,7 +112,7 @@ class Lab:
     def _training(self, arm: Arm, seed: int, folder: Path) -> Training:
         decisions = folder / "decisions.jsonl"
         if arm.filtered:
-            filtered.write(decisions, arm.filtered)
+            filtered_passages.write_decisions(decisions, arm.filtered)
         return Training(
             groups=arm.groups,
             recipe=self.recipe,
@@ -125,7 +125,7 @@ class Lab:
         )
 
     def _evaluated(self, name: str, model: Path) -> Results:
-        retriever = Embedding(str(model), name=name, device="cpu", threads=self.threads)
+        retriever = DenseRetriever(str(model), name=name, device="cpu", threads=self.threads)
         return evaluate(retriever, self.sources, model.parent / "results", depth=DEPTH)
 
     def _key(self, identity: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from arhn import formats
-from arhn.train import models
+from arhn.train import base_model
 from arhn.train.groups import gather
 from arhn.train.plan import Example, Examples
 from arhn.train.recipe import Recipe, load
@@ -117,10 +117,10 @@ def _features(batch: dict[str, Any], name: str, device: Any) -> dict[str, Any]:
 def ours(model: Any, recipe: Recipe) -> Step:
     import torch
 
-    from arhn.train.trainers import collator_for, retriever_loss
+    from arhn.train.trainers import make_collator, make_retriever_loss
 
-    collator = collator_for(recipe, model)
-    loss = retriever_loss(recipe, model)
+    collator = make_collator(recipe, model)
+    loss = make_retriever_loss(recipe, model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-6)
 
     def step(examples: list[Example]) -> None:
@@ -146,8 +146,8 @@ def measure(a: argparse.Namespace, kinds: list[str]) -> dict[str, list[float]]:
         torch.set_num_threads(a.threads)
     mini_batch = [f"mini_batch={a.mini_batch}"] if a.mini_batch else []
     recipe = load("tiny", [f"model={a.model}", f"negatives={a.negatives}", f"max_length={a.max_length}", *mini_batch])
-    with models.quiet():
-        model = models.load(recipe)
+    with base_model.silence_libraries():
+        model = base_model.load(recipe)
     if a.device:
         model.to(a.device)
     steps = {kind: KINDS[kind](copy.deepcopy(model).train(), recipe) for kind in kinds}

@@ -32,11 +32,11 @@ def add(tasks: Tasks) -> None:
 
 def _run(a: argparse.Namespace) -> None:
     from arhn.compare import reports
-    from arhn.compare.contenders import contenders
+    from arhn.compare.contenders import read_contenders
     from arhn.compare.view import comparison_view
 
     comparison = reports.compare(
-        contenders(a.results, a.groups, by_seed=a.by_seed),
+        read_contenders(a.results, a.groups, by_seed=a.by_seed),
         reports.Files(json=a.json, plot=a.plot, overwrite=a.overwrite),
         baseline=a.baseline,
         measure=a.measure,

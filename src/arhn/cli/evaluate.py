@@ -62,18 +62,20 @@ def add(tasks: Tasks) -> None:
 
 
 def _run(a: argparse.Namespace) -> None:
-    from arhn.evaluate import evaluate as evaluation
+    from arhn.evaluate import job
     from arhn.evaluate.results import RESULTS
-    from arhn.evaluate.sources import sources
+    from arhn.evaluate.sources import find_sources
     from arhn.evaluate.view import results_view
 
     _require_one(a)
-    found = sources(_listed(a.tasks), a.data, split=a.split, missing=a.missing_qrels, without_positives=a.no_positives)
-    results = evaluation.evaluate(
+    found = find_sources(
+        _listed(a.tasks), a.data, split=a.split, missing=a.missing_qrels, without_positives=a.no_positives
+    )
+    results = job.evaluate(
         _retriever(a, [source.name for source in found]),
         found,
         a.output,
-        depth=a.depth or evaluation.DEPTH,
+        depth=a.depth or job.DEPTH,
         skip_identical=not a.keep_identical_ids,
         training_sets=None if a.trained_on is None else _listed(a.trained_on, none="none"),
         overwrite=a.overwrite,
@@ -84,14 +86,14 @@ def _run(a: argparse.Namespace) -> None:
 
 
 def _retriever(a: argparse.Namespace, names: list[str]) -> Retriever:
-    from arhn.evaluate.retrievers import BM25, Embedding, RunFiles, WordMatching
+    from arhn.evaluate.retrievers import BM25, Bm25Retriever, DenseRetriever, RunFiles
 
     if a.runs:
         return RunFiles(a.runs, names, name=a.name)
     if a.model == BM25:
-        return WordMatching(name=a.name)
+        return Bm25Retriever(name=a.name)
     query_prompt, document_prompt, max_length = _texts(a)
-    return Embedding(
+    return DenseRetriever(
         a.model,
         name=a.name,
         query_prompt=query_prompt,

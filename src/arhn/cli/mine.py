@@ -123,7 +123,7 @@ def add_retrievers(parser: argparse.ArgumentParser) -> None:
 def _run(a: argparse.Namespace) -> None:
     require("numpy", "numpy", "mine")
     from arhn.cleaning.run.bars import group_bars
-    from arhn.mine import counts, job
+    from arhn.mine import job, view
 
     files = job.Files.beside(a.output, summary=a.summary, candidates=a.candidates)
     settings = settings_of(a)
@@ -138,7 +138,7 @@ def _run(a: argparse.Namespace) -> None:
             on_query=lambda done, total: bars.update(bar, completed=done, total=total),
         )
     out = console()
-    counts.show(out, content)
+    view.show(out, content)
     for path in (files.output, files.summary, files.candidates):
         if path is not None:
             out.print(str(path), soft_wrap=True)
@@ -215,14 +215,14 @@ def opener(a: argparse.Namespace, name: str) -> Callable[[Corpus], Searcher]:
 
         given = {flag: value for flag in OF_BM25 if (value := getattr(a, flag)) is not None}
         options: dict[str, Any] = {flag: None if value == "none" else value for flag, value in given.items()}
-        Bm25.checked(**options)
+        Bm25.make_tokenizer(**options)
         return partial(Bm25, **options)
-    from arhn.retrieval.dense import FAISS_ABOVE, Dense, require_above
+    from arhn.retrieval.dense import FAISS_ABOVE, Dense, require_faiss_above
     from arhn.retrieval.embedder import Embedder
 
     given = {flag: value for flag in _OF_EMBEDDER if (value := getattr(a, flag)) is not None}
     embedder = Embedder(name, **given)
     embedder.require_device()
     above = FAISS_ABOVE if a.faiss_above is None else a.faiss_above
-    require_above(above)
+    require_faiss_above(above)
     return partial(Dense, embedder=embedder, cache=a.embeddings, faiss_above=above)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from arhn.cleaning.models import Models
     from arhn.retrieval.corpus import Corpus
     from arhn.retrieval.search import Searcher
-    from arhn.train.prepare import Prepared, Training
-    from arhn.train.refresh.corpus import Mining
+    from arhn.train.preparation import Prepared, Training
+    from arhn.train.refresh.mining_corpus import Mining
     from arhn.train.refresh.negatives import Cleaning, NewNegatives
 
 _EVERY, _MINING, _CLEANING = "--refresh-negatives", "--refresh-mining", "--refresh-cleaning"
@@ -174,7 +174,7 @@ def _add_cleaning(parser: argparse.ArgumentParser) -> None:
 
 def _mining(a: argparse.Namespace) -> Mining:
     from arhn.retrieval.dense import FAISS_ABOVE
-    from arhn.train.refresh.corpus import CURRENT, Mining
+    from arhn.train.refresh.mining_corpus import CURRENT, Mining
 
     with _naming(_MINING):
         names, by = mine.retrievers_of(a, CURRENT)

@@ -12,7 +12,7 @@ from arhn.cli import refreshing
 from arhn.cli.shared import FORMATS, Tasks, console, positive, task
 
 if TYPE_CHECKING:
-    from arhn.train.prepare import Prepared
+    from arhn.train.preparation import Prepared
 
 
 def add(tasks: Tasks) -> None:
@@ -43,7 +43,7 @@ def add(tasks: Tasks) -> None:
 
 def _run(a: argparse.Namespace) -> None:
     from arhn.train.job import train
-    from arhn.train.prepare import Training, prepare
+    from arhn.train.preparation import Training, prepare
 
     refresh = refreshing.refreshing_of(a)
     training = Training(
@@ -74,9 +74,9 @@ def _run(a: argparse.Namespace) -> None:
         prepared = replace(prepared, refreshing=checked)
     if a.dry_run:
         return
-    from arhn.train.callbacks import Lines
+    from arhn.train.callbacks import ProgressLog
 
-    record = train(training, prepared=prepared, on_epoch=negatives, on_log=Lines(prepared))
+    record = train(training, prepared=prepared, on_epoch=negatives, on_log=ProgressLog(prepared))
     if first:
         console().print(f"{record.steps} steps in {record.seconds:,.0f} s: {a.output}", soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""What is compared: results of one model, or of several seeds of one method, under one name."""
+"""The contenders of a comparison: results of one model, or of several seeds of one method, under one name."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from pathlib import Path
 from arhn.errors import UsageError
 from arhn.evaluate.results import RESULTS, Results, read_results
 
-#: What a folder's name says of the seed: -seed1, .s2, _3.
+#: The seed in a folder's name: -seed1, .s2, _3.
 _SEED_IN_NAME = re.compile(r"[-_.](seed|s)?[-_.]?\d+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contender:
-    """`results` are of one model each: several are seeds of one method, and count together."""
+    """One name in the comparison. Several `results` are seeds of one method, and count together."""
 
     name: str
     results: tuple[Results, ...]
 
 
-def contenders(
+def read_contenders(
     results: Sequence[str] = (), groups: Sequence[str] = (), *, by_seed: bool = False
 ) -> tuple[Contender, ...]:
-    """Read what is to be compared.
+    """Read the results to compare.
 
     Args:
         results: `PATH` or `NAME=PATH` of single models; a path is a folder of `arhn evaluate` or its results.json.
-            Without a name it is called after its folder.
-        groups: `NAME=PATH,PATH,...`, several seeds of one method.
-        by_seed: take those of `results` whose training manifests differ in nothing but the seed for one method,
+            Without a name, a model is called after its folder.
+        groups: `NAME=PATH,PATH,...` each, for several seeds of one method.
+        by_seed: group those of `results` whose training manifests differ only in the seed into one contender, which is
             called after their folders without the seed.
 
     Raises:
-        UsageError: a group that isn't one, two contenders of one name, or none at all.
+        UsageError: a group can't be parsed, two contenders have one name, or there is none.
         FileMissing, BadJson, UnknownFormat, BadRow: see `read_results`.
     """
-    single = [(name, read_results(path)) for name, path in map(_named, results)]
-    found = _by_seed(single) if by_seed else [Contender(name=name, results=(r,)) for name, r in single]
-    found += [_group(spec) for spec in groups]
+    single = [(name, read_results(path)) for name, path in map(_parse_result, results)]
+    found = _group_by_seed(single) if by_seed else [Contender(name=name, results=(r,)) for name, r in single]
+    found += [_read_group(spec) for spec in groups]
     names = [c.name for c in found]
     if not names:
         raise UsageError("nothing to compare. Give folders that 'arhn evaluate' wrote.")
@@ -49,7 +49,7 @@ def contenders(
     return tuple(found)
 
 
-def _named(spec: str) -> tuple[str, str]:
+def _parse_result(spec: str) -> tuple[str, str]:
     name, equals, path = spec.partition("=")
     if equals and name and path and not Path(spec).exists():
         return name, path
@@ -57,7 +57,7 @@ def _named(spec: str) -> tuple[str, str]:
     return (place.parent if place.name == RESULTS else place).name, spec
 
 
-def _group(spec: str) -> Contender:
+def _read_group(spec: str) -> Contender:
     name, _, paths = spec.partition("=")
     each = [path for path in paths.split(",") if path]
     if not (name and each):
@@ -65,14 +65,14 @@ def _group(spec: str) -> Contender:
     return Contender(name=name, results=tuple(map(read_results, each)))
 
 
-def _by_seed(single: Iterable[tuple[str, Results]]) -> list[Contender]:
+def _group_by_seed(single: Iterable[tuple[str, Results]]) -> list[Contender]:
     groups: dict[str, list[tuple[str, Results]]] = {}
     for name, results in single:
         groups.setdefault(results.model.method or f"only {name}", []).append((name, results))
-    return [_one(members) for members in groups.values()]
+    return [_merge_seeds(members) for members in groups.values()]
 
 
-def _one(members: Sequence[tuple[str, Results]]) -> Contender:
+def _merge_seeds(members: Sequence[tuple[str, Results]]) -> Contender:
     results = tuple(r for _, r in members)
     if len(members) == 1:
         return Contender(name=members[0][0], results=results)

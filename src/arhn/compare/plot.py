@@ -1,4 +1,7 @@
-"""A comparison as a picture: dots with intervals, a row a data set; readable in grey, and by the colour-blind."""
+"""The plot of a comparison: dots with intervals, one row for each data set.
+
+It can be read without colours.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +10,47 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from arhn.compare.compare import ALPHA, Comparison
+from arhn.compare.comparison import ALPHA, Comparison
 from arhn.errors import UsageError
 from arhn.libraries import library
 from arhn.libraries import require as require_library
 
 FORMATS = (".png", ".svg", ".pdf")
 
-#: Okabe and Ito's colours, those that are dark enough on white first; each contender has a shape besides.
+#: The colours of Okabe and Ito for the colour-blind, the darkest first; each contender also has its own shape.
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _SHAPES = ("o", "s", "D", "^", "v", "P", "X")
 _GREY = "#666666"
-#: Behind every other row.
+#: The background of every other row.
 _BAND = "#f3f3f3"
 _EXTRA = "evaluate"
-#: Inches: of one dot's line, between two rows, and around all.
+#: In inches: the height of one dot's line, the gap between two rows, and the space around all.
 _LINE, _GAP, _AROUND = 0.125, 0.1, 1.1
 
 
 def require(path: Path) -> None:
-    """Raises UsageError: no format of that suffix. MissingDependency: matplotlib isn't installed."""
+    """Check that a plot can be drawn.
+
+    Raises:
+        UsageError: the suffix isn't one of `FORMATS`.
+        MissingDependency: matplotlib isn't installed.
+    """
     if path.suffix.casefold() not in FORMATS:
         raise UsageError(f"--plot {path}: expected a name that ends in {', '.join(FORMATS)}.")
     require_library("matplotlib", "matplotlib", _EXTRA)
 
 
-def drawn(comparison: Comparison, suffix: str) -> bytes:
-    """The picture: means on the left, and on the right, with several contenders, differences from the baseline.
+def draw(comparison: Comparison, suffix: str) -> bytes:
+    """Draw a comparison: means on the left and, with several contenders, differences from the baseline on the right.
 
-    Bars are 95% intervals over queries. Small strokes are single seeds. A difference that is significant has a filled
-    dot, any other a hollow one.
+    Bars are 95% intervals over queries, small strokes are single seeds. A significant difference has a filled dot, any
+    other a hollow one.
+
+    Args:
+        suffix: one of `FORMATS`.
+
+    Returns:
+        The content of the file.
     """
     figures = library("matplotlib.figure", _EXTRA)
     count = len(comparison.contenders)
@@ -55,7 +69,7 @@ def drawn(comparison: Comparison, suffix: str) -> bytes:
     return buffer.getvalue()
 
 
-#: The same comparison gives the same bytes.
+#: No dates, so that equal comparisons give equal files.
 _UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
 
@@ -64,7 +78,7 @@ def _draw_means(axes: Any, comparison: Comparison) -> None:
         cells = [row.cells[i] for row in comparison.rows]
         places = _places(comparison, i)
         low, high = zip(*(cell.interval for cell in cells), strict=True)
-        _dots(axes, [cell.mean for cell in cells], low, high, places, i, label=name)
+        _draw_dots(axes, [cell.mean for cell in cells], low, high, places, i, label=name)
         for cell, place in zip(cells, places, strict=True):
             if len(cell.seeds) > 1:
                 axes.plot(
@@ -89,11 +103,11 @@ def _draw_differences(axes: Any, comparison: Comparison) -> None:
             cell = row.cells[i]
             if cell.difference is not None and cell.difference_interval is not None:
                 low, high = cell.difference_interval
-                _dots(axes, [cell.difference], [low], [high], [place], i, filled=cell.significant)
+                _draw_dots(axes, [cell.difference], [low], [high], [place], i, filled=cell.significant)
     axes.set_xlabel(f"difference from {comparison.baseline} (filled: p < {ALPHA:g}, corrected)")
 
 
-def _dots(
+def _draw_dots(
     axes: Any,
     values: Sequence[float],
     low: Iterable[float],
@@ -137,12 +151,12 @@ def _label_rows(axes: Any, comparison: Comparison) -> None:
 
 
 def _pitch(comparison: Comparison) -> float:
-    """From one row to the next, in lines of dots."""
+    """The distance from one row to the next, in lines of dots."""
     return len(comparison.contenders) + _GAP / _LINE
 
 
 def _places(comparison: Comparison, contender: int) -> list[float]:
-    """The height of a contender's dot in each row; the first is on top."""
+    """The height of a contender's dot in each row; the first row is on top."""
     offset = (len(comparison.contenders) - 1) / 2 - contender
     return [offset - row * _pitch(comparison) for row in range(len(comparison.rows))]
 

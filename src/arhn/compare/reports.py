@@ -1,4 +1,4 @@
-"""A comparison with its files: JSON and a plot, whose places are checked before anything is computed."""
+"""A comparison written to files: JSON and a plot, both opened before anything is computed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 import orjson
 
-from arhn.compare import compare as comparing
+from arhn.compare import comparison as comparing
 from arhn.compare import plot
-from arhn.compare.compare import Comparison
+from arhn.compare.comparison import Comparison
 from arhn.compare.contenders import Contender
 from arhn.files.atomic import AtomicFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """Where the files go; None for none."""
+    """The files to write; None for a file that isn't wanted."""
 
     json: Path | None = None
     plot: Path | None = None
@@ -26,13 +26,13 @@ class Files:
 
 
 def compare(contenders: tuple[Contender, ...], files: Files, **settings: Any) -> Comparison:
-    """`compare.compare` with these settings, written to `files`, which appear together when all is done.
+    """Compare as `comparison.compare` does with these settings, and write `files`, which appear together at the end.
 
     Raises:
         UsageError: the plot's suffix isn't one of `plot.FORMATS`.
-        MissingDependency: a plot is asked for and matplotlib isn't installed.
+        MissingDependency: a plot is wanted and matplotlib isn't installed.
         OutputExists, OutputNotWritable, DiskFull: see `AtomicFile`.
-        and what `compare.compare` raises.
+        what `comparison.compare` raises.
     """
     if files.plot is not None:
         plot.require(files.plot)
@@ -41,9 +41,9 @@ def compare(contenders: tuple[Contender, ...], files: Files, **settings: Any) ->
             None if path is None else stack.enter_context(AtomicFile(path, overwrite=files.overwrite))
             for path in (files.json, files.plot)
         )
-        comparison = comparing.compare(contenders, **settings)
+        found = comparing.compare(contenders, **settings)
         if json is not None:
-            json.write(orjson.dumps(comparison.as_dict(), option=orjson.OPT_INDENT_2) + b"\n")
+            json.write(orjson.dumps(found.as_dict(), option=orjson.OPT_INDENT_2) + b"\n")
         if drawing is not None:
-            drawing.write(plot.drawn(comparison, drawing.path.suffix))
-    return comparison
+            drawing.write(plot.draw(found, drawing.path.suffix))
+    return found

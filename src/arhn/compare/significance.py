@@ -1,8 +1,8 @@
-"""Are two retrievers different, or is it the queries? Paired randomisation tests, Holm's correction, intervals.
+"""The significance of a difference: paired randomisation tests, Holm's correction, and intervals.
 
 The test is Fisher's randomisation test on per-query differences, the one that Smucker, Allan and Carterette (CIKM 2007)
-recommend for IR: were the two retrievers the same, the sign of each query's difference would be a coin's throw. It asks
-about other queries of the same kind; it knows nothing of other training seeds.
+recommend for IR: if the two retrievers were equally good, the sign of each query's difference would be random. The test
+generalises to other queries of the same kind, but not to other training seeds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RESAMPLES = 10_000
 DRAWS = 2_000
 #: Random numbers held at once.
 _CHUNK = 4_000_000
-#: Sums of the same numbers in another order differ in their last digits.
+#: Relative; sums of the same numbers in another order differ in their last digits.
 _TOLERANCE = 1e-12
 
 Floats = npt.NDArray[np.float64]
@@ -47,7 +47,7 @@ def sign_flip(differences: Sequence[Floats], *, resamples: int = RESAMPLES, seed
         return float(np.mean(np.abs(2 * (bits @ weighted) - total) >= limit))
     random = np.random.default_rng(seed)
     reached = 0
-    for size in _chunks(resamples, len(weighted)):
+    for size in _split_rows(resamples, len(weighted)):
         coins = np.unpackbits(random.integers(0, 256, (size, -(-len(weighted) // 8)), np.uint8), axis=1)
         sums = coins[:, : len(weighted)].astype(np.float64) @ weighted
         reached += int(np.count_nonzero(np.abs(2 * sums - total) >= limit))
@@ -57,8 +57,8 @@ def sign_flip(differences: Sequence[Floats], *, resamples: int = RESAMPLES, seed
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction (1979): adjusted values in the order given.
 
-    An adjusted value below alpha marks a difference that holds with a chance below alpha of even one false mark among
-    all those compared.
+    Calling differences with an adjusted value below alpha significant makes the chance of even one false call, among
+    all comparisons, at most alpha.
     """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted = [0.0] * len(p_values)
@@ -79,18 +79,18 @@ def interval(
         level: the interval's share of the draws, in (0, 1).
     """
     random = np.random.default_rng(seed)
-    means = np.mean([_drawn_means(v, draws, random) for v in values], axis=0)
+    means = np.mean([_draw_means(v, draws, random) for v in values], axis=0)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def _drawn_means(values: Floats, draws: int, random: np.random.Generator) -> Floats:
+def _draw_means(values: Floats, draws: int, random: np.random.Generator) -> Floats:
     count = len(values)
-    drawn = (values[random.integers(0, count, (size, count))] for size in _chunks(draws, count))
+    drawn = (values[random.integers(0, count, (size, count))] for size in _split_rows(draws, count))
     return np.concatenate([each.mean(axis=1) for each in drawn])
 
 
-def _chunks(rows: int, columns: int) -> list[int]:
-    """Numbers of rows that together are `rows`, each part small enough to hold."""
+def _split_rows(rows: int, columns: int) -> list[int]:
+    """Split `rows` into parts that each fit into memory; the number of rows in each."""
     size = max(1, _CHUNK // columns)
     return [min(size, rows - start) for start in range(0, rows, size)]

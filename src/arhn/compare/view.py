@@ -8,15 +8,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from arhn.compare.compare import ALPHA, Cell, Comparison, Row
+from arhn.compare.comparison import ALPHA, Cell, Comparison, Row
 
 _BETTER, _WORSE = "▲", "▼"
-#: Of means, as the papers have them.
+#: Digits of means, as in papers.
 _DIGITS = 3
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
-    """Means with marks, the differences on the averages (or the only data set), and the notes."""
+    """A table of means with marks, one of differences on the averages (or the only data set), and the notes."""
     tables = [_means(comparison)]
     if len(comparison.contenders) > 1:
         tables.append(_differences(comparison))
@@ -35,7 +35,7 @@ def _means(comparison: Comparison) -> Table:
 
 
 def _differences(comparison: Comparison) -> Table:
-    """The rows that sum up."""
+    """The differences in the averages, or on the data sets where there is no average."""
     table = Table(title=f"Against {comparison.baseline}", title_justify="left")
     for column in ("", "", "difference", "95% interval", "p", "corrected"):
         table.add_column(column, justify="right" if column else "left", overflow="fold")

@@ -1,4 +1,4 @@
-"""Evaluation of retrievers: runs, measures, the BEIR sets, and comparisons of several models.
+"""Evaluation of one retriever: its runs on test collections, and their measures. `arhn.compare` compares several.
 
-Nothing is imported here: what needs NumPy, mteb or matplotlib is brought by extras.
+This file imports nothing, because NumPy and mteb come with extras.
 """

@@ -1,4 +1,4 @@
-"""What can be evaluated: an embedding model, BM25, or runs that were made elsewhere."""
+"""The retrievers that can be evaluated: an embedding model, BM25, or run files made by other tools."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from arhn.retrieval.runs import Run, read_run
 from arhn.retrieval.search import Searcher, search_run
 from arhn.train import manifest
 
-#: The name that stands for BM25 where a model is asked for.
+#: The name that stands for BM25 where the name of a model is expected.
 BM25 = "bm25"
 
 
-class Asked(NamedTuple):
-    """A data set to be searched: `depth` passages a query, without one of the query's own id if `skip_identical`."""
+class SearchRequest(NamedTuple):
+    """A data set to search, and how: `depth` passages for each query, without its own id if `skip_identical`."""
 
     name: str
     collection: Collection
@@ -33,19 +33,19 @@ class Asked(NamedTuple):
 
 
 class Retriever(Protocol):
-    """What is evaluated."""
+    """A retriever to evaluate."""
 
     def prepare(self) -> ModelRecord:
-        """Get ready, and say what this is. Whatever can go wrong goes wrong here, before anything long begins."""
+        """Load what is needed and describe the retriever. Errors are raised here, before any long work."""
         ...
 
-    def run(self, asked: Asked) -> Run:
-        """The best passages of every query of a data set."""
+    def run(self, request: SearchRequest) -> Run:
+        """Search a data set: the best passages of every query."""
         ...
 
 
-class Embedding:
-    """A sentence-transformers model: all passages by cosine similarity, exact."""
+class DenseRetriever:
+    """A sentence-transformers model that ranks all passages by exact cosine similarity."""
 
     def __init__(
         self,
@@ -62,15 +62,15 @@ class Embedding:
         dtype: str | None = None,
         embeddings: Path | None = None,
     ) -> None:
-        """Nothing is loaded yet.
+        """Check the arguments; the model isn't loaded yet.
 
         Args:
-            model: a folder, or a name on the hub; `arhn.train.json` in the folder says how it was trained.
-            name: what tables call it; the folder's name or the hub's, unless given.
-            query_prompt, document_prompt, max_length: instead of the model's own.
-            recipe: where prompts and length come from that aren't given and that the model hasn't; recorded.
+            model: a folder, or a name on the hub. If the folder holds `arhn.train.json`, that is its training's record.
+            name: what tables call the model; by default the name of its folder or on the hub.
+            query_prompt, document_prompt, max_length: to use instead of the model's own.
+            recipe: the name of the training recipe that these were taken from, which is only recorded.
             device, threads, batch_size, dtype: see `Embedder`.
-            embeddings: a folder that keeps the vectors of passages for the next time.
+            embeddings: a folder that stores the vectors of passages for later evaluations.
 
         Raises:
             MissingDependency, ModelMissing, UsageError: see `Embedder`.
@@ -98,9 +98,9 @@ class Embedding:
 
         Raises:
             ModelUnavailable, ModelCorrupt, UsageError: see `Embedder.model`.
-            BadJson: the manifest in the model's folder isn't one.
+            BadJson: the manifest in the model's folder can't be parsed.
         """
-        trained = _manifest(self._folder)
+        trained = _read_manifest(self._folder)
         model = self._embedder.model
         query, document = self._prompts
         return ModelRecord(
@@ -108,25 +108,25 @@ class Embedding:
             kind="dense",
             identity=self._embedder.identity,
             prompts={
-                "query": _own(model, "query") if query is None else query,
-                "document": _own(model, "document", "passage", "corpus") if document is None else document,
+                "query": _own_prompt(model, "query") if query is None else query,
+                "document": _own_prompt(model, "document", "passage", "corpus") if document is None else document,
             },
-            max_length=_length(model),
+            max_length=_own_length(model),
             recipe=self._recipe,
             training_sets=tuple(trained.sets) or None if trained else None,
-            # The losses are long, and the model's own file keeps them.
+            # The losses are long, and stay in the manifest itself.
             manifest=trained.model_dump(mode="json", by_alias=True, exclude={"losses"}) if trained else None,
         )
 
-    def run(self, asked: Asked) -> Run:
+    def run(self, request: SearchRequest) -> Run:
         """See `Retriever`."""
-        return _searched(
-            Dense(asked.collection.corpus, self._embedder, cache=self._embeddings, faiss_above=sys.maxsize), asked
+        return _search(
+            Dense(request.collection.corpus, self._embedder, cache=self._embeddings, faiss_above=sys.maxsize), request
         )
 
 
-class WordMatching:
-    """BM25 with English stop words and stems; nothing is trained, so every data set is out of its domain."""
+class Bm25Retriever:
+    """BM25 with English stop words and stems. It isn't trained, so every data set is out of its domain."""
 
     def __init__(self, *, name: str | None = None) -> None:
         self._name = name or BM25
@@ -137,25 +137,26 @@ class WordMatching:
         require("Stemmer", "PyStemmer", "mine")
         return ModelRecord(name=self._name, kind="bm25", identity=f"bm25 k1={K1:g} b={B:g} english", training_sets=())
 
-    def run(self, asked: Asked) -> Run:
+    def run(self, request: SearchRequest) -> Run:
         """See `Retriever`."""
-        return _searched(Bm25(asked.collection.corpus), asked)
+        return _search(Bm25(request.collection.corpus), request)
 
 
 class RunFiles:
-    """Runs in TREC form, one a data set."""
+    """Run files in TREC's format, one for each data set."""
 
     def __init__(self, files: Sequence[str], datasets: Sequence[str], *, name: str | None = None) -> None:
-        """
+        """Assign the files to the data sets; nothing is read yet.
+
         Args:
-            files: `DATASET=PATH`, or `PATH` where there is only one data set.
-            datasets: what the data sets are called.
-            name: what tables call the runs; the first file's name, unless given.
+            files: `DATASET=PATH` each, or `PATH` where there is only one data set.
+            datasets: the names of the data sets.
+            name: what tables call the runs; by default the first file's name.
 
         Raises:
-            UsageError: a data set without a run, or with two, or a run without a data set.
+            UsageError: a data set has no run or several, or a run has no data set.
         """
-        named = [_file(spec, datasets) for spec in files]
+        named = [_parse_file(spec, datasets) for spec in files]
         self._files = dict(named)
         if len(self._files) < len(named) or self._files.keys() != set(datasets):
             raise UsageError(
@@ -171,39 +172,47 @@ class RunFiles:
         hashes = "".join(sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in self._files.values()))
         return ModelRecord(name=self._name, kind="run", identity=hashlib.sha256(hashes.encode()).hexdigest())
 
-    def run(self, asked: Asked) -> Run:
-        """See `Retriever`; the whole run, however deep. Raises RunMismatch: it has queries that the data hasn't."""
-        run = self._runs[asked.name]
-        if unknown := [query_id for query_id in run if query_id not in asked.collection.qrels]:
+    def run(self, request: SearchRequest) -> Run:
+        """See `Retriever`; the depth of the request is ignored.
+
+        Raises:
+            RunMismatch: the run has queries that the data set lacks.
+        """
+        run = self._runs[request.name]
+        if unknown := [query_id for query_id in run if query_id not in request.collection.qrels]:
             raise RunMismatch(
-                f"{self._files[asked.name]}: {len(unknown)} of its {len(run)} queries have no judgement in "
-                f"{asked.name}: {', '.join(map(repr, unknown[:5]))}. Check that run, data and --split belong together."
+                f"{self._files[request.name]}: {len(unknown)} of its {len(run)} queries have no judgement in "
+                f"{request.name}: {', '.join(map(repr, unknown[:5]))}. "
+                "Check that run, data and --split belong together."
             )
         return run
 
 
-def _manifest(folder: Path | None) -> manifest.Manifest | None:
-    """How a model was trained, where its folder says so. Raises BadJson: what it says is no manifest."""
+def _read_manifest(folder: Path | None) -> manifest.Manifest | None:
+    """The manifest in a model's folder, None where there is none. Raises BadJson where it can't be parsed."""
     return manifest.read(folder) if folder and (folder / manifest.NAME).exists() else None
 
 
-def _searched(searcher: Searcher, asked: Asked) -> Run:
-    return search_run(searcher, asked.collection, asked.depth, skip_identical=asked.skip_identical)
+def _search(searcher: Searcher, request: SearchRequest) -> Run:
+    return search_run(searcher, request.collection, request.depth, skip_identical=request.skip_identical)
 
 
-def _file(spec: str, datasets: Sequence[str]) -> tuple[str, Path]:
+def _parse_file(spec: str, datasets: Sequence[str]) -> tuple[str, Path]:
     name, equals, path = spec.partition("=")
     if equals and not Path(spec).exists():
         return name, Path(path)
     return datasets[0] if len(datasets) == 1 else "", Path(spec)
 
 
-def _own(model: Any, *names: str) -> str | None:
-    """The model's own prompt, which sentence-transformers looks for under these names, then under its default one."""
+def _own_prompt(model: Any, *names: str) -> str | None:
+    """The model's own prompt, under the first of these names that it has, else under its default name.
+
+    sentence-transformers looks prompts up in this order.
+    """
     name = next((name for name in names if name in model.prompts), model.default_prompt_name)
     return model.prompts.get(name) or None
 
 
-def _length(model: Any) -> int | None:
+def _own_length(model: Any) -> int | None:
     length = model.max_seq_length
     return int(length) if isinstance(length, (int, float)) and length < sys.maxsize else None

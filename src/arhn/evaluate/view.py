@@ -8,14 +8,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from arhn.evaluate.measures import MEASURES, RECALL_DEPTH
+from arhn.evaluate.measures import MEASURES
 from arhn.evaluate.results import Results
 
 _DIGITS = 4
 
 
 def results_view(results: Results) -> RenderableType:
-    """A row a data set, the averages, and what has to be known beside the numbers."""
+    """A table with a row for each data set and the averages, and notes that explain the numbers."""
     return Group(_table(results), *map(Text, _notes(results)))
 
 
@@ -23,15 +23,15 @@ def _table(results: Results) -> Table:
     table = Table(title=f"{results.model.name}", title_justify="left")
     for column in ("data set", "queries", *MEASURES, "domain"):
         table.add_column(column, justify="left" if column in ("data set", "domain") else "right", overflow="fold")
-    unseen = results.out_of_domain
+    outside = results.out_of_domain
     for d in results.datasets:
-        domain = "?" if unseen is None else "out" if d.name in unseen else "in"
+        domain = "?" if outside is None else "out" if d.name in outside else "in"
         table.add_row(d.name, f"{d.queries:,}", *_numbers(d.means), domain)
     table.add_section()
     if len(results.datasets) > 1:
         table.add_row(f"average ({len(results.datasets)})", "", *_numbers(results.average), "")
-    if (average := results.out_of_domain_average) and len(unseen or ()) < len(results.datasets):
-        table.add_row(f"out of domain ({len(unseen or ())})", "", *_numbers(average), "out")
+    if (average := results.out_of_domain_average) and len(outside or ()) < len(results.datasets):
+        table.add_row(f"out of domain ({len(outside or ())})", "", *_numbers(average), "out")
     return table
 
 
@@ -50,10 +50,11 @@ def _notes(results: Results) -> Iterator[str]:
                 yield f"{d.name}: {what}: {count:,}"
     trained = results.model.training_sets
     if trained is None:
-        yield "Domain unknown: nothing says what the model was trained on (--trained-on)"
+        yield "Domain unknown: the model's training sets aren't recorded. Name them with --trained-on"
     elif trained:
         yield f"Trained on {', '.join(trained)}"
     if trained and results.model.unnamed:
-        yield f"{results.model.unnamed:,} groups of its training name no data set, and may make more known"
-    if results.settings.depth < RECALL_DEPTH and results.model.kind != "run":
-        yield f"Runs end at rank {results.settings.depth} (--depth), before recall@{RECALL_DEPTH} does"
+        yield f"{results.model.unnamed:,} groups of its training name no data set, so more sets may be in its domain"
+    deepest = max(MEASURES, key=lambda name: MEASURES[name].depth)
+    if results.settings.depth < MEASURES[deepest].depth and results.model.kind != "run":
+        yield f"Runs end at rank {results.settings.depth} (--depth), before {deepest} does"

@@ -1,1 +1,1 @@
-"""Families: which kind of query a group has, and so by which prompts it is judged."""
+"""Families: the kinds of query. A group's family decides by which prompts it is judged."""

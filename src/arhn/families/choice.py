@@ -1,8 +1,4 @@
-"""Which kind of query a group has, and so by which family of prompts it is judged.
-
-The user's task map decides first, then the names of well-known data sets, then the query's own form. A pure
-module, except that `TaskMap.parse` reads the file it is given.
-"""
+"""The choice of a group's family: from the user's map, else a well-known data set's name, else the query's form."""
 
 from __future__ import annotations
 
@@ -14,9 +10,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from arhn.errors import UsageError
+from arhn.families.data_set_names import find_family, list_names, look_up, normalize
 from arhn.families.family import Family
 from arhn.families.form import guess
-from arhn.families.known import _found, _squashed, known, names_of
 from arhn.types import Group
 
 Source = Literal["map", "known", "guessed"]
@@ -49,7 +45,7 @@ class TaskMap:
         """From pairs of a subset and its family; `where` is what an error calls them. Raises UsageError."""
         families: dict[str, Family] = {}
         for name, value in entries:
-            key = DEFAULT if name.strip() == DEFAULT else _squashed(name)
+            key = DEFAULT if name.strip() == DEFAULT else normalize(name)
             if not key:
                 raise UsageError(f"{where}: {name!r} doesn't name a subset. {_HOW}")
             family = _family(name, value, where)
@@ -63,7 +59,7 @@ class TaskMap:
 
     def family(self, name: str) -> Family | None:
         """The family that the map gives to a subset by name; None where it isn't named."""
-        return _found(self.families, name) if self.families else None
+        return look_up(self.families, name) if self.families else None
 
 
 NO_MAP = TaskMap()
@@ -81,17 +77,17 @@ class Choice(NamedTuple):
 def family_of(group: Group, task_map: TaskMap = NO_MAP) -> Choice:
     """The family of a group: from the task map, else from a well-known name, else from the query's form.
 
-    Where a record names its data set in several fields (`FIELDS`), the first one that the map knows counts, then
-    the first that is well known: a field such as `task: "retrieval"` is no obstacle.
+    Where a record names its data set in several fields (`FIELDS`), the first that the map has counts, then the first
+    that is well known. A field such as `task: "retrieval"`, which neither has, is ignored.
     """
-    names = tuple(names_of(group))
+    names = tuple(list_names(group))
     for where, name in names:
         if family := task_map.family(name):
             return Choice(family, "map", where, name)
     if task_map.default:
         return Choice(task_map.default, "map", None, DEFAULT)
     for where, name in names:
-        if family := known(name):
+        if family := find_family(name):
             return Choice(family, "known", where, name)
     return Choice(guess(group.query), "guessed")
 

@@ -1,4 +1,4 @@
-"""The families: kinds of query, each with its own definition of an answer."""
+"""The families of queries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Family(StrEnum):
-    """A kind of query, with its own definition of an answer: a file in `arhn/prompts`."""
+    """A kind of query, with its own definition of an answer: a file in `arhn/cleaning/prompts`."""
 
     QUESTION = "question"
     CLAIM = "claim"

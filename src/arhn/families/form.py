@@ -1,9 +1,9 @@
-"""The family of a query by its form alone, for groups that don't say where they come from.
+"""The form of a query, from which its family is guessed where a group doesn't name its data set.
 
-Rules, not a model: they must be quick (some 40,000 queries a second) and explain themselves. Where a query could be
-either, a question is the safer guess, as most training data has questions. On the half of BEIR's test queries that
-wasn't looked at while they were written: ArguAna 99.9% argument; FEVER 99.7, SciFact 98, Climate-FEVER 94% claim;
-SCIDOCS 97% title; HotpotQA 99.5, NQ 92, MS MARCO's dev queries 91, FiQA 79% question (the rest mostly title).
+Rules, not a model, because they must be fast (some 40,000 queries a second) and explainable. A query that could be
+either is taken for a question, since most training data holds questions. On the half of BEIR's test queries that was
+set aside while the rules were written, they find: ArguAna 99.9% argument; FEVER 99.7, SciFact 98, Climate-FEVER 94%
+claim; SCIDOCS 97% title; HotpotQA 99.5, NQ 92, MS MARCO's dev queries 91, FiQA 79% question (the rest mostly title).
 """
 
 from __future__ import annotations
@@ -12,24 +12,25 @@ import re
 
 from arhn.families.family import Family
 
-#: Words of an argument of two sentences; shorter ones are claims. ArguAna's have about 190.
+#: Two sentences with so many words are an argument, shorter ones a claim. ArguAna's arguments have about 190 words.
 _ARGUMENT_WORDS = 35
+#: In a text of so many words, a question may be rhetorical.
 _RHETORICAL_WORDS = 20
 
 
 def guess(query: str) -> Family:
-    """The family by the query's form alone; never `DUPLICATE`, whose queries have the form of questions.
+    """Guess the family from the query's form alone; never `DUPLICATE`, whose queries have the form of questions.
 
-    A question mark, or a question word or auxiliary at the start (English, German, French, Spanish, Italian,
-    Portuguese; elsewhere a few words of other scripts): question. So are keywords that ask for a value or advice
-    ("average cost of roof repair", "define photosynthesis"), as what they ask for can be written in a passage.
-    Several sentences: argument. A finished declarative sentence: claim. Anything else, a noun phrase: title.
+    Question: a question mark; a question word or auxiliary at the start (English, German, French, Spanish, Italian,
+    Portuguese), or one of a few words in other scripts; keywords that ask for a value or advice ("average cost of roof
+    repair", "define photosynthesis"), because a passage can state the answer. Argument: several sentences. Claim: a
+    complete declarative sentence. Title: anything else, mostly noun phrases.
     """
     text = " ".join(query.replace("’", "'").split())
     low = text.casefold()
-    sentences = _sentences(text)
+    sentences = _split_sentences(text)
     count = len(text.split())
-    if _marked(sentences, low, count) or _SCRIPTS.search(low):
+    if _has_question_mark(sentences, low, count) or _SCRIPTS.search(low):
         return Family.QUESTION
     if len(sentences) >= 3 or (len(sentences) == 2 and count >= _ARGUMENT_WORDS):
         return Family.ARGUMENT
@@ -38,7 +39,7 @@ def guess(query: str) -> Family:
         return Family.QUESTION
     if finished:
         return Family.TITLE if count < 3 or _is_nominal(low) else Family.CLAIM
-    return _unfinished(text, low)
+    return _guess_fragment(text, low)
 
 
 def _words(*lines: str) -> frozenset[str]:
@@ -61,8 +62,8 @@ _LONGEST_ABBREVIATION = 8
 _SELF = re.compile(r"(?<!war )(?<!type )(?<!phase )(?<!class )(?<!part )\b(i|i'm|i've|i'd|my|me)\b")
 
 
-def _sentences(text: str) -> list[str]:
-    """Split at sentence ends before a capital; what ends with an abbreviation goes on."""
+def _split_sentences(text: str) -> list[str]:
+    """Split a text at sentence ends before a capital, but not after an abbreviation."""
     sentences: list[list[str]] = []
     for part in filter(None, (each.strip() for each in _BREAK.split(text))):
         if sentences and _ABBREVIATION.search(sentences[-1][-1][-_LONGEST_ABBREVIATION:]):
@@ -72,8 +73,11 @@ def _sentences(text: str) -> list[str]:
     return [" ".join(parts) for parts in sentences]
 
 
-def _marked(sentences: list[str], low: str, count: int) -> bool:
-    """A question mark at the end of the first or last sentence. In a text without "I" it may be rhetorical."""
+def _has_question_mark(sentences: list[str], low: str, count: int) -> bool:
+    """Whether the first or last sentence ends with a question mark that isn't rhetorical.
+
+    It may be rhetorical in a longer text that doesn't say "I".
+    """
     marked = [each.rstrip(_CLOSERS).endswith(("?", "？", "؟")) for each in sentences]
     if all(marked):
         return True
@@ -111,7 +115,7 @@ _LATER = re.compile(
     r"|, (and |but |or )?(who|whom|whose|where|when|why|how|is|are|was|were|do|does|did|can|could|should|will)\b"
     r"|\b(who|whom|why|where|when|which \w+|how)$"
 )
-#: Orders, written with a capital. A sentence may begin like one: "Name of the Rose is ...".
+#: Commands, written with a capital. A statement may begin like one: "Name of the Rose is ...".
 _ORDER = re.compile(
     r"(Please (list|name|give|tell|explain|describe) |(Define|Explain|Describe|List) (?!(of|is|was)\b)"
     r"|Name (a|an|the|all|one|two|three|some|any|at) |(Give|Tell|Show) me )"
@@ -125,7 +129,7 @@ _SCRIPTS = re.compile(
 
 
 def _asks(text: str, low: str, *, finished: bool) -> bool:
-    """Whether the first words ask. A sentence may begin with a name: "Will Hartley was ...", "Who Dares is ..."."""
+    """Whether the first words ask. A statement may begin with a name: "Will Hartley was ...", "Who Dares is ..."."""
     words = text.lstrip("\"'“([ ").split(maxsplit=2)
     if not words or words[0].startswith("¿"):
         return True
@@ -153,13 +157,13 @@ def _asks_later(text: str, low: str, *, finished: bool) -> bool:
 
 # Statements and noun phrases
 
-#: With one of these in the middle, words without a full stop are a claim.
+#: Finite verbs: with one in the middle, words without a full stop are a claim.
 _FINITE = _words(
     "is are was were isn't aren't wasn't weren't has have had hasn't haven't does did do doesn't didn't don't can",
     "cannot can't could will won't would may might must should became causes cause caused prevents prevent reduces",
     "increases improves lowers raises leads contains won",
 )
-#: "the first woman to swim the channel was": to be completed.
+#: Last words of a query to be completed: "the first woman to swim the channel was".
 _OPEN_END = _words("is are was were be by of in the a an to from between with for called as and because")
 _ABOUT = re.compile(
     r"((the|an?|on|towards?) )*(\w+ )?"
@@ -170,7 +174,7 @@ _ABOUT = re.compile(
     )
     + r" (of|on|for|in|and)\b"
 )
-#: Orders to a librarian are topics.
+#: Requests for literature are topics.
 _SEARCH = re.compile(r"(find|identify|gather|obtain|locate|search for|look for) [a-z]")
 
 
@@ -181,7 +185,7 @@ def _is_nominal(low: str) -> bool:
     return bool(_ABOUT.match(low) or ": " in low) and not _FINITE & set(low.split())
 
 
-def _unfinished(text: str, low: str) -> Family:
+def _guess_fragment(text: str, low: str) -> Family:
     words = low.split()
     if _asks_by_keyword(text, low):
         return Family.QUESTION
@@ -202,7 +206,7 @@ def _is_title_case(text: str) -> bool:
 # Keywords
 
 _COMMAND = re.compile(r"(define|explain|describe|list|name|calculate|convert|tell me|give)\b:? \w")
-#: What people ask for by its name, with what follows it: "cost of ...".
+#: Names of values that people ask for, before a preposition: "cost of ...".
 _VALUE = re.compile(
     _any(
         *("definition", "meaning", "best", "cheapest", "fastest", "easiest", "ways?", "steps?", "average"),
@@ -230,7 +234,7 @@ _VALUE_ANYWHERE = re.compile(
 )
 #: "the region that stretches between the two seas": asks for its name.
 _DESCRIBED = re.compile(r"(the|an?|this|these) (\w+ ){1,3}(that|who|which|where) ")
-#: What somebody wants to get done: "psql list all tables".
+#: What somebody wants to do: "psql list all tables".
 _WISHED = re.compile(
     r" (make|list|convert|install|remove|delete|create|change|find|get|set|fix|check|run|use|add|disable|enable|open"
     r"|copy|replace|count|sort|print|read|write|show|move|merge|split|clean|cook|grow|repair) "

@@ -1,5 +1,6 @@
 """Hard negatives from queries, a corpus and qrels.
 
-`rules` is pure: which candidates of a query may be negatives, and why the others may not. `mining` brings in the
-retrievers and the corpus, `job` the files.
+A candidate is a passage that a retriever found for a query. `rules` is pure: it decides which candidates become the
+query's negatives, and why the others don't. `mining` adds the retrievers and the corpus, `job` the files, `view` the
+tables that a person sees.
 """

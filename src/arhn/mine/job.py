@@ -19,19 +19,19 @@ from arhn.files.jsonl import JsonlFile
 from arhn.files.locks import locked
 from arhn.files.names import local, stem_of
 from arhn.formats import Format, GroupWriter
-from arhn.mine.counts import SCHEMA, Counts
+from arhn.mine.counts import SCHEMA, MiningCounts
 from arhn.mine.mining import Mined, mine
 from arhn.mine.rules import Settings
 from arhn.retrieval.collection import Collection
 from arhn.retrieval.search import Searcher
 
-#: Told the queries that are done, and how many there are.
+#: Called after each query with the number of queries done and the number of all.
 OnQuery = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrievers:
-    """The retrievers, and the one whose scores the rules go by; the first unless given."""
+    """The retrievers to mine with, and the one whose scores the rules compare; by default the first."""
 
     searchers: Sequence[Searcher]
     scorer: Searcher | None = None
@@ -39,7 +39,7 @@ class Retrievers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """Where mining writes. `candidates` is only written where it is given."""
+    """The files that mining writes: groups, their summary, and, if given, a line for each candidate."""
 
     output: str
     summary: Path
@@ -47,15 +47,15 @@ class Files:
 
     @classmethod
     def beside(cls, output: str, *, summary: Path | None = None, candidates: Path | None = None) -> Files:
-        """The summary lies beside the output unless given: `dir/groups.summary.json`.
+        """Choose the files for an output. By default the summary is beside it, as `dir/groups.summary.json`.
 
         Raises:
             UsageError: two paths are the same, or one has no file name.
-            OutputNotWritable: a data set on the hub.
+            OutputNotWritable: the output is a data set on the hub.
         """
         place = local(output, summary, candidates)
-        usual = place.with_name(f"{stem_of(place.name)}.summary.json")
-        files = cls(output=output, summary=summary or usual, candidates=candidates)
+        default = place.with_name(f"{stem_of(place.name)}.summary.json")
+        files = cls(output=output, summary=summary or default, candidates=candidates)
         places = [os.path.realpath(p) for p in (output, files.summary, candidates) if p is not None]
         if len({*places}) < len(places):
             raise UsageError("--output, --summary and --candidates name one file twice. Give each its own.")
@@ -64,24 +64,30 @@ class Files:
 
 def run(
     files: Files,
-    opened: Callable[[], tuple[Collection, Retrievers]],
+    open_inputs: Callable[[], tuple[Collection, Retrievers]],
     settings: Settings,
     *,
     to: Format | str = Format.TEVATRON,
     overwrite: bool = False,
     on_query: OnQuery | None = None,
 ) -> dict[str, Any]:
-    """Mine, and write groups, summary and, if wanted, what became of each candidate.
+    """Mine, and write the groups, a summary and, if wanted, what became of each candidate.
 
-    The outputs are tried before anything is read, and none appears before all are whole, the groups last.
+    The outputs are opened before anything is read. They appear only once all of them are complete, the groups last.
 
     Args:
-        opened: called once the outputs are known to be possible.
+        open_inputs: opens the collection and its retrievers; called once the outputs can be written.
         to: the format of the groups.
         on_query: called after each query.
 
     Returns:
         The content of the summary.
+
+    Raises:
+        OutputLocked: another process writes the output.
+        OutputExists, OutputNotWritable, DiskFull: an output can't be written.
+        UnknownFormat: there is no format `to`.
+        what `open_inputs` and the retrievers raise.
     """
     place = Path(os.path.realpath(files.output))
     busy = OutputLocked(f"{files.output}: another arhn process is writing it. Wait for it, or write elsewhere.")
@@ -91,13 +97,13 @@ def run(
         summary = stack.enter_context(AtomicFile(files.summary, overwrite=overwrite))
         rows = stack.enter_context(JsonlFile(files.candidates, overwrite=overwrite)) if files.candidates else None
         started = time.monotonic()
-        collection, retrievers = opened()
-        counts = Counts(settings)
+        collection, retrievers = open_inputs()
+        counts = MiningCounts(settings)
         for mined in mine(collection, retrievers.searchers, settings, scorer=retrievers.scorer):
             _write(mined, writer if counts.add(mined) else None, rows)
             if on_query is not None:
                 on_query(counts.queries, len(collection.queries))
-        content = _content(collection, retrievers, counts, writer, time.monotonic() - started)
+        content = _summarize(collection, retrievers, counts, writer, time.monotonic() - started)
         summary.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
         outputs: list[Output] = [writer, summary, *([rows] if rows is not None else [])]
         for output in outputs:
@@ -109,12 +115,12 @@ def _write(mined: Mined, writer: GroupWriter | None, rows: JsonlFile | None) -> 
     if writer is not None and mined.group is not None:
         writer.write(mined.group)
     if rows is not None:
-        for row in _rows(mined):
+        for row in _candidate_rows(mined):
             rows.write(row)
 
 
-def _content(
-    collection: Collection, retrievers: Retrievers, counts: Counts, writer: GroupWriter, seconds: float
+def _summarize(
+    collection: Collection, retrievers: Retrievers, counts: MiningCounts, writer: GroupWriter, seconds: float
 ) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
@@ -129,15 +135,15 @@ def _content(
         "scorer": (retrievers.scorer or retrievers.searchers[0]).name,
         "settings": counts.settings.model_dump(),
         "format": writer.format.value,
-        **counts.content(),
+        **counts.as_dict(),
         "dropped": dict(collection.dropped),
         "losses": dict(sorted(writer.losses.items())),
         "seconds": round(seconds, 3),
     }
 
 
-def _rows(mined: Mined) -> Iterator[dict[str, Any]]:
-    """One record per candidate that was read; those skipped by the range have no doc_id at hand."""
+def _candidate_rows(mined: Mined) -> Iterator[dict[str, Any]]:
+    """One row for each candidate that was read. Those skipped by the range weren't, so their doc_id is unknown."""
     for candidate, fate in zip(mined.candidates, mined.fates, strict=True):
         if candidate.passage is not None:
             yield {

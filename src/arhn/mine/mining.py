@@ -1,4 +1,4 @@
-"""Retrievers over a collection, and what they find as groups with hard negatives."""
+"""Hard negatives for the queries of a collection: retrievers find candidates, rules choose among them."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from functools import partial
 from itertools import chain, islice, zip_longest
 
 from arhn.errors import UsageError
-from arhn.mine.rules import Candidate, Fate, Settings, fates
-from arhn.retrieval.collection import Collection, relevant
+from arhn.mine.rules import Candidate, Fate, Settings, decide_fates
+from arhn.retrieval.collection import Collection, relevant_ids
 from arhn.retrieval.search import Hits, Searcher
 from arhn.types import Group, Passage
 
-#: Queries whose candidates are in memory together.
+#: Queries whose candidates are held in memory together.
 BATCH = 256
 
-#: Whether cleaning filtered a passage from a query, by query_id, before.
+#: Called with a query_id and a passage: whether cleaning filtered the passage from the query before.
 WasFiltered = Callable[[str, Passage], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mined:
-    """A query's group, and what became of everything that was found for it.
+    """A query's group, and what became of each passage that was found for it.
 
-    `group` is None where no labelled positive has a text; its negatives may be fewer than wanted, or none.
-    `candidates` are by rank, `fates` parallel to them. `positives_found` and `identical` count what is no candidate
-    at all: labelled positives, and the passage whose doc_id is the query_id (BEIR leaves it out too).
-    `blank_positives` are labelled positives without a text, `judged` the negatives that qrels name as not relevant.
+    `group` is None where no labelled positive has a text; it may have fewer negatives than wanted, or none.
+    `candidates` are in the order of their ranks, and `fates` are theirs. `positives_found` and `identical` count the
+    found passages that are no candidates: labelled positives, and the passage whose doc_id is the query_id (BEIR leaves
+    it out too). `blank_positives` counts labelled positives without a text, `judged` the negatives that the qrels judge
+    as not relevant.
     """
 
     query_id: str
@@ -48,29 +49,33 @@ def mine(
     scorer: Searcher | None = None,
     filtered: WasFiltered = lambda *_: False,
 ) -> Iterator[Mined]:
-    """Every query of a collection with its hard negatives, in the order of the queries.
+    """Mine hard negatives for every query of a collection, in the order of the queries.
 
-    The lists of several retrievers become one by taking turns: each one's best, then each one's second, and so on,
-    what is there already left out. Ranks count in that list.
+    The lists of several retrievers are interleaved: the best passage of each, then the second of each, and so on, each
+    passage once. Ranks refer to that list.
 
     Args:
-        searchers: the retrievers, over `collection.corpus`.
-        scorer: the retriever whose scores the rules on scores go by; the first one unless given. Passages that
-            only others found are scored by it too.
-        filtered: what is no negative any more, though nobody labelled it.
+        searchers: the retrievers over `collection.corpus`.
+        scorer: the retriever whose scores the rules compare; by default the first. It also scores the passages that
+            only others found.
+        filtered: whether cleaning filtered a passage from a query before; such a passage is never a negative.
 
     Raises:
-        UsageError: no retriever.
+        UsageError: there is no retriever.
         what the retrievers raise.
     """
     if not searchers:
-        raise UsageError("Mining needs at least one retriever.")
-    return _Mining(collection, searchers, settings, scorer or searchers[0], filtered).mined()
+        raise UsageError("Mining needs at least one retriever, and got none. Name one.")
+    return _Miner(collection, searchers, settings, scorer or searchers[0], filtered).mine_all()
 
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """What was found for one query, without its positives and itself. `scores` are those that the scorer gave."""
+    """What was found for one query, without its positives and itself.
+
+    `positives` are positions by doc_id, `positions` those of the candidates in the order of their ranks, and `scores`
+    the scorer's by position.
+    """
 
     query_id: str
     positives: Mapping[str, int]
@@ -81,33 +86,33 @@ class _Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mining:
+class _Miner:
     collection: Collection
     searchers: Sequence[Searcher]
     settings: Settings
     scorer: Searcher
     filtered: WasFiltered
 
-    def mined(self) -> Iterator[Mined]:
-        pools = self._pools()
+    def mine_all(self) -> Iterator[Mined]:
+        pools = self._search()
         while batch := list(islice(pools, BATCH)):
             if self.settings.by_score:
-                self._score(batch)
-            yield from map(self._mined, batch)
+                self._add_scores(batch)
+            yield from map(self._mine_query, batch)
 
-    def _pools(self) -> Iterator[_Pool]:
+    def _search(self) -> Iterator[_Pool]:
         texts = list(self.collection.queries.values())
-        # Deep enough to fill the range when all positives and the query itself are on top.
-        most = max((len(relevant(grades)) for grades in self.collection.qrels.values()), default=0)
+        # Deep enough to fill the range even if all positives and the query itself rank first.
+        most = max((len(relevant_ids(grades)) for grades in self.collection.qrels.values()), default=0)
         depth = self.settings.range_max + most + 1
         found = zip(*(searcher.search(texts, depth) for searcher in self.searchers), strict=True)
         for query_id, hits in zip(self.collection.queries, found, strict=True):
-            yield self._pool(query_id, hits)
+            yield self._make_pool(query_id, hits)
 
-    def _pool(self, query_id: str, found: Sequence[Hits]) -> _Pool:
-        positives = self.collection.corpus.positions(self.collection.positives(query_id))
-        itself = {*self.collection.corpus.positions([query_id]).values()} - {*positives.values()}
-        merged = in_turns([hits.positions.tolist() for hits in found])
+    def _make_pool(self, query_id: str, found: Sequence[Hits]) -> _Pool:
+        positives = self.collection.corpus.find_positions(self.collection.positives(query_id))
+        itself = {*self.collection.corpus.find_positions([query_id]).values()} - {*positives.values()}
+        merged = interleave([hits.positions.tolist() for hits in found])
         out = itself.union(positives.values())
         scores: dict[int, float] = {}
         for searcher, hits in zip(self.searchers, found, strict=True):
@@ -122,8 +127,8 @@ class _Mining:
             identical=len(itself.intersection(merged)),
         )
 
-    def _score(self, pools: Sequence[_Pool]) -> None:
-        """Ask for the scores that the searches didn't give."""
+    def _add_scores(self, pools: Sequence[_Pool]) -> None:
+        """Add the scores that the searches didn't return."""
         lacking = [
             [p for p in dict.fromkeys(chain(pool.positives.values(), pool.positions)) if p not in pool.scores]
             for pool in pools
@@ -132,23 +137,23 @@ class _Mining:
         for pool, positions, scores in zip(pools, lacking, self.scorer.score(texts, lacking), strict=True):
             pool.scores.update(zip(positions, scores.tolist(), strict=True))
 
-    def _mined(self, pool: _Pool) -> Mined:
+    def _mine_query(self, pool: _Pool) -> Mined:
         corpus, first = self.collection.corpus, self.settings.range_min
-        read = dict(zip(pool.positions[first:], corpus.at(pool.positions[first:]), strict=True))
+        read = dict(zip(pool.positions[first:], corpus.read_at(pool.positions[first:]), strict=True))
         candidates = tuple(
             Candidate(position=p, rank=rank, score=pool.scores.get(p), passage=read.get(p))
             for rank, p in enumerate(pool.positions, 1)
         )
         places = [*pool.positives.values()]
-        labelled = dict(zip(places, corpus.at(places), strict=True))
+        labelled = dict(zip(places, corpus.read_at(places), strict=True))
         positives = {place: passage for place, passage in labelled.items() if passage.text.strip()}
         scores = [pool.scores[place] for place in positives] if self.settings.by_score else []
         filtered = partial(self.filtered, pool.query_id)
-        found = tuple(fates(candidates, [*labelled.values()], scores, self.settings, pool.query_id, filtered))
+        found = tuple(decide_fates(candidates, [*labelled.values()], scores, self.settings, pool.query_id, filtered))
         negatives = [c.passage for c, fate in zip(candidates, found, strict=True) if fate is Fate.CHOSEN and c.passage]
         return Mined(
             query_id=pool.query_id,
-            group=self._group(pool.query_id, [*positives.values()], negatives) if positives else None,
+            group=self._make_group(pool.query_id, [*positives.values()], negatives) if positives else None,
             candidates=candidates,
             fates=found,
             positives_found=pool.positives_found,
@@ -157,12 +162,12 @@ class _Mining:
             judged=sum(passage.doc_id in self.collection.qrels[pool.query_id] for passage in negatives),
         )
 
-    def _group(self, query_id: str, positives: Sequence[Passage], negatives: Sequence[Passage]) -> Group:
+    def _make_group(self, query_id: str, positives: Sequence[Passage], negatives: Sequence[Passage]) -> Group:
         query = self.collection.queries[query_id]
         return Group(query_id=query_id, query=query, positives=tuple(positives), negatives=tuple(negatives))
 
 
-def in_turns(lists: Sequence[Sequence[int]]) -> list[int]:
-    """One list from several: the first of each, then the second of each, and so on; each item once."""
+def interleave(lists: Sequence[Sequence[int]]) -> list[int]:
+    """Merge lists: the first item of each, then the second of each, and so on; each item once."""
     turns = chain.from_iterable(zip_longest(*lists))
     return [item for item in dict.fromkeys(turns) if item is not None]

@@ -1,4 +1,4 @@
-"""Which candidates of a query become its negatives. Pure: the same candidates give the same fates."""
+"""The rules by which candidates of a query become its negatives. Pure: equal candidates have equal fates."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from arhn.cleaning.select import Content, content
 from arhn.errors import UsageError
 from arhn.types import Passage
 
-#: Digits that scores are compared with: the noise of one subtraction must not decide.
+#: Digits to which scores are compared, so that the rounding error of a subtraction decides nothing.
 _DIGITS = 6
 
 
 class Fate(StrEnum):
-    """What became of a candidate, the first rule that applies. Counted in the summary; the words are stable."""
+    """What became of a candidate: the first rule in this order that applies to it, after the range.
+
+    The values are written to summaries and candidate files, and don't change.
+    """
 
     #: A negative of the group.
     CHOSEN = "chosen"
-    #: Could have been one, but there were enough.
+    #: No rule is against it, but there were enough negatives.
     SPARE = "spare"
-    #: Among the first `range_min` of the list.
+    #: It is among the first `range_min` candidates.
     SKIPPED = "skipped"
     #: Its text is empty.
     BLANK = "blank"
@@ -46,15 +49,15 @@ class Fate(StrEnum):
 
 
 class Settings(BaseModel):
-    """How negatives are chosen. Unknown keys are refused.
+    """How negatives are chosen. Unknown keys are an error.
 
-    `range_min` and `range_max`: of a query's list, without its positives, the first `range_min` are skipped and
-    none after the `range_max`-th is looked at. `negatives` are taken from the rest, the first ones (`top`) or a
-    sample that hangs on `seed` and the query_id (`random`). Names of the rules on scores are those of
-    `mine_hard_negatives` in sentence-transformers; there ranges count what the rules left over, here ranks.
+    Of a query's candidates, ranked from 1 without its positives, the first `range_min` are skipped, and none after
+    rank `range_max` is considered. From the candidates that pass the rules, `negatives` are taken: the first (`top`),
+    or a random sample seeded by `seed` and the query_id (`random`). The rules on scores have the names and meanings of
+    `mine_hard_negatives` in sentence-transformers, except that its range counts the candidates that pass the rules.
 
     Raises:
-        UsageError: the range is empty or holds fewer than `negatives`.
+        UsageError: the range is empty, or holds fewer than `negatives`.
         pydantic.ValidationError: an unknown key, or a value out of range.
     """
 
@@ -69,16 +72,16 @@ class Settings(BaseModel):
     min_score: float | None = Field(default=None, allow_inf_nan=False)
     absolute_margin: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     relative_margin: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    #: The labelled positive that margins are measured from: the lowest-scored one, as in sentence-transformers, or
-    #: the best.
+    #: The labelled positive that margins are measured from: the one with the lowest score, as in
+    #: sentence-transformers, or the one with the highest.
     margin_to: Literal["lowest", "best"] = "lowest"
 
     @model_validator(mode="after")
-    def _range_holds_enough(self) -> Settings:
-        held = self.range_max - self.range_min
-        if held < self.negatives:
+    def _require_wide_range(self) -> Settings:
+        width = self.range_max - self.range_min
+        if width < self.negatives:
             raise UsageError(
-                f"Range {self.range_min}:{self.range_max} holds {max(0, held)} passages, fewer than the "
+                f"Range {self.range_min}:{self.range_max} holds {max(0, width)} passages, fewer than the "
                 f"{self.negatives} negatives wanted. Widen it, or ask for fewer."
             )
         return self
@@ -92,10 +95,11 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A passage that a retriever found. `rank` is from 1, `score` that of the retriever whose scores count.
+    """A passage that a retriever found.
 
-    `score` is None where no rule needed it and that retriever didn't find the passage. `passage` is None where the
-    rank alone decided.
+    `position` is its place in the corpus, from 0, and `rank` its place among the query's candidates, from 1. `score` is
+    that of the retriever whose scores the rules compare; None where no rule needs it and that retriever didn't find
+    the passage. `passage` is None where the range skips it, so that it wasn't read.
     """
 
     position: int
@@ -104,7 +108,7 @@ class Candidate:
     passage: Passage | None
 
 
-def fates(
+def decide_fates(
     candidates: Sequence[Candidate],
     positives: Sequence[Passage],
     positive_scores: Sequence[float],
@@ -112,27 +116,27 @@ def fates(
     query_id: str,
     filtered: Callable[[Passage], bool] = lambda _: False,
 ) -> list[Fate]:
-    """The fate of each candidate, in their order.
+    """Decide the fate of each candidate of a query, in their order.
 
     Args:
-        candidates: by rank, without labelled positives.
+        candidates: in the order of their ranks, without labelled positives.
         positives: the query's labelled positives.
-        positive_scores: theirs, where `settings.by_score`; without any, no rule on scores applies.
-        query_id: what a random sample hangs on, beside the seed.
+        positive_scores: their scores, needed where `settings.by_score`; if empty, no rule on scores applies.
+        query_id: the query's id, which seeds a random sample together with `settings.seed`.
         filtered: whether cleaning filtered a passage from the query before.
     """
-    limits = _limits(positive_scores, settings) if positive_scores else {}
+    limits = _compute_limits(positive_scores, settings) if positive_scores else {}
     labelled = {content(passage) for passage in positives}
     earlier: set[Content] = set()
     found = [
-        _by_passage(candidate.passage, labelled, earlier, filtered) or _by_score(candidate.score, limits)
+        _judge_passage(candidate.passage, labelled, earlier, filtered) or _judge_score(candidate.score, limits)
         for candidate in candidates
     ]
-    chosen = _sample([i for i, fate in enumerate(found) if fate is None], settings, query_id)
+    chosen = _choose([i for i, fate in enumerate(found) if fate is None], settings, query_id)
     return [fate or (Fate.CHOSEN if i in chosen else Fate.SPARE) for i, fate in enumerate(found)]
 
 
-def _by_passage(
+def _judge_passage(
     passage: Passage | None, labelled: Set[Content], earlier: set[Content], filtered: Callable[[Passage], bool]
 ) -> Fate | None:
     if passage is None:
@@ -154,8 +158,11 @@ def _by_passage(
 _Limits = Mapping[Fate, float]
 
 
-def _limits(positives: Sequence[float], settings: Settings) -> _Limits:
-    """A positive below 0 has its relative margin below it too (sentence-transformers #3819)."""
+def _compute_limits(positives: Sequence[float], settings: Settings) -> _Limits:
+    """The limit of each rule on scores.
+
+    A relative margin lies below the positive's score also where that is negative (see sentence-transformers #3819).
+    """
     positive = min(positives) if settings.margin_to == "lowest" else max(positives)
     absolute, relative = settings.absolute_margin, settings.relative_margin
     limits = {
@@ -167,7 +174,7 @@ def _limits(positives: Sequence[float], settings: Settings) -> _Limits:
     return {fate: round(limit, _DIGITS) for fate, limit in limits.items() if limit is not None}
 
 
-def _by_score(score: float | None, limits: _Limits) -> Fate | None:
+def _judge_score(score: float | None, limits: _Limits) -> Fate | None:
     for fate, limit in limits.items():
         assert score is not None, "a rule needs the score of every candidate"
         gap = round(score - limit, _DIGITS)
@@ -176,7 +183,7 @@ def _by_score(score: float | None, limits: _Limits) -> Fate | None:
     return None
 
 
-def _sample(eligible: Sequence[int], settings: Settings, query_id: str) -> Set[int]:
+def _choose(eligible: Sequence[int], settings: Settings, query_id: str) -> Set[int]:
     if settings.sampling == "top" or len(eligible) <= settings.negatives:
         return set(eligible[: settings.negatives])
     return set(random.Random(f"{settings.seed} {query_id}").sample(eligible, settings.negatives))  # noqa: S311

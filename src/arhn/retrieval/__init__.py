@@ -1,7 +1,8 @@
-"""Collections (queries, corpus, qrels), retrievers over them, and runs.
+"""Collections (queries, corpus and qrels), retrievers over them, and runs.
 
-Everything here is written for corpora that don't fit into memory: passages stay on disk, and a search holds a
-piece of the corpus and the best hits of a batch of queries.
+Qrels are relevance judgements: a grade for a query and a passage. A run is a ranking: for each query, the passages a
+retriever found with their scores. All of it works for corpora that don't fit into memory: passages stay on disk, and a
+search holds one piece of the corpus and the best hits for one batch of queries.
 
-Nothing is imported here, for `embedder` is light and the rest needs NumPy, which the extras bring.
+This file imports nothing, because `embedder` is light and the other modules need NumPy, which only the extras install.
 """

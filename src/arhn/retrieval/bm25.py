@@ -1,9 +1,9 @@
 """BM25 by `bm25s`, over a corpus that never has to fit into memory.
 
-The corpus is tokenized once into shards on disk, each an index that bm25s itself loads. What a score hangs on
-beyond its passage, document frequencies and the mean length, is counted over the whole corpus before any score is
-computed, so that scores equal those of one big index to the last bit, whatever the size of a shard. Only words of
-the queries are indexed: others can't match, and the vocabulary of a large corpus would be what fills the memory.
+The corpus is tokenized once into shards on disk, each of them an index that bm25s itself loads. Document frequencies
+and the mean passage length are counted over the whole corpus before any score is computed, so scores equal those of
+one big index to the last bit, whatever the size of a shard. Only words of the queries are indexed: other words can't
+match, and the vocabulary of a large corpus would fill the memory.
 
 Formula: Lucene's variant (Kamphuis et al., ECIR 2020, "Which BM25 Do You Mean?"), the default of bm25s.
 """
@@ -21,13 +21,13 @@ import numpy as np
 
 from arhn.errors import UsageError
 from arhn.files.atomic import output_errors
+from arhn.retrieval.bm25_shards import CorpusCounts, Ints, Shard
 from arhn.retrieval.corpus import BLOCK, Corpus
 from arhn.retrieval.embedder import as_text
-from arhn.retrieval.search import Hits, Scores, joined, none_found, slices, told
-from arhn.retrieval.shards import Counts, Ints, Shard
-from arhn.retrieval.words import ENGLISH, Words
+from arhn.retrieval.search import Hits, Scores, batched, log_progress, merge_hits
+from arhn.retrieval.tokenizer import ENGLISH, Tokenizer
 
-#: Passages of a shard, and queries that are searched together; what is held at once grows with both.
+#: Passages in a shard, and queries searched together; memory grows with both.
 SHARD = 4096
 BATCH = 512
 
@@ -35,10 +35,10 @@ K1, B = 1.5, 0.75
 
 
 class Bm25:
-    """BM25 over one corpus. A passage without a word of the query is never a hit.
+    """BM25 over one corpus. A passage that shares no word with the query is never a hit.
 
-    The index is made on the first search, and made anew when queries bring words that it hasn't: give all queries
-    in one call. It lies in a temporary folder and takes about 8 bytes for each word of the queries in each passage.
+    The index is built on the first search, and built again when queries have words that it lacks: give all queries
+    in one call. It is stored in a temporary folder and takes about 8 bytes for each query word in each passage.
     """
 
     def __init__(
@@ -51,17 +51,20 @@ class Bm25:
         stopwords: str | None = ENGLISH,
         shard: int = SHARD,
     ) -> None:
-        """Args:
-            k1, b: saturation of the term frequency (0 and up), share of the length normalisation (0 to 1).
-            stemmer: a language of PyStemmer; None for words as they are.
+        """Check the settings; nothing is read yet.
+
+        Args:
+            k1: how fast a repeated word stops adding to the score, 0 or more.
+            b: how much long passages are penalised, from 0 to 1.
+            stemmer: a language of PyStemmer; None to leave words unstemmed.
             stopwords: a language whose stop words bm25s has; None to keep all words.
-            shard: passages indexed together.
+            shard: passages indexed together, 1 or more.
 
         Raises:
             MissingDependency: bm25s isn't installed, or PyStemmer for a stemmer.
-            UsageError: a number out of range, or a language that isn't known.
+            UsageError: a number out of range, or an unknown language.
         """
-        self._words = self.checked(k1=k1, b=b, stemmer=stemmer, stopwords=stopwords)
+        self._tokenizer = self.make_tokenizer(k1=k1, b=b, stemmer=stemmer, stopwords=stopwords)
         if shard < 1:
             raise UsageError(f"shard: expected 1 passage or more, found {shard}.")
         self._corpus = corpus
@@ -69,91 +72,97 @@ class Bm25:
         self._index: _Index | None = None
 
     @staticmethod
-    def checked(
+    def make_tokenizer(
         *, k1: float = K1, b: float = B, stemmer: str | None = ENGLISH, stopwords: str | None = ENGLISH
-    ) -> Words:
-        """What splits texts. Whether all this can be is found out without a corpus; raises as `Bm25` does."""
+    ) -> Tokenizer:
+        """Check the settings of a `Bm25` without a corpus, and make its tokenizer. Raises as `Bm25` does."""
         if not 0 <= k1 < math.inf or not 0 <= b <= 1:
-            raise UsageError(f"BM25 needs k1 from 0 on, b from 0 to 1; found k1={k1:g}, b={b:g}.")
-        return Words(stemmer, stopwords)
+            raise UsageError(f"BM25 needs k1 of 0 or more and b from 0 to 1; found k1={k1:g}, b={b:g}.")
+        return Tokenizer(stemmer, stopwords)
 
     @property
     def name(self) -> str:
+        """See `Searcher`: "bm25"."""
         return "bm25"
 
     def search(self, queries: Sequence[str], k: int) -> Iterator[Hits]:
-        """See `Searcher`. Scores are BM25 scores, above 0 and without an upper bound."""
-        index = self._covering(queries)
-        for batch in slices(queries, BATCH):
-            terms = self._words.ids(batch, index.vocabulary)
-            found = [none_found()] * len(batch)
+        """See `Searcher`. Scores are above 0, without an upper bound."""
+        index = self._index_queries(queries)
+        for batch in batched(queries, BATCH):
+            terms = self._tokenizer.number_words(batch, index.vocabulary)
+            found = [Hits.none()] * len(batch)
             for shard in index.shards:
-                scorer = shard.scorer()
-                found = [_merged(hits, scorer(ids), shard.first, k) for hits, ids in zip(found, terms, strict=True)]
+                scorer = shard.open_scorer()
+                found = [
+                    _merge_shard(hits, scorer(ids), shard.first, k) for hits, ids in zip(found, terms, strict=True)
+                ]
             yield from found
 
     def score(self, queries: Sequence[str], positions: Sequence[Sequence[int]]) -> Iterator[Scores]:
-        """See `Searcher`. A passage without a word of the query has 0."""
-        index = self._covering(queries)
-        for batch, wanted in zip(slices(queries, BATCH), slices(positions, BATCH), strict=True):
-            terms = self._words.ids(batch, index.vocabulary)
+        """See `Searcher`. A passage that shares no word with the query scores 0."""
+        index = self._index_queries(queries)
+        for batch, wanted in zip(batched(queries, BATCH), batched(positions, BATCH), strict=True):
+            terms = self._tokenizer.number_words(batch, index.vocabulary)
             scores = [np.zeros(len(places), np.float32) for places in wanted]
             for shard in index.shards:
-                scorer = shard.scorer()
+                scorer = shard.open_scorer()
                 for ids, places, out in zip(terms, wanted, scores, strict=True):
-                    _fill(out, np.asarray(places, np.int64) - shard.first, scorer, ids, shard.size)
+                    _fill_scores(out, np.asarray(places, np.int64) - shard.first, scorer, ids, shard.size)
             yield from scores
 
-    def _covering(self, queries: Sequence[str]) -> _Index:
-        """An index that has all words of these queries."""
+    def _index_queries(self, queries: Sequence[str]) -> _Index:
+        """The index, built again if it lacks a word of these queries."""
         known: Mapping[str, int] = self._index.vocabulary if self._index is not None else {}
-        words = self._words.distinct(queries)
+        words = self._tokenizer.collect_words(queries)
         if self._index is None or not known.keys() >= words:
             vocabulary = {word: i for i, word in enumerate(sorted(words | known.keys()))}
-            self._index = _Index(self._corpus, vocabulary, self._words, self._shard, self._k1, self._b)
+            self._index = _Index(self._corpus, vocabulary, self._tokenizer, self._shard, self._k1, self._b)
         return self._index
 
 
 class _Index:
-    """The shards of a corpus over a vocabulary; their folder goes when the index does."""
+    """The shards of a corpus over a vocabulary; their folder is removed with the index."""
 
     def __init__(
-        self, corpus: Corpus, vocabulary: Mapping[str, int], words: Words, size: int, k1: float, b: float
+        self, corpus: Corpus, vocabulary: Mapping[str, int], tokenizer: Tokenizer, size: int, k1: float, b: float
     ) -> None:
         self.vocabulary = vocabulary
         root = Path(tempfile.gettempdir())
         with output_errors(root / "bm25"):
             folder = Path(tempfile.mkdtemp(prefix="arhn-bm25-", dir=root))
             weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-            counts = Counts(len(vocabulary))
+            counts = CorpusCounts(len(vocabulary))
             self.shards = [
-                Shard.counted(folder, first, _blocks(corpus, first, size, words, vocabulary), counts)
-                for first in told(range(0, len(corpus), size), "indexed")
+                Shard.count(folder, first, _tokenize_blocks(corpus, first, size, tokenizer, vocabulary), counts)
+                for first in log_progress(range(0, len(corpus), size), "indexed")
             ]
             for shard in self.shards:
-                shard.finish(counts, k1=k1, b=b)
+                shard.score_postings(counts, k1=k1, b=b)
 
 
-def _blocks(
-    corpus: Corpus, first: int, size: int, words: Words, vocabulary: Mapping[str, int]
+def _tokenize_blocks(
+    corpus: Corpus, first: int, size: int, tokenizer: Tokenizer, vocabulary: Mapping[str, int]
 ) -> Iterator[tuple[list[Ints], list[int]]]:
-    """Per block of passages, the ids of their words that are in the vocabulary, and how many words they have."""
+    """For each block of passages: the numbers of their words in the vocabulary, and how many words each has."""
     for start in range(first, min(first + size, len(corpus)), BLOCK):
-        texts = [as_text(passage) for passage in corpus.between(start, min(start + BLOCK, first + size))]
-        yield words.ids_and_lengths(texts, vocabulary)
+        texts = [as_text(passage) for passage in corpus.read_range(start, min(start + BLOCK, first + size))]
+        yield tokenizer.number_and_count_words(texts, vocabulary)
 
 
-def _merged(hits: Hits, scores: Scores, first: int, k: int) -> Hits:
-    """The `k` best of `hits` and the passages of a shard. Later passages lose a tie, so full hits raise the bar."""
-    floor = hits.scores[-1] if len(hits.scores) == k else 0
-    found = np.flatnonzero(scores > floor)
+def _merge_shard(hits: Hits, scores: Scores, first: int, k: int) -> Hits:
+    """The `k` best of `hits` and the passages of a shard.
+
+    Of equal scores the earlier passage wins, so once `k` hits are there, a later one must score above the last.
+    """
+    lowest = hits.scores[-1] if len(hits.scores) == k else 0
+    found = np.flatnonzero(scores > lowest)
     if len(found) > k:
         found = found[scores[found] >= np.partition(scores, len(scores) - k)[len(scores) - k]]
-    return joined(hits, found + first, scores[found], k) if len(found) else hits
+    return merge_hits(hits, found + first, scores[found], k) if len(found) else hits
 
 
-def _fill(out: Scores, local: Ints, scorer: Callable[[Ints], Scores], ids: Ints, size: int) -> None:
-    """Put the scores of those passages into `out` whose place in the shard, `local`, is one."""
+def _fill_scores(out: Scores, local: Ints, scorer: Callable[[Ints], Scores], ids: Ints, size: int) -> None:
+    """Write scores into `out` for the passages that are in this shard: those whose `local` position is inside it."""
     inside = (local >= 0) & (local < size)
     if inside.any():
         out[inside] = scorer(ids)[local[inside]]

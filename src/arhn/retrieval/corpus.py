@@ -1,9 +1,10 @@
-"""A corpus on disk: passages by file position or doc_id, in about 20 bytes of memory a passage.
+"""A corpus on disk: passages by position or doc_id, in about 20 bytes of memory for each.
 
-In memory are, per passage, where its row starts (8 bytes), a hash of its doc_id (8) and where that hash belongs
-(4, or 8 beyond four thousand million passages). Plain JSON lines are read where they lie. Everything else
-(compressed, Parquet, tab-separated) has no cheap random access and is first written as JSON lines to a temporary
-file without a name, in the folder that `TMPDIR` says; that takes the disk space of the plain texts.
+A position is a passage's place in the file, from 0. Memory holds for each passage the byte at which its row starts
+(8 bytes), a hash of its doc_id (8) and the position that the hash belongs to (4, or 8 for more than 2**32 passages).
+Plain JSON lines are read in place. Anything else (compressed, Parquet, tab-separated) has no cheap random access: it is
+first written as JSON lines to an unnamed temporary file in the folder `TMPDIR`, which needs the disk space of the
+plain texts.
 """
 
 from __future__ import annotations
@@ -27,19 +28,24 @@ from arhn.errors import BadJson, DataError, DuplicateId, EmptyCorpus, FileMissin
 from arhn.files import jsonl
 from arhn.files.atomic import output_errors
 from arhn.files.records import located
-from arhn.retrieval import readers
+from arhn.retrieval import collection_files
 from arhn.types import Passage
 
-#: Passages read from disk at once when all are wanted.
+#: Passages read from disk at once when the whole corpus is read.
 BLOCK = 1024
 _BOM = b"\xef\xbb\xbf"
 
 
 class Corpus:
-    """Passages in the order of their file. Made by `Corpus.open`; may be read from several threads and forks."""
+    """Passages in the order of their file. `Corpus.open` makes one; threads and forked processes may share it."""
 
     def __init__(self, path: Path, read: Callable[[int, int], bytes], index: _Index) -> None:
-        """For `Corpus.open`. `read(start, stop)` gives the bytes of the file of JSON lines that `index` is of."""
+        """Only `Corpus.open` calls this.
+
+        Args:
+            path: the file that was opened, for messages.
+            read: returns the bytes from `start` to before `stop` of the JSON lines that `index` describes.
+        """
         self.path = path
         self._read = read
         self._starts = np.frombuffer(index.starts, dtype=np.int64)
@@ -47,7 +53,7 @@ class Corpus:
         order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[order]
         self._order = order.astype(np.uint32) if len(order) < 2**32 else order
-        #: Hexadecimal; equal for equal passages in equal order, whatever file they came from.
+        #: Hexadecimal hash over all passages: equal for equal passages in equal order, whatever the file's format.
         self.digest = index.digest.hexdigest()
 
     @classmethod
@@ -55,12 +61,12 @@ class Corpus:
         """Read a corpus once, checking every row.
 
         Args:
-            path: JSON lines, Parquet or tab-separated; see `readers.passages`.
+            path: JSON lines, Parquet or tab-separated: see `collection_files.read_passages`.
 
         Raises:
-            FileMissing, UnknownFormat, NotUtf8, BadJson, BadRow: see `readers.passages`.
-            EmptyCorpus: there is no passage in it.
-            DuplicateId: a doc_id comes twice.
+            FileMissing, UnknownFormat, NotUtf8, BadJson, BadRow: see `collection_files.read_passages`.
+            EmptyCorpus: the file holds no passage.
+            DuplicateId: a doc_id occurs twice.
             DiskFull, OutputNotWritable: the folder for temporary files can't hold the texts.
         """
         place = Path(path)
@@ -68,10 +74,10 @@ class Corpus:
         try:
             handle = _scan(place, index) if _is_plain(place) else _spool(place, index)
         except UnknownFormat as error:
-            if error.message == readers.EMPTY:
+            if error.message == collection_files.EMPTY:
                 raise EmptyCorpus("holds no passage", path=str(place)) from None
             raise
-        read = reader(handle)
+        read = open_reader(handle)
         corpus = cls(place, read, index)
         weakref.finalize(corpus, os.close, handle)
         corpus._require_distinct()
@@ -82,59 +88,59 @@ class Corpus:
 
     def __iter__(self) -> Iterator[Passage]:
         for start in range(0, len(self), BLOCK):
-            yield from self.between(start, start + BLOCK)
+            yield from self.read_range(start, start + BLOCK)
 
-    def between(self, start: int, stop: int) -> list[Passage]:
-        """The passages at `start` to before `stop`, with one read; fewer where the corpus ends before."""
+    def read_range(self, start: int, stop: int) -> list[Passage]:
+        """The passages from position `start` to before `stop`, in one read; fewer where the corpus ends before."""
         bounds = self._starts[start : min(stop, len(self)) + 1].tolist()
         if len(bounds) < 2:
             return []
         data, first = self._read(bounds[0], bounds[-1]), bounds[0]
-        return [self._passage(data[a - first : b - first]) for a, b in pairwise(bounds)]
+        return [self._parse_unchanged(data[a - first : b - first]) for a, b in pairwise(bounds)]
 
-    def at(self, positions: Sequence[int]) -> list[Passage]:
-        """The passages at these file positions, in this order."""
+    def read_at(self, positions: Sequence[int]) -> list[Passage]:
+        """The passages at these positions, in this order."""
         starts, stops = (self._starts[np.asarray(positions, dtype=np.int64) + i].tolist() for i in (0, 1))
-        return [self._passage(self._read(a, b)) for a, b in zip(starts, stops, strict=True)]
+        return [self._parse_unchanged(self._read(a, b)) for a, b in zip(starts, stops, strict=True)]
 
-    def ids(self, positions: Sequence[int]) -> list[str]:
-        """The doc_ids at these file positions, in this order."""
-        return [passage.doc_id for passage in self.at(positions)]
+    def read_ids(self, positions: Sequence[int]) -> list[str]:
+        """The doc_ids at these positions, in this order."""
+        return [passage.doc_id for passage in self.read_at(positions)]
 
     @property
     def doc_ids(self) -> Sequence[str]:
-        """All doc_ids in the order of the file; each is read from disk when it is asked for."""
+        """All doc_ids in the order of the file; each is read from disk when it is accessed."""
         return _DocIds(self)
 
-    def positions(self, doc_ids: Iterable[str]) -> dict[str, int]:
-        """Where these passages are, by doc_id; those that the corpus lacks are left out."""
-        found = ((doc_id, self._position(doc_id)) for doc_id in doc_ids)
+    def find_positions(self, doc_ids: Iterable[str]) -> dict[str, int]:
+        """The positions of passages by doc_id; ids that the corpus lacks are left out."""
+        found = ((doc_id, self._find_position(doc_id)) for doc_id in doc_ids)
         return {doc_id: position for doc_id, position in found if position is not None}
 
-    def _position(self, doc_id: str) -> int | None:
+    def _find_position(self, doc_id: str) -> int | None:
         wanted = np.uint64(_hash(doc_id))
         for place in range(int(np.searchsorted(self._hashes, wanted)), len(self)):
             if self._hashes[place] != wanted:
                 return None
             position = int(self._order[place])
-            if self.ids([position]) == [doc_id]:
+            if self.read_ids([position]) == [doc_id]:
                 return position
         return None
 
-    def _passage(self, row: bytes) -> Passage:
+    def _parse_unchanged(self, row: bytes) -> Passage:
         try:
-            return readers.passage_of(jsonl.parse(row))
+            return collection_files.parse_passage(jsonl.parse(row))
         except DataError as error:
-            changed = f"was changed while it was in use ({error.message}); leave it alone until the run ends"
-            raise BadJson(changed, path=str(self.path)) from error
+            message = f"was changed while it was in use ({error.message}); leave it alone until the run ends"
+            raise BadJson(message, path=str(self.path)) from error
 
     def _require_distinct(self) -> None:
-        """Two of one hash are nearly always two of one id, but only the ids themselves say."""
+        """Raise DuplicateId where two passages have one doc_id: the ids behind equal hashes are compared."""
         for place in np.flatnonzero(self._hashes[1:] == self._hashes[:-1]).tolist():
             pair = sorted(self._order[place : place + 2].tolist())
-            first, again = self.ids(pair)
+            first, again = self.read_ids(pair)
             if first == again:
-                lines = [line for i, (line, _) in enumerate(readers.passages(self.path)) if i in pair]
+                lines = [line for i, (line, _) in enumerate(collection_files.read_passages(self.path)) if i in pair]
                 raise DuplicateId(
                     f"doc_id {again!r} occurs again; it was first in line {lines[0]}",
                     path=str(self.path),
@@ -158,11 +164,11 @@ class _DocIds(Sequence[str]):
     def __getitem__(self, key: slice) -> list[str]: ...
     def __getitem__(self, key: int | slice) -> str | list[str]:
         places = range(len(self))[key]
-        return self._corpus.ids(places) if isinstance(places, range) else self._corpus.ids([places])[0]
+        return self._corpus.read_ids(places) if isinstance(places, range) else self._corpus.read_ids([places])[0]
 
 
 class _Index:
-    """What is kept of each row while a corpus is read."""
+    """What is recorded of each row while a corpus is read."""
 
     def __init__(self) -> None:
         self.starts = array("q")
@@ -170,7 +176,7 @@ class _Index:
         self.digest = blake2b(digest_size=16)
 
     def add(self, start: int, passage: Passage) -> bytes:
-        """Takes the passage whose row starts at byte `start`; gives it as a row of its own."""
+        """Record the passage whose row starts at byte `start`, and return it as a row of JSON."""
         row = orjson.dumps({"_id": passage.doc_id, "title": passage.title, "text": passage.text}) + b"\n"
         self.starts.append(start)
         self.hashes.append(_hash(passage.doc_id))
@@ -186,14 +192,14 @@ def _hash(doc_id: str) -> int:
 
 
 def _is_plain(path: Path) -> bool:
-    """Whether a file starts like JSON lines as they are; anything else is looked at again by the readers."""
+    """Whether a file starts like uncompressed JSON lines. `collection_files` checks any other file again."""
     with suppress(OSError), path.open("rb") as file:
         return file.read(4096).removeprefix(_BOM).lstrip().startswith(b"{")
     return False
 
 
 def _scan(path: Path, index: _Index) -> int:
-    """Reads plain JSON lines into `index`; a handle of the file."""
+    """Read plain JSON lines into `index`; returns a handle of the file."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -203,24 +209,24 @@ def _scan(path: Path, index: _Index) -> int:
         file.seek(start)
         for number, line in enumerate(file, start=1):
             if line.strip():
-                index.add(start, _parsed(line, path, number))
+                index.add(start, _parse(line, path, number))
             start += len(line)
         index.close(start)
         return os.dup(file.fileno())
 
 
-def _parsed(line: bytes, path: Path, number: int) -> Passage:
+def _parse(line: bytes, path: Path, number: int) -> Passage:
     try:
-        return readers.passage_of(jsonl.parse(line))
+        return collection_files.parse_passage(jsonl.parse(line))
     except DataError as error:
-        raise located(error, str(path), number, readers.ADVICE) from None
+        raise located(error, str(path), number, collection_files.ADVICE) from None
 
 
 def _spool(path: Path, index: _Index) -> int:
-    """Writes the passages of any other file to a temporary one and into `index`; a handle of it."""
+    """Write the passages of any other file to a temporary one and into `index`; returns a handle of it."""
     start = 0
-    with _temporary() as file:
-        for _, passage in readers.passages(path):
+    with _open_temporary() as file:
+        for _, passage in collection_files.read_passages(path):
             row = index.add(start, passage)
             start += len(row)
             with output_errors(Path(tempfile.gettempdir()) / "corpus"):
@@ -231,27 +237,30 @@ def _spool(path: Path, index: _Index) -> int:
         return os.dup(file.fileno())
 
 
-def _temporary() -> BinaryIO:
+def _open_temporary() -> BinaryIO:
     with output_errors(Path(tempfile.gettempdir()) / "corpus"):
         return tempfile.TemporaryFile(prefix="arhn-corpus-")
 
 
-def reader(handle: int) -> Callable[[int, int], bytes]:
-    """What gives the bytes `start` to before `stop` of an open file; fewer where it ends before."""
+def open_reader(handle: int) -> Callable[[int, int], bytes]:
+    """A function that returns the bytes from `start` to before `stop` of an open file; fewer where it ends before.
+
+    Several threads may call it.
+    """
     if hasattr(os, "pread"):
-        return lambda start, stop: _all(lambda at, count: os.pread(handle, count, at), start, stop)
-    lock = Lock()  # Windows has no call that seeks and reads at once
+        return lambda start, stop: _read_all(lambda at, count: os.pread(handle, count, at), start, stop)
+    lock = Lock()  # Windows has no call that seeks and reads in one step
 
     def read(at: int, count: int) -> bytes:
         with lock:
             os.lseek(handle, at, os.SEEK_SET)
             return os.read(handle, count)
 
-    return lambda start, stop: _all(read, start, stop)
+    return lambda start, stop: _read_all(read, start, stop)
 
 
-def _all(read: Callable[[int, int], bytes], start: int, stop: int) -> bytes:
-    """One read may give less than was asked for."""
+def _read_all(read: Callable[[int, int], bytes], start: int, stop: int) -> bytes:
+    """Read until `stop`: one call may return less than it was asked for."""
     data = read(start, stop - start)
     while start + len(data) < stop and (more := read(start + len(data), stop - start - len(data))):
         data += more

@@ -1,4 +1,4 @@
-"""A sentence-transformers model: found, checked, loaded with typed errors, and asked for unit vectors.
+"""Embeddings of texts by a sentence-transformers model, with typed errors for all that can go wrong.
 
 The library is imported, and the model loaded, on first use.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from arhn.errors import ArhnError, DeviceMissing, ModelCorrupt, ModelUnavailable, UsageError
 from arhn.libraries import library, require
-from arhn.retrieval.whereabouts import digest, folder_of, hub_name, resolved, said
+from arhn.retrieval.model_files import find_folder, hash_folder, parse_hub_name, resolve_commit, summarize
 from arhn.types import Passage
 from arhn.weights.cache import cache_root
 
@@ -28,8 +28,8 @@ class Embedder:
     """Embeddings of queries and passages by one model.
 
     The model's own prompts for queries and documents are used unless others are given, and texts longer than its
-    `max_seq_length` are cut there. Equal calls give equal vectors; a text that is encoded among other texts can
-    differ in the last digits, for it is padded differently. May be called from several threads, which take turns.
+    `max_seq_length` are cut there. Equal calls give equal vectors; among other texts, a vector can differ in its last
+    digits, because the text is padded differently. Several threads may call it; they take turns.
     """
 
     def __init__(
@@ -46,25 +46,25 @@ class Embedder:
         cache_dir: str | os.PathLike[str] | None = None,
         extra: str = "mine",
     ) -> None:
-        """Nothing is loaded yet, but what can be seen at once is checked.
+        """Check the arguments; the model isn't loaded yet.
 
         Args:
-            model: a folder of a sentence-transformers model, or else a name on the hub: `org/name`, optionally
+            model: a folder of a sentence-transformers model, or a name on the hub: `org/name`, optionally with
                 `hf://` before and `@revision` after it.
-            device: as PyTorch names it, such as `cpu` or `cuda:1`; the best there is, unless given.
-            threads: CPU threads, for all of PyTorch in this process; PyTorch's choice, unless given.
+            device: as PyTorch names it, such as `cpu` or `cuda:1`; by default the best available.
+            threads: CPU threads for all of PyTorch in this process; by default PyTorch decides.
             batch_size: texts encoded at once.
-            query_prompt, document_prompt: put in front of each text instead of the model's own; "" for none.
-            max_length: tokens at which texts are cut, instead of the model's own number.
-            dtype: of the weights, as PyTorch names it, such as `bfloat16`; as they are stored, unless given.
-            cache_dir: where the hashes of weight files are kept, as in `arhn.weights`.
-            extra: the extra of arhn that a message names when the library is missing.
+            query_prompt, document_prompt: put before each text instead of the model's own prompt; "" for none.
+            max_length: tokens after which texts are cut, instead of the model's own limit.
+            dtype: of the weights, as PyTorch names it, such as `bfloat16`; by default as they are stored.
+            cache_dir: where hashes of weight files are stored, as in `arhn.weights`.
+            extra: the extra of arhn to install, for the message when the library is missing.
 
         Raises:
             MissingDependency: sentence-transformers isn't installed.
-            ModelMissing: the folder holds no sentence-transformers model, or there is no such folder and it
-                isn't a hub name.
-            UsageError: `threads`, `batch_size` or `max_length` below 1.
+            ModelMissing: the folder holds no sentence-transformers model, or `model` is neither a folder nor a
+                possible name on the hub.
+            UsageError: `threads`, `batch_size` or `max_length` is below 1.
         """
         for name, number in (("threads", threads), ("batch_size", batch_size), ("max_length", max_length)):
             if number is not None and number < 1:
@@ -72,8 +72,8 @@ class Embedder:
         require("sentence_transformers", "sentence-transformers", extra)
         self._extra = extra
         self._given = os.fspath(model)
-        self._folder = folder_of(self._given)
-        self._name, self._revision = ("", None) if self._folder else hub_name(self._given)
+        self._folder = find_folder(self._given)
+        self._name, self._revision = ("", None) if self._folder else parse_hub_name(self._given)
         self._device = device
         self._threads = threads
         self._batch_size = batch_size
@@ -81,14 +81,18 @@ class Embedder:
         self._max_length = max_length
         self._dtype = dtype
         self._cache_dir = cache_dir
-        # Fast tokenizers fail when two threads change their padding at once, and one model is to be loaded once.
+        # Fast tokenizers fail when two threads change their padding at once, and the model must be loaded only once.
         self._lock = RLock()
 
     @classmethod
-    def holding(cls, model: Any, *, identity: str, batch_size: int = 32) -> Self:
-        """An embedder around a SentenceTransformer that is in memory already, such as one in training.
+    def from_model(cls, model: Any, *, identity: str, batch_size: int = 32) -> Self:
+        """An embedder around a SentenceTransformer that is already in memory, such as one in training.
 
-        `identity` names its present weights: embeddings that are kept on disk are found again by it.
+        Args:
+            model: the SentenceTransformer.
+            identity: a name for its present weights. Vectors stored on disk are looked up by it, so it must change
+                when the weights do.
+            batch_size: texts encoded at once.
         """
         self = cls.__new__(cls)
         self._extra, self._given, self._folder = "mine", identity, None
@@ -96,46 +100,49 @@ class Embedder:
         self._batch_size = batch_size
         self._prompts = {"query": None, "document": None}
         self._lock = RLock()
-        self.__dict__.update(model=model, identity=identity)  # as if the cached properties had been asked for
+        self.__dict__.update(model=model, identity=identity)  # fills the cached properties
         return self
 
     @cached_property
     def identity(self) -> str:
-        """What the model is called beside recorded scores; equal only where weights and settings are.
+        """The model's name beside recorded scores; equal only for equal weights and settings.
 
-        `<folder name>@sha256:<16 digits>`, over names and contents of its weights, vocabulary and settings; for a
-        hub name `<org/name>@<commit>`, asked of the hub, or of its cache when it can't be reached. Prompts, length
-        and dtype follow in brackets where they were given.
+        `<folder name>@sha256:<16 digits>`, a hash over names and contents of its weights, vocabulary and settings; for
+        a name on the hub `<org/name>@<commit>`, from the hub, or from its cache when the hub can't be reached. Prompts,
+        length and dtype follow in brackets where they were given.
 
-        Raises ModelMissing and ModelUnavailable (a hub name).
+        Raises:
+            ModelMissing, ModelUnavailable: a name on the hub can't be resolved.
         """
         if self._folder is None:
             return f"{self._name}@{self._commit}{self._settings}"
         name = os.fsencode(self._folder.resolve().name).decode(errors="backslashreplace")
-        return f"{name}@sha256:{digest(self._folder, cache_root(self._cache_dir))[:16]}{self._settings}"
+        return f"{name}@sha256:{hash_folder(self._folder, cache_root(self._cache_dir))[:16]}{self._settings}"
 
     @property
     def device(self) -> str:
-        """Where the loaded model is, such as `cuda:0`. Raises as `model` does."""
+        """The device of the loaded model, such as `cuda:0`. Raises as `model` does."""
         return str(self.model.device)
 
     def require_device(self) -> None:
-        """Raise DeviceMissing if the `device` that was asked for can't be used here. Nothing is loaded but PyTorch."""
+        """Raise DeviceMissing if `device` can't be used on this machine. Loads nothing but PyTorch."""
         require_device(library("torch", self._extra), self._device)
 
-    def queries(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
         """Unit vectors of queries, float32, shape (len(texts), dimensions). A zero vector stays zero.
+
+        `texts` may be empty; the shape is then (0, 0).
 
         Raises:
             ModelMissing: the hub has no such model, or what it has isn't one of sentence-transformers.
-            ModelUnavailable: neither the hub nor its cache has it for us.
+            ModelUnavailable: it can't be fetched from the hub and isn't in its cache.
             ModelCorrupt: it can't be loaded, or gives embeddings that aren't numbers.
-            DeviceMissing: there is no such `device`.
+            DeviceMissing: `device` can't be used on this machine.
         """
         return self._encode("query", texts)
 
-    def documents(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit vectors of passages as `as_text` writes them. Everything else as for `queries`."""
+    def encode_documents(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors of passages, given as `as_text` formats them. Otherwise like `encode_queries`."""
         return self._encode("document", texts)
 
     def _encode(self, kind: Kind, texts: Sequence[str]) -> np.ndarray:
@@ -149,7 +156,7 @@ class Embedder:
             vectors = encode(list(texts), batch_size=self._batch_size, show_progress_bar=False, **kwargs)
         vectors = numpy.asarray(vectors, dtype="float64").reshape(len(texts), -1)
         if not numpy.isfinite(vectors).all():
-            raise ModelCorrupt(f"Model {self._given!r} gives embeddings that aren't numbers. Choose another one.")
+            raise ModelCorrupt(f"Model {self._given!r} gives embeddings that aren't numbers. Choose another model.")
         norms = (vectors * vectors).sum(axis=1, keepdims=True) ** 0.5
         norms[norms == 0] = 1.0
         unit: np.ndarray = (vectors / norms).astype("float32")
@@ -157,7 +164,7 @@ class Embedder:
 
     @cached_property
     def _commit(self) -> str:
-        return resolved(self._name, self._revision, self._extra)
+        return resolve_commit(self._name, self._revision, self._extra)
 
     @property
     def _settings(self) -> str:
@@ -168,7 +175,7 @@ class Embedder:
 
     @cached_property
     def model(self) -> Any:
-        """The SentenceTransformer, loaded now if it wasn't. Raises as `queries` does."""
+        """The SentenceTransformer, which is loaded on first access. Raises as `encode_queries` does."""
         torch = library("torch", self._extra)
         if self._threads is not None:
             torch.set_num_threads(self._threads)
@@ -179,12 +186,12 @@ class Embedder:
             raise
         except Exception as error:  # whatever the loaders of a dozen file formats raise
             if self._folder is None and isinstance(error, OSError):
-                raise ModelUnavailable(f"Model {self._given!r} can't be fetched: {said(error)}") from error
+                raise ModelUnavailable(f"Model {self._given!r} can't be fetched: {summarize(error)}") from error
             raise ModelCorrupt(
-                f"Model {self._given!r} can't be loaded: {said(error)} Fetch it again, or choose another one."
+                f"Model {self._given!r} can't be loaded: {summarize(error)} Fetch it again, or choose another model."
             ) from error
         if self._max_length is not None:
-            self._cut(model, self._max_length)
+            self._limit_length(model, self._max_length)
         return model
 
     def _load(self) -> Any:
@@ -194,37 +201,39 @@ class Embedder:
             kwargs["model_kwargs"] = {"dtype": self._dtype}
         if self._folder is None:
             return load(self._name, revision=self._commit, **kwargs)
-        with _without_bars(self._extra):
+        with _hide_progress_bars(self._extra):
             return load(str(self._folder), **kwargs)
 
-    def _cut(self, model: Any, length: int) -> None:
-        held = positions(model)
-        if held is not None and length > held:
-            raise UsageError(f"max_length: model {self._given!r} holds {held} tokens, not {length}. Take {held}.")
+    def _limit_length(self, model: Any, length: int) -> None:
+        most = find_max_tokens(model)
+        if most is not None and length > most:
+            raise UsageError(
+                f"max_length: model {self._given!r} takes {most} tokens at most, found {length}. Use {most}."
+            )
         try:
             model.max_seq_length = length
         except AttributeError as error:  # static embeddings take texts of any length
-            raise UsageError(f"Model {self._given!r} has no maximal length to set. Leave it out.") from error
+            raise UsageError(f"Model {self._given!r} has no maximal length to set. Leave max_length out.") from error
 
 
 def as_text(passage: Passage) -> str:
-    """A passage as retrievers see it: the title on a line of its own, then the text."""
+    """A passage as retrievers read it: the title on a line of its own, then the text."""
     return f"{passage.title}\n{passage.text}" if passage.title else passage.text
 
 
 def require_device(torch: Any, device: str | None) -> None:
-    """Raises DeviceMissing: `device` is given and can't be used here."""
+    """Raise DeviceMissing where `device` is given and can't be used on this machine."""
     if device is None:
         return
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise DeviceMissing(f"device {device!r} can't be used here: {said(error)} Try cpu.") from error
+        raise DeviceMissing(f"device {device!r} can't be used here: {summarize(error)} Try cpu.") from error
 
 
 @contextmanager
-def _without_bars(extra: str) -> Iterator[None]:
-    """No bar for the milliseconds that loading takes; the library's own setting is put back."""
+def _hide_progress_bars(extra: str) -> Iterator[None]:
+    """Hide the progress bars of loading, which takes milliseconds; afterwards the library's setting is restored."""
     bars = library("transformers.utils.logging", extra)
     shown_before = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
@@ -235,12 +244,14 @@ def _without_bars(extra: str) -> Iterator[None]:
             bars.enable_progress_bar()
 
 
-def positions(model: Any) -> int | None:
-    """Tokens that a model of sentence-transformers has positions for; None where it has no table of them (rotary
-    positions, static embeddings): such a model takes any length."""
+def find_max_tokens(model: Any) -> int | None:
+    """The number of tokens that a sentence-transformers model has position embeddings for.
+
+    None where it has no table of positions (rotary positions, static embeddings): such a model takes any length.
+    """
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and hasattr(module, "num_embeddings"):
-            # RoBERTa and its kin count from behind the index that pads.
+            # RoBERTa and related models count positions from the one after the padding index.
             first = 0 if module.padding_idx is None else module.padding_idx + 1
             return int(module.num_embeddings) - first
     return None

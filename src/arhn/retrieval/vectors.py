@@ -1,4 +1,4 @@
-"""The embeddings of a corpus on disk: encoded once, a piece at a time, and read the same way."""
+"""The embeddings of a corpus on disk: encoded once, and read a piece at a time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from arhn.files.atomic import output_errors
-from arhn.retrieval.corpus import BLOCK, Corpus, reader
+from arhn.retrieval.corpus import BLOCK, Corpus, open_reader
 from arhn.retrieval.embedder import Embedder, as_text
-from arhn.retrieval.search import Scores, told
+from arhn.retrieval.search import Scores, log_progress
 
 _ITEM = np.dtype("<f4")
 
@@ -25,9 +25,17 @@ class Vectors:
     """Unit vectors of all passages, float32, in the order of the corpus. `shape` is (passages, dimensions)."""
 
     def __init__(self, handle: int, size: int) -> None:
-        """For `Vectors.of`. `handle` is an open file in NumPy's .npy form, of `size` passages."""
+        """Only `Vectors.load_or_encode` calls this.
+
+        Args:
+            handle: an open file in NumPy's .npy format; it is closed with the object.
+            size: the number of passages it must hold.
+
+        Raises:
+            ValueError: it holds another number, or is cut off.
+        """
         weakref.finalize(self, os.close, handle)
-        self._read: Callable[[int, int], bytes] = reader(handle)
+        self._read: Callable[[int, int], bytes] = open_reader(handle)
         with os.fdopen(os.dup(handle), "rb") as file:
             file.seek(0)
             np.lib.format.read_magic(file)
@@ -38,45 +46,45 @@ class Vectors:
             raise ValueError(f"{self.shape} vectors in {end} bytes for {size} passages")
 
     @classmethod
-    def of(cls, corpus: Corpus, embedder: Embedder, cache: Path | None = None) -> Self:
-        """The embeddings of a corpus, taken from `cache` where they are there.
+    def load_or_encode(cls, corpus: Corpus, embedder: Embedder, cache: Path | None = None) -> Self:
+        """The embeddings of a corpus: read from `cache`, or encoded and stored there.
 
         Args:
-            cache: a folder in which they are kept, by the identity of the model and the content of the corpus;
-                unless given, they go to a temporary file. 4 bytes a dimension and passage either way.
+            cache: a folder that stores them by the model's identity and the corpus's content; None for a temporary
+                file. They take 4 bytes for each passage and dimension.
 
         Raises:
             ModelMissing, ModelUnavailable, ModelCorrupt, UsageError: see `Embedder`.
             DiskFull, OutputNotWritable: the folder can't hold them.
         """
-        place = None if cache is None else cache / f"{_key(corpus, embedder)}.npy"
+        place = None if cache is None else cache / f"{_cache_key(corpus, embedder)}.npy"
         if place is not None:
-            with suppress(OSError, ValueError):  # absent, or what a killed machine left of it
+            with suppress(OSError, ValueError):  # there is none, or a crash left a part of it
                 return cls(os.open(place, os.O_RDONLY), len(corpus))
-        with _target(place) as file:
-            _write(file, corpus, embedder)
+        with _open_target(place) as file:
+            _encode_corpus(file, corpus, embedder)
             return cls(os.dup(file.fileno()), len(corpus))
 
-    def between(self, start: int, stop: int) -> Scores:
-        """The vectors of the passages at `start` to before `stop`, shape (up to stop - start, dimensions)."""
+    def read_range(self, start: int, stop: int) -> Scores:
+        """The vectors of the passages from position `start` to before `stop`, shape (passages, dimensions)."""
         width = self.shape[1] * _ITEM.itemsize
         data = self._read(self._start + start * width, self._start + min(stop, self.shape[0]) * width)
         return np.frombuffer(data, dtype=_ITEM).reshape(-1, self.shape[1])
 
-    def at(self, positions: Sequence[int]) -> Scores:
-        """The vectors at these positions, shape (len(positions), dimensions)."""
+    def read_at(self, positions: Sequence[int]) -> Scores:
+        """The vectors of the passages at these positions, shape (len(positions), dimensions)."""
         if not positions:
             return np.zeros((0, self.shape[1]), np.float32)
-        return np.concatenate([self.between(position, position + 1) for position in positions])
+        return np.concatenate([self.read_range(position, position + 1) for position in positions])
 
 
-def _key(corpus: Corpus, embedder: Embedder) -> str:
+def _cache_key(corpus: Corpus, embedder: Embedder) -> str:
     return blake2b(f"{embedder.identity}\n{corpus.digest}".encode(), digest_size=16).hexdigest()
 
 
 @contextmanager
-def _target(place: Path | None) -> Iterator[BinaryIO]:
-    """A temporary file, which gets the name `place` when it is whole."""
+def _open_target(place: Path | None) -> Iterator[BinaryIO]:
+    """Open a temporary file, which is renamed to `place`, if that is given, once it is complete."""
     folder = Path(tempfile.gettempdir()) if place is None else place.parent
     with output_errors(folder / "embeddings"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,10 +102,10 @@ def _target(place: Path | None) -> Iterator[BinaryIO]:
                 raise
 
 
-def _write(file: BinaryIO, corpus: Corpus, embedder: Embedder) -> None:
-    for start in told(range(0, len(corpus), BLOCK), "encoded"):
-        texts = [as_text(passage) for passage in corpus.between(start, start + BLOCK)]
-        vectors = embedder.documents(texts).astype(_ITEM)
+def _encode_corpus(file: BinaryIO, corpus: Corpus, embedder: Embedder) -> None:
+    for start in log_progress(range(0, len(corpus), BLOCK), "encoded"):
+        texts = [as_text(passage) for passage in corpus.read_range(start, start + BLOCK)]
+        vectors = embedder.encode_documents(texts).astype(_ITEM)
         if start == 0:
             header = {"descr": "<f4", "fortran_order": False, "shape": (len(corpus), vectors.shape[1])}
             np.lib.format.write_array_header_1_0(file, header)

@@ -1,4 +1,7 @@
-"""What happens between the steps of a run. This module imports transformers; import it where training begins."""
+"""Callbacks of the trainers: what happens between the steps of a run.
+
+This module imports transformers, so import it only where training starts.
+"""
 
 # ruff: noqa: ARG002  # the signatures are transformers'
 
@@ -18,64 +21,70 @@ from transformers import TrainerCallback
 
 from arhn.errors import TrainingError
 from arhn.train.groups import GroupStore
-from arhn.train.output import Folder
-from arhn.train.prepare import Prepared
+from arhn.train.model_folder import ModelFolder
+from arhn.train.preparation import Prepared
 
 if TYPE_CHECKING:
     from arhn.train.trainers import RerankerTrainer, RetrieverTrainer
 
-#: Called before an epoch (from 0) with the model, and whether the epoch was begun by an earlier process; gives the
-#: groups to go on with, or None for those there are.
+_LOG = logging.getLogger("arhn.train")
+
+#: Called before an epoch with the model, the epoch's number from 0, and whether an earlier process started the epoch.
+#: Returns the groups to train on from now on, or None to keep the present ones.
 BeforeEpoch = Callable[[Any, int, bool], GroupStore | None]
-#: Called with each logged line: step, loss, learning_rate, and other numbers of the trainer's.
+#: Called with each logged line: step, loss, learning_rate, and the trainer's other numbers.
 OnLog = Callable[[dict[str, float]], None]
 
 
-class Epochs(TrainerCallback):
-    """Puts the plan at each epoch, with the groups that `before_epoch` gives for it."""
+class EpochStart(TrainerCallback):
+    """Sets the plan to each epoch as it starts, and exchanges the groups if `before_epoch` returns others."""
 
     def __init__(self, trainer: RetrieverTrainer | RerankerTrainer, before_epoch: BeforeEpoch) -> None:
         self._trainer = trainer
         self._before_epoch = before_epoch
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """An epoch begins, or is gone on with in its middle."""
+        """Called when an epoch starts, or is resumed in its middle."""
         plan, trainer = self._trainer.plan, self._trainer
         epoch, done = divmod(state.global_step, plan.schedule.steps)
-        with untouched(trainer.model):
+        with preserve_state(trainer.model):
             store = self._before_epoch(trainer.model, epoch, done > 0)
         if store is not None:
             trainer.examples.store = store
         plan.epoch, plan.groups = epoch, len(trainer.examples.store)
 
 
-class Marking(TrainerCallback):
-    """Says of each checkpoint that it is whole, once it is."""
+class CheckpointMarker(TrainerCallback):
+    """Marks each checkpoint as complete, once all processes have written it."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: ModelFolder) -> None:
         self._folder = folder
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A checkpoint was written, by all processes."""
+        """Called after this process wrote its part of a checkpoint."""
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
         if state.is_world_process_zero:
-            self._folder.mark(state.global_step)
+            self._folder.mark_complete(state.global_step)
 
 
-class Logging(TrainerCallback):
-    """Hands on the losses, and stops a run that has lost its way."""
+class LossLogger(TrainerCallback):
+    """Passes losses on, and stops a run whose loss isn't a number."""
 
     def __init__(self, on_log: OnLog | None) -> None:
         self._on_log = on_log
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The last steps are logged too, however few they are."""
+        """Called after a step; makes sure that the last steps are logged too."""
         if state.global_step >= state.max_steps:
             control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        """A line of the log."""
+        """Called with each line that the trainer logs.
+
+        Raises:
+            TrainingError: the loss isn't a finite number.
+        """
         if not logs or "loss" not in logs:
             return
         if not math.isfinite(logs["loss"]):
@@ -88,8 +97,8 @@ class Logging(TrainerCallback):
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode; afterwards its mode and all random numbers are as before."""
+def preserve_state(model: nn.Module) -> Iterator[None]:
+    """Put the model into evaluation mode; afterwards restore its mode and the state of all random generators."""
     training, python = model.training, random.getstate()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     cpu = torch.get_rng_state()
@@ -104,29 +113,26 @@ def untouched(model: nn.Module) -> Iterator[None]:
             torch.cuda.set_rng_state_all(cuda)
 
 
-_LOG = logging.getLogger("arhn.train")
-
-
-class Lines:
-    """To be called with each logged loss, as `arhn.train.job.train` does."""
+class ProgressLog:
+    """Logs progress: pass it to `arhn.train.job.train` as `on_log`."""
 
     def __init__(self, run: Prepared) -> None:
         self._run = run
-        self._begun: tuple[int, float] | None = None
+        self._start: tuple[int, float] | None = None
 
     def __call__(self, logs: dict[str, float]) -> None:
-        """Write one line."""
+        """Log one line: step, epoch, loss, and from the second line on the time left."""
         step, now = int(logs["step"]), time.monotonic()
-        first, since = self._begun = self._begun or (step, now)
+        first, since = self._start = self._start or (step, now)
         left = ""
         if step > first:
             each = (now - since) / (step - first)
-            left = f", {each:.2f} s a step, {_shown((self._run.steps - step) * each)} left"
+            left = f", {each:.2f} s a step, {_format_duration((self._run.steps - step) * each)} left"
         epoch = -(-step // self._run.schedule.steps)
         _LOG.info("step %d of %d, epoch %d: loss %.4f%s", step, self._run.steps, epoch, logs["loss"], left)
 
 
-def _shown(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,7 +1,7 @@
 """One training run, from groups to a model's folder: what `arhn train` does, for the command line and for scripts.
 
-Everything that can be wrong is found before the first step. A killed run goes on from its last checkpoint and ends
-with the same weights, on a CPU and with the same number of threads.
+Mistakes are found before the first step. A run that was killed resumes from its last checkpoint, and on a CPU with the
+same number of threads it ends with the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from arhn._version import __version__
 from arhn.files.atomic import output_errors
 from arhn.files.locks import locked
-from arhn.train import manifest, models
+from arhn.train import base_model, manifest
 from arhn.train.manifest import Manifest
-from arhn.train.prepare import Prepared, Training, prepare, rank
-from arhn.train.refresh.groups import OnEpoch, Refreshing
+from arhn.train.preparation import Prepared, Training, prepare, rank
+from arhn.train.refresh.epoch_groups import EpochGroups, OnEpoch
 
 if TYPE_CHECKING:
     from arhn.train.callbacks import OnLog
@@ -39,14 +39,16 @@ def train(
     """Train a model and write it into a folder, with its manifest.
 
     Args:
+        training: what to train, on what.
         on_epoch: called after each epoch but the last with the model, in evaluation mode, and the number of epochs
-            done; what it returns takes the place of the groups (see `arhn.train.refresh.groups`). In a run that was
-            killed and goes on, it isn't called again for an epoch that was begun.
+            done. The groups it returns replace the present ones (see `arhn.train.refresh.epoch_groups`). A resumed run
+            doesn't call it again for an epoch that had started.
         on_log: called with every logged loss.
-        prepared: what `prepare` made of the same `training`.
+        prepared: what `prepare` returned for the same `training`.
 
     Raises:
-        as `prepare`, and ModelUnavailable, ModelCorrupt: the model can't be loaded.
+        what `prepare` raises.
+        ModelUnavailable, ModelCorrupt: the model can't be loaded.
         OutputLocked: another process trains into the folder.
         TrainingError: the loss isn't a number any more.
     """
@@ -55,39 +57,39 @@ def train(
     if training.resume and run.folder.finished:
         if rank() == 0:
             run.folder.require_same(run.identity)
-            run.folder.finish()  # as far as a process that was killed right then didn't
+            run.folder.finish()  # a process that was killed at its end may not have
         return manifest.read(run.folder.path)
     with ExitStack() as stack:
         if rank() == 0:
-            stack.enter_context(locked(run.folder.lock, run.folder.busy))
-        return _trained(training, run, on_epoch, on_log, started)
+            stack.enter_context(locked(run.folder.lock, run.folder.busy_error))
+        return _train(training, run, on_epoch, on_log, started)
 
 
-def _trained(
+def _train(
     training: Training, run: Prepared, on_epoch: OnEpoch | None, on_log: OnLog | None, started: float
 ) -> Manifest:
     import torch
     from transformers import set_seed
 
-    from arhn.train.callbacks import Epochs, Logging, Marking
-    from arhn.train.trainers import trainer_for
+    from arhn.train.callbacks import CheckpointMarker, EpochStart, LossLogger
+    from arhn.train.trainers import make_trainer
 
     if training.threads is not None:
         torch.set_num_threads(training.threads)
-    set_seed(run.recipe.seed)  # a new head, and adapters, have random weights
-    with models.quiet():
-        model = models.load(run.recipe)
+    set_seed(run.recipe.seed)  # a new head and adapters start with random weights
+    with base_model.silence_libraries():
+        model = base_model.load(run.recipe)
     if rank() == 0:
         run.folder.begin(run.identity, resume=training.resume)
-    trainer = trainer_for(run.recipe, model, run.store, run.schedule, run.folder, run.device, rank())
+    trainer = make_trainer(run.recipe, model, run.store, run.schedule, run.folder, run.device, rank())
     trainer.accelerator.wait_for_everyone()
-    checkpoint = run.folder.latest() if training.resume else None
-    refreshing = Refreshing(run.folder, run.recipe, run.filtered, on_epoch, trainer.accelerator)
-    for callback in (Epochs(trainer, refreshing.before), Marking(run.folder), Logging(on_log)):
+    checkpoint = run.folder.find_latest() if training.resume else None
+    epoch_groups = EpochGroups(run.folder, run.recipe, run.filtered, on_epoch, trainer.accelerator)
+    for callback in (EpochStart(trainer, epoch_groups.prepare), CheckpointMarker(run.folder), LossLogger(on_log)):
         trainer.add_callback(callback)
-    with models.quiet():
+    with base_model.silence_libraries():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    record = _record(run, trainer, refreshing, checkpoint, started)
+    record = _make_manifest(run, trainer, epoch_groups, checkpoint, started)
     if rank() == 0:
         _save(model, run, record)
     trainer.accelerator.wait_for_everyone()
@@ -95,19 +97,21 @@ def _trained(
 
 
 def _save(model: Any, run: Prepared, record: Manifest) -> None:
-    from arhn.train.manifest import card
+    from arhn.train.manifest import render_card
 
     if run.recipe.lora is not None:
-        models.merge_adapters(model)
+        base_model.merge_adapters(model)
     folder = run.folder.path
-    with models.quiet(), output_errors(folder / "model"):
+    with base_model.silence_libraries(), output_errors(folder / "model"):
         model.save_pretrained(str(folder), create_model_card=False)
-        (folder / "README.md").write_text(card(record), encoding="utf-8")
+        (folder / "README.md").write_text(render_card(record), encoding="utf-8")
     record.write(folder)
     run.folder.finish()
 
 
-def _record(run: Prepared, trainer: Any, refreshing: Refreshing, checkpoint: Path | None, started: float) -> Manifest:
+def _make_manifest(
+    run: Prepared, trainer: Any, epoch_groups: EpochGroups, checkpoint: Path | None, started: float
+) -> Manifest:
     counts = run.store.counts
     data = manifest.Data(
         groups=run.groups,
@@ -130,24 +134,24 @@ def _record(run: Prepared, trainer: Any, refreshing: Refreshing, checkpoint: Pat
         changed=list(run.changed),
         model=f"{run.recipe.model}@{run.recipe.revision}" if run.recipe.revision else run.recipe.model,
         data=data,
-        refreshes=refreshing.records,
+        refreshes=epoch_groups.records,
         steps=trainer.state.global_step,
         epochs=run.recipe.epochs,
         steps_per_epoch=run.schedule.steps,
-        losses=[manifest.Logged.model_validate(line) for line in trainer.state.log_history if "loss" in line],
+        losses=[manifest.LossPoint.model_validate(line) for line in trainer.state.log_history if "loss" in line],
         device=str(trainer.args.device),
         devices=run.schedule.world,
         seconds=round(time.monotonic() - started, 1),
         resumed_from=int(checkpoint.name.rsplit("-", 1)[-1]) if checkpoint else None,
-        versions=_versions(),
+        versions=_list_versions(),
     )
 
 
-def _versions() -> dict[str, str]:
+def _list_versions() -> dict[str, str]:
     found = {"arhn": __version__, "python": platform.python_version()}
     for name in _VERSIONS:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # peft, where no recipe has asked for it
+        except PackageNotFoundError:  # peft, if it was never needed
             continue
     return found

@@ -1,15 +1,15 @@
-"""The losses of retrievers and rerankers. This module imports torch; import it where training begins.
+"""The losses of retrievers and rerankers. This module imports torch, so import it only where training starts.
 
 For a query q with a positive p, the contrastive loss (InfoNCE, van den Oord et al., arXiv 1807.03748) is
 
     -log( exp(s(q, p) / t) / (exp(s(q, p) / t) + sum over n of exp(s(q, n) / t)) )
 
-with the cosine s, the temperature t, and as n every distinct passage of the batch, over all devices, that isn't
-forbidden for q: its own hard negatives, and the other queries' passages. Forbidden are q's positives and what cleaning
-filtered from it. Where no passage is forbidden or occurs twice, this is sentence-transformers'
+where s is the cosine, t the temperature, and n runs over the distinct passages of the batch, on all devices, that
+aren't forbidden for q: its own hard negatives and the other queries' passages. Forbidden are q's positives and the
+passages that cleaning filtered from q. If no passage is forbidden or occurs twice, this is sentence-transformers'
 MultipleNegativesRankingLoss with scale 1/t. With several positives at once, the terms of q's positives are averaged, as
-in supervised contrastive learning (Khosla et al., arXiv 2004.11362, eq. 2), but q's other positives are left out of
-each denominator: there they would count as negatives of each other.
+in supervised contrastive learning (Khosla et al., arXiv 2004.11362, eq. 2), but each denominator leaves out q's other
+positives, which would otherwise count as negatives of each other.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from torch.nn import functional
 
 
 class Marks(TypedDict):
-    """Which passage of a batch is what for which query; all int64.
+    """Which passages of a batch are positives of which queries, and which are forbidden. All tensors are int64.
 
-    `columns` (passages, 2): the keys of each passage's doc_id and text. `rows`, `targets` (terms,): a query and the
-    passage that is its positive, queries in rising order, each at least once. `forbidden_rows`, `forbidden_keys`
-    (pairs,): a query and a key of passages that are no negatives of it.
+    `columns`, shape (passages, 2): the keys of each passage's doc_id and text. `rows` and `targets`, shape (terms,):
+    the numbers of a query and of a passage that is its positive; queries in rising order, each at least once.
+    `forbidden_rows` and `forbidden_keys`, shape (pairs,): the number of a query, and a key of passages that may not be
+    negatives of it.
     """
 
     columns: Tensor
@@ -40,7 +41,7 @@ class Marks(TypedDict):
 
 
 class ContrastiveLoss(nn.Module):
-    """The loss above, for a SentenceTransformer. The first features are the queries', all others passages'."""
+    """The contrastive loss for a SentenceTransformer. The first features are the queries', all others are passages'."""
 
     def __init__(self, model: nn.Module, temperature: float) -> None:
         super().__init__()
@@ -48,15 +49,15 @@ class ContrastiveLoss(nn.Module):
         self.temperature = temperature
 
     def forward(self, features: Iterable[dict[str, Tensor]], marks: Marks) -> Tensor:
-        """The mean over queries. `marks` number the passages in the order of the features."""
+        """The mean loss over queries. `marks` number the passages in the order of the features."""
         queries, *passages = (self.model(each)["sentence_embedding"] for each in features)
         return contrast(queries, torch.cat(passages), marks, self.temperature)
 
 
 class CachedContrastiveLoss(CachedLossMixin, nn.Module):
-    """The same loss and gradients in the memory of `mini_batch_size` texts (GradCache, arXiv 2101.06983).
+    """The same loss and gradients with the memory that `mini_batch_size` texts need (GradCache, arXiv 2101.06983).
 
-    Everything is embedded twice: first without, then with activations.
+    Every text is embedded twice: first without storing activations, then with.
     """
 
     def __init__(self, model: nn.Module, temperature: float, mini_batch_size: int) -> None:
@@ -67,11 +68,17 @@ class CachedContrastiveLoss(CachedLossMixin, nn.Module):
 
     def forward(self, features: Iterable[dict[str, Tensor]], marks: Marks) -> Tensor:
         """As `ContrastiveLoss.forward`."""
-        # Whatever is given as labels comes back in `calculate_loss`.
+        # The library passes these "labels" on to `calculate_loss`.
         return self.forward_cached(features, cast("Tensor", marks))
 
     def calculate_loss(self, reps: list[list[Tensor]], labels: Any = None, *, with_backward: bool = False) -> Tensor:
-        """The loss of embeddings in mini-batches; `with_backward`, their gradients are made, and it is detached."""
+        """The loss of embeddings in mini-batches.
+
+        Args:
+            reps: the embeddings: for each of the features, its mini-batches, shape (texts, dimensions) each.
+            labels: the marks.
+            with_backward: compute the embeddings' gradients, and detach the loss.
+        """
         queries, *passages = (torch.cat(column) for column in reps)
         loss = contrast(queries, torch.cat(passages), labels, self.temperature)
         if with_backward:
@@ -81,14 +88,17 @@ class CachedContrastiveLoss(CachedLossMixin, nn.Module):
 
 
 def contrast(queries: Tensor, passages: Tensor, marks: Marks, temperature: float) -> Tensor:
-    """The mean loss of this device's queries against the passages of all devices.
+    """The mean contrastive loss of this device's queries against the passages of all devices.
 
     Args:
-        queries: embeddings (queries, dimensions); passages: (passages, dimensions), as `marks` number them.
+        queries: embeddings, shape (queries, dimensions).
+        passages: embeddings, shape (passages, dimensions), in the order of `marks`.
+        marks: what the passages are for the queries.
+        temperature: by which cosines are divided.
     """
-    passages, columns, surplus, offset = _gathered(passages, marks["columns"])
+    passages, columns, surplus, offset = _gather_devices(passages, marks["columns"])
     cosines = functional.normalize(queries.float(), dim=1) @ functional.normalize(passages.float(), dim=1).T
-    blocked = forbidden(columns, marks, len(queries))
+    blocked = mask_forbidden(columns, marks, len(queries))
     if surplus is not None:
         blocked |= surplus
     rows, targets = marks["rows"], marks["targets"] + offset
@@ -101,10 +111,14 @@ def contrast(queries: Tensor, passages: Tensor, marks: Marks, temperature: float
     return (terms * weights).sum() / len(queries)
 
 
-def forbidden(columns: Tensor, marks: Marks, queries: int) -> Tensor:
-    """Which passages are forbidden for which query: (queries, passages), true where one of their keys is forbidden.
+def mask_forbidden(columns: Tensor, marks: Marks, queries: int) -> Tensor:
+    """A mask of forbidden passages, shape (queries, passages): true where a passage has a forbidden key of the query.
 
-    Sorted search, so that no comparison of every forbidden key with every passage is needed.
+    Keys are found by binary search, so that not every forbidden key is compared with every passage.
+
+    Args:
+        columns: the keys of the passages, shape (passages, 2).
+        queries: the number of queries.
     """
     keys, order = columns.flatten().sort()
     wanted = marks["forbidden_keys"]
@@ -118,11 +132,15 @@ def forbidden(columns: Tensor, marks: Marks, queries: int) -> Tensor:
     return blocked
 
 
-def _gathered(passages: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor | None, int]:
-    """The passages and keys of all devices, which of them don't count, and the number of this device's first one.
+def _gather_devices(passages: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor | None, int]:
+    """Gather the passages of all devices.
 
-    Devices have different numbers of passages, but a gather wants equal ones: what fills up doesn't count, nor does a
-    passage that a device before has too.
+    Devices have different numbers of passages, but gathering needs equal ones, so they are padded. Padding doesn't
+    count, nor does a passage that an earlier device has too.
+
+    Returns:
+        The embeddings and keys of all passages, a mask of those that don't count (None on one device), and the number
+        of this device's first passage among them.
     """
     if get_world_size() == 1:
         return passages, columns, None, 0
@@ -133,11 +151,11 @@ def _gathered(passages: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor
     padding = (torch.arange(most, device=passages.device) >= len(passages)).to(torch.uint8)
     passages = all_gather_with_grad(functional.pad(passages, (0, 0, 0, missing)))
     columns = all_gather(functional.pad(columns, (0, 0, 0, missing)))
-    return passages, columns, all_gather(padding).bool() | _again(columns), get_rank() * most
+    return passages, columns, all_gather(padding).bool() | _find_repeated(columns), get_rank() * most
 
 
-def _again(columns: Tensor) -> Tensor:
-    """Which rows were there before: (rows,)."""
+def _find_repeated(columns: Tensor) -> Tensor:
+    """A mask, shape (rows,), of the rows that equal an earlier one."""
     distinct, numbers = columns.unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
     places = torch.arange(len(columns), device=columns.device)
     first = places.new_full((len(distinct),), len(columns)).scatter_reduce(0, numbers, places, "amin")
@@ -147,8 +165,8 @@ def _again(columns: Tensor) -> Tensor:
 class ListwiseLoss(nn.Module):
     """Localized contrastive estimation for cross-encoders (Gao et al., arXiv 2101.08751), for several positives.
 
-    Each positive of a list is contrasted with the list's negatives, the terms of a list are averaged, then those of
-    the lists. `mini_batch_size` pairs are scored at once; all, where it is None.
+    Each positive of a list is contrasted with the list's negatives. The loss is averaged over the positives of a list,
+    then over the lists. `mini_batch_size` pairs are scored at once; all if it is None.
     """
 
     def __init__(self, model: Any, mini_batch_size: int | None = None) -> None:
@@ -159,7 +177,13 @@ class ListwiseLoss(nn.Module):
     def forward(
         self, inputs: list[list[Any]], labels: list[Tensor], prompt: str | None = None, task: str | None = None
     ) -> Tensor:
-        """`inputs` are queries and, for each, its passages; `labels` are above 0 for positives."""
+        """The mean loss over lists.
+
+        Args:
+            inputs: the queries, and a list of passages for each.
+            labels: for each list a tensor, shape (passages,), above 0 for positives.
+            prompt, task: for the model's tokenizer.
+        """
         queries, lists = inputs
         pairs = [(query, passage) for query, passages in zip(queries, lists, strict=True) for passage in passages]
         scores = torch.split(self._scores(pairs, prompt, task), [len(passages) for passages in lists])

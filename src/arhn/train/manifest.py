@@ -1,5 +1,8 @@
-"""`arhn.train.json`, in the folder of a trained model: what was trained on what, and how. Written last: where it is,
-the model is whole. docs/training.md lists its fields; fields are added, never renamed or removed."""
+"""The manifest of a training run: `arhn.train.json` in the model's folder records what was trained on what, and how.
+
+It is written last, so a folder that has it holds a complete model. docs/training.md lists its fields; fields may be
+added, but are never renamed or removed.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +19,22 @@ NAME = "arhn.train.json"
 SCHEMA = 1
 
 
-class Source(BaseModel):
-    """A file of groups or decisions. `sha256` is the file's own; None for what is no single file."""
+class InputFile(BaseModel):
+    """Groups or decisions that were read. `sha256` is the file's hash; both are None for groups from memory."""
 
     path: str | None = None
     sha256: str | None = None
 
 
 class Data(BaseModel):
-    """What was trained on. `content_sha256` is over everything that training takes from the groups, decisions
-    included, whatever file and format they come in."""
+    """The training data.
 
-    groups: Source
-    decisions: Source | None = None
+    `content_sha256` is a hash over all that training uses of groups and decisions; it is equal for equal content in any
+    file and format. The counts are those of `arhn.train.groups.GroupCounts`.
+    """
+
+    groups: InputFile
+    decisions: InputFile | None = None
     content_sha256: str
     read: int
     used: int
@@ -38,16 +44,16 @@ class Data(BaseModel):
     positives: int
     negatives: int
     filtered_passages: int
-    #: Groups by the data set that they name, and how many name none.
+    #: Groups by the data set they name, and the number of those that name none.
     sets: dict[str, int]
     unnamed: int
 
 
-class Renewal(BaseModel):
-    """What mining and cleaning did in a refresh, counted; passages each once for each query.
+class RefreshCounts(BaseModel):
+    """Counts of one refresh: its mining and cleaning. A passage counts once for each query.
 
-    `new` of the `mined` negatives weren't negatives of their query just before. `asked` LLM calls were made, and
-    `reused` answers known already (`requests` that had none `failed`).
+    Of the `mined` negatives, `new` weren't negatives of their query just before. Of the `requests` to the LLM, `asked`
+    were sent, `reused` were answered from the store, and `failed` got no answer.
     """
 
     retrievers: list[str]
@@ -63,20 +69,21 @@ class Renewal(BaseModel):
 
 
 class Refresh(BaseModel):
-    """Groups that took the place of the first ones, from the epoch `epoch` (the first is 0) on.
+    """Groups that replaced the previous ones from epoch `epoch` (from 0) on.
 
-    `renewal` is None where they weren't made by `arhn.train.refresh.negatives`.
+    `renewal` holds the counts of the refresh, None where other code than `arhn.train.refresh.negatives` made the
+    groups.
     """
 
     epoch: int
-    groups: Source
+    groups: InputFile
     content_sha256: str
     used: int
-    renewal: Renewal | None = None
+    renewal: RefreshCounts | None = None
 
 
-class Logged(BaseModel):
-    """One point of the loss curve: a mean over the steps since the point before."""
+class LossPoint(BaseModel):
+    """One point of the loss curve: the mean loss over the steps since the previous point."""
 
     step: int
     loss: float
@@ -88,10 +95,10 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(protected_namespaces=())
 
-    # Called `schema` in the file, as in other records; pydantic has a method of that name.
+    # Called `schema` in the file, as in other records, but pydantic has a method of that name.
     version: int = Field(default=SCHEMA, alias="schema")
     recipe: str
-    #: Every setting, those that were changed included; and the changes alone.
+    #: All settings of the recipe after changes, and the changes alone.
     settings: dict[str, Any]
     changed: list[str]
     model: str
@@ -100,41 +107,45 @@ class Manifest(BaseModel):
     steps: int
     epochs: int
     steps_per_epoch: int
-    losses: list[Logged]
+    losses: list[LossPoint]
     device: str
     devices: int
-    #: Of the process that finished the run, loading and saving included.
+    #: How long the process ran that finished the run, including loading and saving.
     seconds: float
-    #: The step that the finishing process went on from; None where it did all of them.
+    #: The step from which that process resumed the run; None if it did all steps.
     resumed_from: int | None = None
     versions: dict[str, str]
 
     @property
     def sets(self) -> list[str]:
-        """The data sets that the training data names."""
+        """The names of the data sets in the training data."""
         return list(self.data.sets)
 
     def write(self, folder: Path) -> None:
-        """Put it into the folder of the model."""
+        """Write the manifest to the folder of the model, replacing an earlier one.
+
+        Raises:
+            OutputNotWritable, DiskFull: the file can't be written.
+        """
         with AtomicFile(folder / NAME, overwrite=True) as file:
             content = self.model_dump(mode="json", by_alias=True)
             file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def read(folder: str | Path) -> Manifest:
-    """The manifest of a trained model.
+    """Read the manifest in a model's folder.
 
     Raises:
-        FileMissing: the folder holds none: no model of 'arhn train', or one that isn't finished.
-        BadJson: what it holds is something else.
+        FileMissing: there is none, because `arhn train` didn't make the model or hasn't finished it.
+        BadJson: the file can't be parsed.
     """
     path = Path(folder) / NAME
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except OSError as error:
         raise FileMissing(
-            f"can't be read: {error.strerror}; it is there once 'arhn train' is done", path=str(path)
-        ) from (error)
+            f"can't be read: {error.strerror}; 'arhn train' writes it when it is done", path=str(path)
+        ) from error
     except (ValidationError, ValueError) as error:
         raise BadJson("isn't the record of a training run", path=str(path)) from error
 
@@ -159,8 +170,11 @@ scores = model.predict([("query", "passage"), ...])
 """
 
 
-def card(record: Manifest) -> str:
-    """The text, in Markdown. Prompts that the recipe leaves to the base model aren't known here and shown as such."""
+def render_card(record: Manifest) -> str:
+    """The model card of a trained model, in Markdown.
+
+    Prompts that the recipe leaves to the base model aren't known here; the card says so.
+    """
     settings = record.settings
     prompts = {name: settings[f"{name}_prompt"] for name in ("query", "document")}
     shown = {name: "the base model's own" if prompt is None else prompt for name, prompt in prompts.items()}

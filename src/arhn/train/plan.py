@@ -1,9 +1,8 @@
-"""Which queries come together in which batch, and which of their passages: a function of the seed and the epoch.
+"""The plan of batches: which queries are in which batch, with which of their passages, given the seed and the epoch.
 
-An epoch has as many optimiser steps as batches are needed for the groups, and its queries are spread over them evenly:
-a batch is at most as large as asked for, and none is much smaller than the others. The number of steps is fixed by the
-first epoch's groups. Groups that replace them later (a refresh) may be fewer or more: some are then taken twice in an
-epoch, or not at all.
+An epoch has as many optimiser steps as the groups need batches, and its queries are spread evenly over them: no batch
+is larger than the recipe says, and none is much smaller than the others. The groups of the first epoch fix the number
+of steps. If a refresh replaces them by fewer or more groups, some are used twice in an epoch, or not at all.
 """
 
 from __future__ import annotations
@@ -14,25 +13,28 @@ from random import Random
 from typing import NamedTuple
 
 from arhn.errors import NothingToTrain, TrainingError
-from arhn.train.groups import GroupStore, Member, Members
+from arhn.train.groups import GroupStore, StoredGroup, StoredPassage
 from arhn.train.recipe import Recipe
 
 
 class Example(NamedTuple):
-    """One query of a batch: the first `positives` of its `passages` are positives, the others hard negatives."""
+    """One query of a batch with its passages: the first `positives` are positives, the others hard negatives.
+
+    `forbidden` are the keys of passages that may not be negatives of the query.
+    """
 
     query: str
-    passages: Sequence[Member]
+    passages: Sequence[StoredPassage]
     positives: int
     forbidden: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How an epoch is cut: `steps` optimiser steps of `accumulation` losses, each over `world` devices.
+    """How an epoch is divided: `steps` optimiser steps of `accumulation` losses, each over `world` devices.
 
-    `queries` of the groups are used in an epoch. On several devices each loss has the same number of queries on
-    each, and up to `steps * accumulation * world - 1` queries are left out of an epoch, others in each.
+    `queries` is the number of groups used in an epoch. On several devices each loss has the same number of queries on
+    each device, so an epoch leaves out up to `steps * accumulation * world - 1` groups, different ones each time.
     """
 
     steps: int
@@ -41,17 +43,17 @@ class Schedule:
     queries: int
 
     @classmethod
-    def of(cls, groups: int, recipe: Recipe, world: int = 1) -> Schedule:
-        """The schedule for so many groups.
+    def for_groups(cls, groups: int, recipe: Recipe, world: int = 1) -> Schedule:
+        """Make the schedule for a number of groups.
 
         Raises:
-            NothingToTrain: there are fewer than one batch.
+            NothingToTrain: there are fewer groups than a batch needs.
             TrainingError: `contrast` can't be spread over the devices.
         """
         if groups < recipe.batch:
             raise NothingToTrain(
                 f"batch of {recipe.batch:,} queries, but only {groups:,} groups to train on. Take a smaller batch, "
-                f"such as --set batch={_sensible(groups)}, or more groups"
+                f"such as --set batch={_suggest_batch(groups)}, or more groups"
             )
         if recipe.contrasted % world:
             raise TrainingError(
@@ -67,19 +69,20 @@ class Schedule:
 
     @property
     def losses(self) -> int:
-        """Losses in an epoch, on each device."""
+        """The number of losses in an epoch, on each device."""
         return self.steps * self.accumulation
 
     @property
     def largest(self) -> int:
-        """Queries in the largest loss, on one device."""
+        """The number of queries in the largest loss, on one device."""
         return -(-self.queries // (self.losses * self.world))
 
 
 class Plan:
-    """The batches of one device: a batch sampler for torch's DataLoader, whose samples are (group, epoch).
+    """The batches of one device: a batch sampler for torch's DataLoader.
 
-    `epoch` and `groups` are set before each epoch.
+    A sample is the index of a group and the epoch. Set `epoch`, and `groups` to the number of groups, before each
+    epoch.
     """
 
     def __init__(self, schedule: Schedule, groups: int, seed: int, rank: int = 0) -> None:
@@ -93,27 +96,27 @@ class Plan:
         return self.schedule.losses
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = self.order()
+        order = self.draw_order()
         parts = self.schedule.losses * self.schedule.world
         for loss in range(self.schedule.losses):
             part = loss * self.schedule.world + self._rank
             start, end = part * len(order) // parts, (part + 1) * len(order) // parts
             yield [(index, self.epoch) for index in order[start:end]]
 
-    def order(self) -> list[int]:
-        """All queries of the epoch, of every device, by number."""
+    def draw_order(self) -> list[int]:
+        """Draw the indices of the epoch's groups, for all devices, in random order."""
         order = list(range(self.groups))
-        _random(self._seed, self.epoch).shuffle(order)
+        _make_random(self._seed, self.epoch).shuffle(order)
         wanted = self.schedule.queries
         return (order * -(-wanted // len(order)))[:wanted]
 
 
 class Examples:
-    """A dataset by (group, epoch): the passages of the group that take part in that epoch.
+    """The examples by group and epoch: the passages of the group that the epoch uses.
 
-    Positives and negatives take turns, so that over the epochs each is used equally often. Which positive comes
-    first, and the order of the negatives, is drawn by the seed and the query, as in Tevatron, which trained RLHN's
-    models: with the labelled positive always first, a run of one epoch would never see a relabelled one.
+    Positives and negatives take turns, so that over the epochs each is used equally often. Which positive comes first,
+    and the order of the negatives, is random given the seed and the query, as in Tevatron, which trained RLHN's models:
+    with the labelled positive always first, a run of one epoch would never use a relabelled one.
     """
 
     def __init__(self, store: GroupStore, recipe: Recipe) -> None:
@@ -128,7 +131,7 @@ class Examples:
     def __getitem__(self, sample: tuple[int, int]) -> Example:
         index, epoch = sample
         members = self.store[index]
-        positives, negatives = self._chosen(members, epoch)
+        positives, negatives = self._choose(members, epoch)
         return Example(
             query=members.query,
             passages=[self.store.passage(member) for member in (*positives, *negatives)],
@@ -136,25 +139,25 @@ class Examples:
             forbidden=members.forbidden,
         )
 
-    def _chosen(self, members: Members, epoch: int) -> tuple[list[int], list[int]]:
-        random = _random(self._seed, members.key)
+    def _choose(self, members: StoredGroup, epoch: int) -> tuple[list[int], list[int]]:
+        random = _make_random(self._seed, members.key)
         first = random.randrange(len(members.positives))
         negatives = random.sample(list(members.negatives), len(members.negatives))
         return (
-            _turn(members.positives, first + epoch, min(self._positives, len(members.positives))),
-            _turn(negatives, epoch * self._negatives, min(self._negatives, len(negatives))),
+            _take_turns(members.positives, first + epoch, min(self._positives, len(members.positives))),
+            _take_turns(negatives, epoch * self._negatives, min(self._negatives, len(negatives))),
         )
 
 
-def _random(seed: int, number: int) -> Random:
+def _make_random(seed: int, number: int) -> Random:
     return Random(f"{seed} {number}")  # noqa: S311  # no secrets
 
 
-def _turn(items: Sequence[int], start: int, count: int) -> list[int]:
-    """`count` items from `start` on, round and round."""
+def _take_turns(items: Sequence[int], start: int, count: int) -> list[int]:
+    """`count` items from `start` on, starting again at the end."""
     return [items[(start + i) % len(items)] for i in range(count)]
 
 
-def _sensible(groups: int) -> int:
+def _suggest_batch(groups: int) -> int:
     """A power of two that gives at least four steps an epoch."""
     return max(2, 1 << max(0, (groups // 4).bit_length() - 1))

@@ -13,8 +13,8 @@ import pytest
 
 from arhn import cli
 from arhn.compare import plot
-from arhn.compare.compare import Comparison, compare
-from arhn.compare.contenders import Contender, contenders
+from arhn.compare.comparison import Comparison, compare
+from arhn.compare.contenders import Contender, read_contenders
 from arhn.compare.significance import holm, sign_flip
 from arhn.errors import (
     ArhnError,
@@ -139,7 +139,7 @@ def test_out_of_domain_is_what_no_contender_was_trained_on() -> None:
     ]
     unsaid = compare(alone(a=a, b=results("b", BETTER, training_sets=None)))
     assert unsaid.rows[-1].datasets == ("nfcorpus", "cranfield")
-    assert any("nobody says what b was trained on" in note for note in unsaid.notes)
+    assert any("the training sets of b aren't recorded" in note for note in unsaid.notes)
     nobody = compare(alone(a=results("a", BASE, training_sets=None), b=results("b", BETTER, training_sets=None)))
     assert [row.kind for row in nobody.rows] == ["dataset"] * 3 + ["average"]
 
@@ -148,7 +148,7 @@ def test_only_common_data_sets_are_compared_and_the_others_named() -> None:
     some = results("b", {name: BETTER[name] for name in ("cranfield", "fever")})
     found = compare(alone(a=results("a", BASE), b=some))
     assert [row.name for row in found.rows] == ["fever", "cranfield", "average"]
-    assert any("left out, for not every result has it: nfcorpus (of a)" in note for note in found.notes)
+    assert any("left out, because not every result has it: nfcorpus (of a)" in note for note in found.notes)
     with pytest.raises(
         ResultsDiffer, match=r"no data set is common to all results .a: fever, nfcorpus, cranfield; b: other"
     ):
@@ -188,9 +188,9 @@ def test_seeds_are_found_by_their_manifests() -> None:
     }.items():  # fmt: skip
         written(Path(name), results(name, BASE, manifest=of))
     paths = ["none-seed1", "none-seed2", "rf.1", "rf.2", "zero"]
-    found = contenders(paths, by_seed=True)
+    found = read_contenders(paths, by_seed=True)
     assert [(c.name, len(c.results)) for c in found] == [("none", 2), ("rf", 2), ("zero", 1)]
-    assert len(contenders(paths)) == 5
+    assert len(read_contenders(paths)) == 5
 
 
 def test_a_run_with_refreshes_is_no_seed_of_one_without() -> None:
@@ -201,21 +201,21 @@ def test_a_run_with_refreshes_is_no_seed_of_one_without() -> None:
         "with-2": manifest(2) | refreshed,
     }.items():
         written(Path(name), results(name, BASE, manifest=of))
-    found = contenders(["none-1", "with-1", "with-2"], by_seed=True)
+    found = read_contenders(["none-1", "with-1", "with-2"], by_seed=True)
     assert [(c.name, len(c.results)) for c in found] == [("none-1", 1), ("with", 2)]
 
 
 def test_names_of_contenders() -> None:
     for name in ("a", "b", "x/a"):
         written(Path(name), results(name, BASE))
-    assert [c.name for c in contenders(["a", f"b/{RESULTS}", "mine=x/a"])] == ["a", "b", "mine"]
+    assert [c.name for c in read_contenders(["a", f"b/{RESULTS}", "mine=x/a"])] == ["a", "b", "mine"]
     with pytest.raises(UsageError, match="two results are called 'a'"):
-        contenders(["a", "x/a"])
+        read_contenders(["a", "x/a"])
     with pytest.raises(UsageError, match="nothing to compare"):
-        contenders()
+        read_contenders()
     with pytest.raises(UsageError, match="expected NAME=PATH,PATH"):
-        contenders(groups=["a,b"])
-    [both] = contenders(groups=["both=a,b"])
+        read_contenders(groups=["a,b"])
+    [both] = read_contenders(groups=["both=a,b"])
     assert (both.name, len(both.results)) == ("both", 2)
 
 
@@ -324,13 +324,13 @@ def test_a_plot_needs_matplotlib(capsys: pytest.CaptureFixture[str], monkeypatch
 def test_pictures_of_every_kind(suffix: str, count: int) -> None:
     pytest.importorskip("matplotlib")
     many = alone(**{f"m{i}": results(f"m{i}", BASE if i % 2 else BETTER) for i in range(count)})
-    picture = plot.drawn(compare(many, resamples=100), suffix)
+    picture = plot.draw(compare(many, resamples=100), suffix)
     assert picture.startswith({".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}[suffix])
-    assert picture == plot.drawn(compare(many, resamples=100), suffix)
+    assert picture == plot.draw(compare(many, resamples=100), suffix)
 
 
 def test_a_picture_needs_no_display_and_leaves_matplotlib_as_it_was() -> None:
     matplotlib = pytest.importorskip("matplotlib")
     before = dict(matplotlib.rcParams)
-    plot.drawn(compared(), ".svg")
+    plot.draw(compared(), ".svg")
     assert dict(matplotlib.rcParams) == before

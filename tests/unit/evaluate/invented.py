@@ -80,7 +80,7 @@ def results(
     skip_identical: bool = True,
     split: str = "test",
     version: str = "0",
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[str] = tuple(MEASURES),
     **model: Any,
 ) -> Results:
     """Results with these values of nDCG@10 a data set, and halves of them for the other measures."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from arhn.evaluate.evaluate import evaluate
+from arhn.evaluate.job import evaluate
 from arhn.evaluate.measures import NDCG, RECALL, measure
-from arhn.evaluate.retrievers import WordMatching
-from arhn.evaluate.sources import sources
+from arhn.evaluate.retrievers import Bm25Retriever
+from arhn.evaluate.sources import find_sources
 from arhn.retrieval.collection import Collection
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -60,8 +60,8 @@ def test_on_real_collections(name: str, tmp_path: Path) -> None:
     folder = SHARED / name
     if not folder.is_dir():
         pytest.skip("no ../shared here")
-    [source] = sources(folders=[str(folder)])
-    [found] = evaluate(WordMatching(), [source], tmp_path / "out").datasets
+    [source] = find_sources(folders=[str(folder)])
+    [found] = evaluate(Bm25Retriever(), [source], tmp_path / "out").datasets
     collection = source.open().collection
     expected = measure(collection.qrels, by_hand(collection)).means
     for measured in (NDCG, RECALL):

@@ -40,7 +40,7 @@ from arhn.errors import (
 from arhn.evaluate import retrievers
 from arhn.evaluate.measures import MEASURES, MRR, NDCG, RECALL, measure
 from arhn.evaluate.results import RESULTS, Results, read_results
-from arhn.evaluate.sources import Folder
+from arhn.evaluate.sources import BeirFolder
 from arhn.files.locks import locked
 from arhn.retrieval.runs import Run, read_run
 from tests.unit.evaluate import invented
@@ -136,13 +136,13 @@ def test_a_second_call_searches_nothing_twice(
 ) -> None:
     other = beir(tmp_path / "other", **parts(seed=1))
     searched: list[str] = []
-    original = retrievers.WordMatching.run
+    original = retrievers.Bm25Retriever.run
 
-    def run(self: retrievers.WordMatching, asked: retrievers.Asked) -> Run:
+    def run(self: retrievers.Bm25Retriever, asked: retrievers.SearchRequest) -> Run:
         searched.append(asked.name)
         return original(self, asked)
 
-    monkeypatch.setattr(retrievers.WordMatching, "run", run)
+    monkeypatch.setattr(retrievers.Bm25Retriever, "run", run)
     arhn.works("bm25", "--data", folder, *OUT)
     first = found()
     arhn.works("bm25", "--data", folder, "--data", other, *OUT)
@@ -183,11 +183,11 @@ def test_other_data_of_the_same_name_is_noticed(arhn: Arhn, folder: Path) -> Non
 
 def test_the_hash_of_the_data_is_of_its_content(folder: Path, tmp_path: Path) -> None:
     def data(of: dict[str, Any], name: str = "x") -> str:
-        return Folder(name=name, path=beir(tmp_path / name, **of)).open().data
+        return BeirFolder(name=name, path=beir(tmp_path / name, **of)).open().data
 
     base = parts()
     backwards = base | {"queries": dict(reversed(base["queries"].items()))}
-    assert data(base) == data(backwards, "backwards") == Folder(name="words", path=folder).open().data
+    assert data(base) == data(backwards, "backwards") == BeirFolder(name="words", path=folder).open().data
     query, passage = next(iter(base["queries"])), next(iter(base["corpus"]))
     changed = [
         base | {"queries": base["queries"] | {query: "other"}},
@@ -323,7 +323,7 @@ def nothing_is_searched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def run(*_: Any) -> None:
         pytest.fail("a search began")
 
-    for kind in (retrievers.WordMatching, retrievers.Embedding):
+    for kind in (retrievers.Bm25Retriever, retrievers.DenseRetriever):
         monkeypatch.setattr(kind, "run", run)
     yield
 
@@ -371,7 +371,7 @@ BAD_RUNS: dict[str, tuple[type[ArhnError], str, str]] = {
     "no number": (BadRow, "q3 Q0 d1 1 good t\n", "'good'"),
     "not a finite number": (BadRow, "q3 Q0 d1 1 nan t\n", "'nan'"),
     "other columns": (BadRow, "q3 d1 2.0\n", "six columns"),
-    "a passage twice": (DuplicateId, "q3 Q0 d1 1 2.0 t\nq3 Q0 d1 2 1.0 t\n", "comes twice"),
+    "a passage twice": (DuplicateId, "q3 Q0 d1 1 2.0 t\nq3 Q0 d1 2 1.0 t\n", "occurs twice"),
     "not UTF-8": (NotUtf8, "q3 Q0 d\udce9 1 2.0 t\n", "isn't UTF-8"),
 }  # fmt: skip
 
@@ -385,7 +385,7 @@ def test_bad_runs(arhn: Arhn, folder: Path, error: type[ArhnError], text: str, s
 BAD_CALLS: dict[str, tuple[type[ArhnError], tuple[str, ...], str]] = {
     "nothing to evaluate": (UsageError, (), "give either a model or run files"),
     "both": (UsageError, ("bm25", "--run", "x.trec"), "give either a model or run files"),
-    "no data": (UsageError, ("bm25",), "Name BEIR folders with --data"),
+    "no data": (UsageError, ("bm25",), "Give BEIR folders with --data"),
     "an unknown task": (UnknownTask, ("bm25", "--tasks", "nfcorpuss"), "Did you mean nfcorpus?"),
     "a model that isn't there": (ModelMissing, ("no/such/model/here", "--data", "words"), "no such folder"),
     "a folder without a model": (ModelMissing, ("words", "--data", "words"), "holds no modules.json"),

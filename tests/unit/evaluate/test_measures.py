@@ -1,3 +1,4 @@
+import io
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
-from arhn.evaluate.measures import MEASURES, MRR, NDCG, RECALL, identical_relevant, mean_of, measure
+from arhn.evaluate import measures
+from arhn.evaluate.measures import MEASURES, MRR, NDCG, RECALL, average, count_identical_relevant, measure
+from arhn.evaluate.view import results_view
+from tests.unit.evaluate.invented import results
 
 DOCS = [f"d{i}" for i in range(30)]
 # Few values, so that many tie; some differ only beyond the precision of 32-bit floats.
@@ -155,7 +160,7 @@ def test_a_passage_with_the_querys_own_id_counts_as_not_retrieved(qrels: Qrels, 
 
 
 def test_relevant_passages_with_the_querys_own_id_are_counted() -> None:
-    assert identical_relevant({"a": {"a": 1}, "b": {"b": 0, "a": 2}, "c": {}}) == 1
+    assert count_identical_relevant({"a": {"a": 1}, "b": {"b": 0, "a": 2}, "c": {}}) == 1
 
 
 def test_missing_queries_and_queries_without_a_relevant_passage_score_0_and_are_named() -> None:
@@ -171,7 +176,7 @@ def test_nothing_judged_is_a_programmers_mistake() -> None:
 
 
 def test_the_mean_over_data_sets_counts_each_the_same() -> None:
-    assert mean_of([{"a": 0.0, "b": 1.0}, {"a": 1.0}]) == {"a": 0.5}
+    assert average([{"a": 0.0, "b": 1.0}, {"a": 1.0}]) == {"a": 0.5}
 
 
 @pytest.mark.parametrize("rank", [1, 9, 10, 11])
@@ -197,3 +202,13 @@ def test_on_one_run_file_mteb_says_the_same_but_leaves_missing_queries_out(qrels
     close(here, {NDCG: {q: s["ndcg_cut_10"] for q, s in expected.all_scores.items()},
                  RECALL: {q: s["recall_100"] for q, s in expected.all_scores.items()}})  # fmt: skip
     assert sum(here[MRR].values()) / len(run) == pytest.approx(expected.mrr["MRR@10"], abs=5.1e-6)
+
+
+def test_a_measure_is_one_line_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(measures.MEASURES, "P@5", measures.Measure(request="P.5", field="P_5", depth=5))
+    found = measure({"q": {"a": 1, "b": 1, "c": 0}}, {"q": {"a": 3.0, "b": 2.0, "c": 1.0}})
+    assert found.means["P@5"] == pytest.approx(2 / 5)
+    one = results("a model", {"words": [0.5, 0.25]}, measures=tuple(MEASURES))
+    shown = io.StringIO()
+    Console(width=120, file=shown).print(results_view(one))
+    assert "P@5" in shown.getvalue()

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from arhn import formats
 from arhn.errors import UsageError
 from arhn.families.choice import Choice, TaskMap, family_of
+from arhn.families.data_set_names import KNOWN, find_family, list_names
 from arhn.families.family import Family
 from arhn.families.form import guess
-from arhn.families.known import KNOWN, known, names_of
 from arhn.types import Extra, Group, Passage
 
 QUERIES = tomllib.loads(Path(__file__).with_name("queries_by_family.toml").read_text("utf-8"))
@@ -100,7 +100,7 @@ def test_guess_is_quick_on_odd_texts(query: str) -> None:
     ],
 )
 def test_well_known_names_in_their_spellings(name: str, family: str | None) -> None:
-    assert known(name) == family
+    assert find_family(name) == family
 
 
 def test_known_names_are_written_as_they_are_compared() -> None:
@@ -138,7 +138,7 @@ def test_a_longer_name_in_the_map_is_nearer() -> None:
 def test_fields_in_their_order_and_one_that_says_nothing_is_no_obstacle() -> None:
     assert family_of(group(source="fever", subset="arguana")).field == "subset"
     assert family_of(group(task="retrieval", source="fever")) == (Family.CLAIM, "known", "source", "fever")
-    assert list(names_of(group(subset=3, dataset=" ", task=None, source="x" * 500))) == []
+    assert list(list_names(group(subset=3, dataset=" ", task=None, source="x" * 500))) == []
 
 
 def test_a_name_that_came_with_the_passages() -> None:

@@ -208,9 +208,9 @@ def test_flags_of_bm25_are_refused_without_it(
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--k1", "-1"], "BM25 needs k1 from 0 on"),
-        (["--k1", "nan"], "BM25 needs k1 from 0 on"),
-        (["--stemmer", "klingon"], "There is no stemmer 'klingon'; there are "),
+        (["--k1", "-1"], "BM25 needs k1 of 0 or more"),
+        (["--k1", "nan"], "BM25 needs k1 of 0 or more"),
+        (["--stemmer", "klingon"], "There is no stemmer 'klingon'. Choose one of "),
         (["--stopwords", "klingon"], "Stop words of 'klingon' aren't known"),
         (["--retriever", "MODEL", "--faiss-above", "-1"], "faiss_above: expected 0 or more, found -1"),
     ],
@@ -243,7 +243,7 @@ def test_outputs_are_not_replaced_unless_told_and_tried_before_anything_is_read(
 
 
 def test_no_output_appears_where_a_run_fails(here: Path) -> None:
-    def opened() -> tuple[Collection, job.Retrievers]:
+    def open_inputs() -> tuple[Collection, job.Retrievers]:
         collection = open_collection(folder=here / "data", split="train")
         return collection, job.Retrievers(searchers=[Bm25(collection.corpus)])
 
@@ -254,7 +254,7 @@ def test_no_output_appears_where_a_run_fails(here: Path) -> None:
 
     files = job.Files.beside(str(here / "groups.jsonl"), candidates=here / "c.jsonl")
     with pytest.raises(KeyboardInterrupt):
-        job.run(files, opened, Settings(negatives=3), on_query=fail)
+        job.run(files, open_inputs, Settings(negatives=3), on_query=fail)
     assert {path.name for path in here.iterdir()} == {"data", ".groups.jsonl.lock"}
 
 

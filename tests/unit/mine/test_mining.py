@@ -9,7 +9,7 @@ import pytest
 
 from arhn.errors import UsageError
 from arhn.mine import mining as module
-from arhn.mine.mining import Mined, in_turns, mine
+from arhn.mine.mining import Mined, interleave, mine
 from arhn.mine.rules import Fate, Settings
 from arhn.retrieval.collection import Collection, open_collection
 from arhn.retrieval.search import Hits, Scores
@@ -27,7 +27,7 @@ class Listed:
 
     def __init__(self, collection: Collection, lists: Mapping[str, Sequence[str]], name: str = "listed") -> None:
         self.name = name
-        self._positions = collection.corpus.positions(TEXTS)
+        self._positions = collection.corpus.find_positions(TEXTS)
         self._lists = {collection.queries[q]: ids for q, ids in lists.items()}
         self.asked: list[tuple[str, int]] = []
         self.scored: list[Sequence[int]] = []
@@ -115,7 +115,7 @@ def test_several_retrievers_take_turns(collection: Collection) -> None:
     [([[1, 2, 3], [4, 1]], [1, 4, 2, 3]), ([[], [0]], [0]), ([[1]], [1]), ([[1, 2], [2, 1]], [1, 2])],
 )
 def test_taking_turns(lists: list[list[int]], merged: list[int]) -> None:
-    assert in_turns(lists) == merged
+    assert interleave(lists) == merged
 
 
 def test_rules_go_by_one_retriever_whoever_found_a_passage(collection: Collection) -> None:
@@ -126,7 +126,7 @@ def test_rules_go_by_one_retriever_whoever_found_a_passage(collection: Collectio
     assert ids(first) == ["d6", "d5"]
     scores = {c.passage.doc_id: c.score for c in first.candidates if c.passage}
     assert scores == pytest.approx({"d6": 0.0, "d4": 0.9, "d5": 0.6})
-    assert [list(places) for places in dense.scored] == [[collection.corpus.positions(["d6"])["d6"]], [2]]
+    assert [list(places) for places in dense.scored] == [[collection.corpus.find_positions(["d6"])["d6"]], [2]]
     assert not lexical.scored
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from arhn.errors import UsageError
-from arhn.mine.rules import Candidate, Fate, Settings, fates
+from arhn.mine.rules import Candidate, Fate, Settings, decide_fates
 from arhn.types import Passage
 
 
@@ -24,7 +24,7 @@ def settled(candidates: Sequence[Candidate], *positives: tuple[str, float], **se
     labelled = [Passage(doc_id=f"p{i}", text=text) for i, (text, _) in enumerate(positives)]
     rules = Settings(**{"negatives": 2, **settings})
     scores = [score for _, score in positives] if rules.by_score else []
-    return [fate.value for fate in fates(candidates, labelled, scores, rules, "q1")]
+    return [fate.value for fate in decide_fates(candidates, labelled, scores, rules, "q1")]
 
 
 def scored(*scores: float) -> list[Candidate]:
@@ -37,7 +37,9 @@ POSITIVE = ("the positive", 0.8)
 def test_what_cleaning_filtered_is_out_whatever_its_rank() -> None:
     candidates = [candidate(1), candidate(2, "the positive"), candidate(3), candidate(4, "text 1")]
     labelled = [Passage(doc_id="p0", text="the positive")]
-    found = fates(candidates, labelled, [], Settings(negatives=2), "q1", lambda p: p.text in ("text 1", "the positive"))
+    found = decide_fates(
+        candidates, labelled, [], Settings(negatives=2), "q1", lambda p: p.text in ("text 1", "the positive")
+    )
     assert [fate.value for fate in found] == ["filtered", "equals_positive", "chosen", "filtered"]
 
 
@@ -113,7 +115,7 @@ def test_a_sample_hangs_on_seed_and_query_only() -> None:
 
     def sample(seed: int, query_id: str) -> list[Fate]:
         settings = Settings(negatives=5, sampling="random", seed=seed)
-        return fates(many, labelled, [], settings, query_id)
+        return decide_fates(many, labelled, [], settings, query_id)
 
     assert sample(0, "q1") == sample(0, "q1")
     assert sample(0, "q1").count(Fate.CHOSEN) == 5

@@ -60,10 +60,10 @@ CONTAINERS = ("jsonl", "gz", "zst", "parquet", "odd")
 def test_every_container_gives_the_same_corpus(tmp_path: Path, container: str) -> None:
     corpus = Corpus.open(written(tmp_path, container))
     assert (len(corpus), list(corpus)) == (3, PASSAGES)
-    assert corpus.at([2, 0, 2]) == [PASSAGES[2], PASSAGES[0], PASSAGES[2]]
-    assert corpus.ids([1]) == ["b"]
-    assert corpus.at([]) == []
-    assert corpus.positions(["ü 3", "nowhere", "a"]) == {"ü 3": 2, "a": 0}
+    assert corpus.read_at([2, 0, 2]) == [PASSAGES[2], PASSAGES[0], PASSAGES[2]]
+    assert corpus.read_ids([1]) == ["b"]
+    assert corpus.read_at([]) == []
+    assert corpus.find_positions(["ü 3", "nowhere", "a"]) == {"ü 3": 2, "a": 0}
     assert list(corpus.doc_ids) == ["a", "b", "ü 3"]
     assert (corpus.doc_ids[1], corpus.doc_ids[-1], corpus.doc_ids[1:]) == ("b", "ü 3", ["b", "ü 3"])
     assert corpus.digest == Corpus.open(written(tmp_path, "jsonl")).digest
@@ -113,13 +113,13 @@ def test_any_text_comes_back_by_position_and_by_id(
     corpus = Corpus.open(written(tmp_path_factory.mktemp("any"), container, rows))
     expected = [Passage(doc_id=i, title=title, text=text) for i, text in clean.items()]
     assert list(corpus) == expected
-    assert corpus.positions(reversed(clean)) == {i: position for position, i in reversed([*enumerate(clean)])}
+    assert corpus.find_positions(reversed(clean)) == {i: position for position, i in reversed([*enumerate(clean)])}
 
 
 def test_ids_of_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_hash", lambda doc_id: len(doc_id))
     corpus = Corpus.open(put_corpus(tmp_path))
-    assert corpus.positions([*TEXTS, "d9"]) == {doc_id: i for i, doc_id in enumerate(TEXTS)}
+    assert corpus.find_positions([*TEXTS, "d9"]) == {doc_id: i for i, doc_id in enumerate(TEXTS)}
 
 
 def test_threads_and_forks_read_at_once(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_threads_and_forks_read_at_once(tmp_path: Path) -> None:
     wrong: list[int] = []
 
     def read() -> None:
-        wrong.extend(i for i in range(500) if corpus.ids([i]) != [str(i)])
+        wrong.extend(i for i in range(500) if corpus.read_ids([i]) != [str(i)])
 
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
@@ -224,4 +224,4 @@ def test_a_corpus_that_changes_while_it_is_used_is_an_error(tmp_path: Path) -> N
     corpus = Corpus.open(path)
     path.write_bytes(b"x" * path.stat().st_size)
     with pytest.raises(BadJson, match="was changed while it was in use"):
-        corpus.at([0])
+        corpus.read_at([0])

@@ -52,8 +52,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 def brute(corpus: Corpus, embedder: Embedder, queries: list[str]) -> Any:
     """All scores in double precision, with 6 digits."""
-    documents = embedder.documents([passage.text for passage in corpus]).astype("float64")
-    return np.round(embedder.queries(queries).astype("float64") @ documents.T, 6) + 0.0
+    documents = embedder.encode_documents([passage.text for passage in corpus]).astype("float64")
+    return np.round(embedder.encode_queries(queries).astype("float64") @ documents.T, 6) + 0.0
 
 
 def same(found: Hits, scores: Any, k: int) -> None:
@@ -112,7 +112,7 @@ def test_embeddings_are_kept_by_model_and_content(
     (kept,) = (tmp_path / "kept").iterdir()
     assert np.load(kept).shape == (300, 16)
     with monkeypatch.context() as patched:
-        patched.setattr(embedder, "documents", lambda texts: pytest.fail("encoded again"))
+        patched.setattr(embedder, "encode_documents", lambda texts: pytest.fail("encoded again"))
         assert searched() == first
     other = Corpus.open(put_corpus(tmp_path / "other", invented(299)))
     next(Dense(other, embedder, cache=tmp_path / "kept").search(ASKED, 5))
@@ -122,11 +122,11 @@ def test_embeddings_are_kept_by_model_and_content(
 
 
 def test_what_a_killed_run_left_is_made_again(corpus: Corpus, embedder: Embedder, tmp_path: Path) -> None:
-    whole = Vectors.of(corpus, embedder, tmp_path).between(0, 300)
+    whole = Vectors.load_or_encode(corpus, embedder, tmp_path).read_range(0, 300)
     (kept,) = tmp_path.iterdir()
     for cut in (0, 50, 1000):
         kept.write_bytes(kept.read_bytes()[:cut])
-        assert (Vectors.of(corpus, embedder, tmp_path).between(0, 300) == whole).all()
+        assert (Vectors.load_or_encode(corpus, embedder, tmp_path).read_range(0, 300) == whole).all()
     assert [kept] == list(tmp_path.iterdir())
 
 
@@ -136,7 +136,7 @@ def test_nothing_is_left_of_a_run_that_fails(
     def fail(texts: list[str]) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(embedder, "documents", fail)
+    monkeypatch.setattr(embedder, "encode_documents", fail)
     with pytest.raises(KeyboardInterrupt):
         next(Dense(corpus, embedder, cache=tmp_path).search(ASKED, 5))
     assert not list(tmp_path.iterdir())
@@ -177,7 +177,7 @@ def test_faiss_finds_nearly_all_of_the_best(tmp_path: Path) -> None:
     raw /= np.linalg.norm(raw, axis=1, keepdims=True)
     np.save(tmp_path / "v.npy", raw)
     vectors = Vectors(os.open(tmp_path / "v.npy", os.O_RDONLY), len(raw))
-    found = faiss_module.Approximate(vectors).search(raw[:50], 10)
+    found = faiss_module.ApproximateIndex(vectors).search(raw[:50], 10)
     assert all(hits.positions[0] == i and hits.scores[0] == 1.0 for i, hits in enumerate(found))
     best = np.argsort(-(raw[:50] @ raw.T), axis=1)[:, :10]
     hit = [len({*hits.positions.tolist()} & {*row.tolist()}) for hits, row in zip(found, best, strict=True)]
@@ -227,35 +227,35 @@ def test_prompts_and_lengths_are_part_of_the_identity(model: Path) -> None:
 
 def test_prompts_are_put_in_front(embedder: Embedder, model: Path) -> None:
     prompted = Embedder(model, device="cpu", query_prompt="moon ", document_prompt="sun ")
-    assert (prompted.queries(["rock"]) == embedder.queries(["moon rock"])).all()
-    assert (prompted.documents(["rock"]) == embedder.documents(["sun rock"])).all()
+    assert (prompted.encode_queries(["rock"]) == embedder.encode_queries(["moon rock"])).all()
+    assert (prompted.encode_documents(["rock"]) == embedder.encode_documents(["sun rock"])).all()
 
 
 def test_vectors_have_length_one_or_none(embedder: Embedder) -> None:
-    vectors = embedder.queries(["moon rock", "", "unknown"])
+    vectors = embedder.encode_queries(["moon rock", "", "unknown"])
     assert (vectors.shape, vectors.dtype) == ((3, 16), np.float32)
     assert np.linalg.norm(vectors, axis=1).tolist() == pytest.approx([1, 0, 1], abs=1e-6)
-    assert embedder.documents([]).shape[0] == 0
+    assert embedder.encode_documents([]).shape[0] == 0
 
 
 def test_a_model_in_memory_is_used_as_it_is(embedder: Embedder) -> None:
-    held = Embedder.holding(embedder.model, identity="step 7")
+    held = Embedder.from_model(embedder.model, identity="step 7")
     assert held.identity == "step 7"
-    assert (held.queries(["moon"]) == embedder.queries(["moon"])).all()
+    assert (held.encode_queries(["moon"]) == embedder.encode_queries(["moon"])).all()
 
 
 def test_a_model_without_a_length_says_so(model: Path) -> None:
     with pytest.raises(UsageError, match="no maximal length"):
-        Embedder(model, device="cpu", max_length=5).queries(["moon"])
+        Embedder(model, device="cpu", max_length=5).encode_queries(["moon"])
 
 
 def test_a_length_that_a_model_can_not_hold_is_said_before_a_text_is_read(tmp_path: Path) -> None:
     from tests.unit.train import tiny
 
     folder = str(tiny.retriever(tmp_path / "bert"))
-    with pytest.raises(UsageError, match=r"holds 192 tokens, not 193\. Take 192"):
+    with pytest.raises(UsageError, match=r"takes 192 tokens at most, found 193\. Use 192"):
         _ = Embedder(folder, device="cpu", max_length=193).model
-    assert Embedder(folder, device="cpu", max_length=192).queries(["w1 " * 300]).shape == (1, 32)
+    assert Embedder(folder, device="cpu", max_length=192).encode_queries(["w1 " * 300]).shape == (1, 32)
 
 
 def test_nothing_heavy_is_imported_with_the_embedder() -> None:

@@ -49,7 +49,7 @@ def test_what_others_write_is_read(tmp_path: Path) -> None:
     [
         ({"a b": {"d": 1.0}}, "query_id 'a b'"),
         ({"q": {"": 1.0}}, "doc_id ''"),
-        ({"q": {"d\u00a0e": 1.0}}, "blanks inside"),
+        ({"q": {"d\u00a0e": 1.0}}, "blanks in it"),
         ({"q": {"d": math.nan}}, "the score of 'd' is nan"),
     ],
 )
@@ -73,7 +73,7 @@ def test_files_are_not_replaced_unless_told(tmp_path: Path) -> None:
         ("q Q0 d 1 0.5\n", BadRow, "line 1: row: expected six columns"),
         ("q Q0 d 1 0.5 x\n" + "q Q0 e 1 high x\n", BadRow, "line 2: score: expected a finite number, found 'high'"),
         ("q Q0 d 1 nan x\n", BadRow, "score"),
-        ("q Q0 d 1 0.5 x\n" * 2, DuplicateId, "line 2: doc_id 'd' comes twice for query 'q'"),
+        ("q Q0 d 1 0.5 x\n" * 2, DuplicateId, "line 2: doc_id 'd' occurs twice for query 'q'"),
     ],
 )
 def test_a_bad_run_is_refused(tmp_path: Path, content: str, error: type[Exception], says: str) -> None:

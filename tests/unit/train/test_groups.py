@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from arhn.errors import BadJson, BadRow, DataError, FileMissing, NothingToTrain, UnknownFormat
 from arhn.retrieval.embedder import as_text
-from arhn.train import filtered as filtering
-from arhn.train.filtered import Filtered, doc_key, text_key
-from arhn.train.groups import GroupStore, Texts, data_set, gather
+from arhn.train import filtered_passages
+from arhn.train.filtered_passages import FilteredPassages, doc_key, text_key
+from arhn.train.groups import GroupStore, TextBuffer, find_data_set, gather
 from arhn.types import Group, Passage
 from tests.conftest import group, passage
 from tests.unit.train import tiny
@@ -31,7 +31,7 @@ def numbers(store: GroupStore, found: Iterable[int]) -> list[str]:
 
 @given(st.lists(st.text(max_size=20), max_size=30))
 def test_texts_come_back_and_are_held_once(words: list[str]) -> None:
-    texts = Texts()
+    texts = TextBuffer()
     indices = [texts.add(word) for word in words]
     texts.freeze()
     assert [texts[i] for i in indices] == words
@@ -74,7 +74,7 @@ def test_what_was_filtered_is_forbidden_by_id_and_by_text_where_another_group_ha
         Group(query_id="q1", query="one", positives=(passage("p1", "a"),), negatives=(passage("n1", "b"),)),
         Group(query_id="q2", query="two", positives=(passage("p2", "c"),), negatives=(known,)),
     ]
-    filtered = Filtered()
+    filtered = FilteredPassages()
     filtered.add("q1", doc_key("known"))
     filtered.add("q1", doc_key(unknown))
     store = gather(made, filtered)
@@ -86,7 +86,7 @@ def test_what_was_filtered_is_forbidden_by_id_and_by_text_where_another_group_ha
 def test_groups_with_the_same_query_share_what_is_forbidden() -> None:
     one = Group(query_id="q1", query="same query", positives=(passage("p1", "a"),), negatives=(passage("n1", "b"),))
     two = Group(query_id="q2", query="same  query ", positives=(passage("p2", "c"),), negatives=(passage("n2", "d"),))
-    filtered = Filtered()
+    filtered = FilteredPassages()
     filtered.add("q2", doc_key("f"))
     store = gather([one, two], filtered)
     expected = keys(*one.positives, *two.positives) | {doc_key("f")}
@@ -100,7 +100,7 @@ def test_a_negative_that_is_a_positive_or_was_filtered_is_left_out_and_counted()
         positives=(passage("p", "the answer"),),
         negatives=(passage("copy", "the  answer"), passage("gone", "filtered"), passage("n", "stays")),
     )
-    filtered = Filtered()
+    filtered = FilteredPassages()
     filtered.add("q", doc_key("gone"))
     store = gather([made], filtered)
     assert numbers(store, store[0].negatives) == ["stays"]
@@ -131,15 +131,15 @@ def test_the_data_sets_are_counted() -> None:
 
 def test_a_well_known_name_counts_before_another_one() -> None:
     made = tiny.groups(1)[0]
-    assert data_set(replace(made, extra={"dataset": "mine", "source": "hotpotqa"})) == "hotpotqa"
-    assert data_set(replace(made, extra={"dataset": "mine"})) == "mine"
-    assert data_set(replace(made, extra={})) is None
+    assert find_data_set(replace(made, extra={"dataset": "mine", "source": "hotpotqa"})) == "hotpotqa"
+    assert find_data_set(replace(made, extra={"dataset": "mine"})) == "mine"
+    assert find_data_set(replace(made, extra={})) is None
 
 
 def test_the_hash_is_of_the_content() -> None:
     assert gather(tiny.groups(4)).sha256 == gather(tiny.groups(4)).sha256
     assert gather(tiny.groups(4)).sha256 != gather(tiny.groups(4, seed=1)).sha256
-    filtered = Filtered()
+    filtered = FilteredPassages()
     filtered.add("q0", doc_key("gone"))
     assert gather(tiny.groups(4), filtered).sha256 != gather(tiny.groups(4)).sha256
 
@@ -158,21 +158,21 @@ def test_decisions_are_read(tmp_path: Path) -> None:
         {"query_id": "q2", "doc_id": "d3", "action": "relabel"},
         {"query_id": 3, "doc_id": "d4", "action": "filter", "text": "with text"},
     )
-    filtered = Filtered()
+    filtered = FilteredPassages()
     filtered.read(path)
     assert {query: list(found) for query, found in filtered.keys.items()} == {
         "q1": [doc_key("d2")],
         "3": [doc_key("d4"), text_key("with text")],
     }
     assert filtered.queries == {"q1", "q2", "3"}
-    assert (filtered.passages, filtered.sha256) == (2, [filtering.sha256_of(path)])
+    assert (filtered.passages, filtered.sha256) == (2, [filtered_passages.hash_file(path)])
 
 
 def test_what_a_refresh_filters_comes_back_with_its_text(tmp_path: Path) -> None:
     path = tmp_path / "epoch-1.decisions.jsonl"
     gone = Passage(doc_id="d", text="text", title="title")
-    filtering.write(path, {"q": [gone], "none": []})
-    filtered = Filtered()
+    filtered_passages.write_decisions(path, {"q": [gone], "none": []})
+    filtered = FilteredPassages()
     filtered.read(path)
     assert set(filtered.keys["q"]) == keys(gone)
 
@@ -192,19 +192,19 @@ def test_decisions_that_are_none(
     tmp_path: Path, rows: list[dict[str, object] | str], error: type[DataError], says: str
 ) -> None:
     with pytest.raises(error) as caught:
-        Filtered().read(decisions(tmp_path / "bad.jsonl", *rows))
+        FilteredPassages().read(decisions(tmp_path / "bad.jsonl", *rows))
     assert says in str(caught.value)
     assert str(tmp_path / "bad.jsonl") in str(caught.value)
 
 
 def test_decisions_that_are_missing(tmp_path: Path) -> None:
     with pytest.raises(FileMissing, match="Check the path"):
-        Filtered().read(tmp_path / "none.jsonl")
+        FilteredPassages().read(tmp_path / "none.jsonl")
 
 
 def test_decisions_beside_groups_are_found(tmp_path: Path) -> None:
-    assert filtering.beside(str(tmp_path / "x.jsonl.zst")) is None
+    assert filtered_passages.find_beside(str(tmp_path / "x.jsonl.zst")) is None
     path = decisions(tmp_path / "x.decisions.jsonl", {"query_id": "q", "doc_id": "d", "action": "keep"})
-    assert filtering.beside(str(tmp_path / "x.jsonl.zst")) == path
-    assert filtering.beside("hf://org/name") is None
-    assert filtering.beside("/") is None
+    assert filtered_passages.find_beside(str(tmp_path / "x.jsonl.zst")) == path
+    assert filtered_passages.find_beside("hf://org/name") is None
+    assert filtered_passages.find_beside("/") is None

@@ -42,8 +42,8 @@ from arhn.files.locks import locked
 from arhn.train import manifest
 from arhn.train.job import train
 from arhn.train.manifest import Manifest
-from arhn.train.output import Folder
-from arhn.train.prepare import Training, prepare
+from arhn.train.model_folder import ModelFolder
+from arhn.train.preparation import Training, prepare
 from arhn.types import CleanedGroup, Decision, Group, Reason
 from tests.unit.train import tiny
 
@@ -199,11 +199,11 @@ def test_a_finished_run_is_not_done_again(data: Path, retriever: Path, tmp_path:
 def test_a_run_that_is_killed_while_it_tidies_up_is_done(
     data: Path, retriever: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(_: Folder) -> None:
+    def killed(_: ModelFolder) -> None:
         raise Stopped
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(Folder, "finish", killed)
+        patch.setattr(ModelFolder, "finish", killed)
         train(training(data, retriever, tmp_path / "m", "epochs=1"))
     assert list((tmp_path / "m" / "checkpoints").glob("checkpoint-*"))
     record = train(training(data, retriever, tmp_path / "m", "epochs=1", resume=True))
@@ -217,11 +217,13 @@ def test_a_process_takes_one_gpu_of_several(
 ) -> None:
     from transformers import TrainingArguments
 
-    from arhn.train import models, trainers
+    from arhn.train import base_model, trainers
 
     run = prepare(training(data, retriever, tmp_path / "m", recipe=name))
     monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda self: getattr(self, "_n_gpu", 4) or 4))
-    trainer = trainers.trainer_for(run.recipe, models.load(run.recipe), run.store, run.schedule, run.folder, "cpu", 0)
+    trainer = trainers.make_trainer(
+        run.recipe, base_model.load(run.recipe), run.store, run.schedule, run.folder, "cpu", 0
+    )
     assert trainer.args.n_gpu == 1
 
 
@@ -255,7 +257,7 @@ def test_a_checkpoint_of_another_run_is_refused(
 
 def test_only_models_of_ours_are_replaced(data: Path, retriever: Path, tmp_path: Path) -> None:
     train(training(data, retriever, tmp_path / "m", "epochs=1"))
-    with pytest.raises(OutputExists, match="go on with it with --resume, replace it with --overwrite"):
+    with pytest.raises(OutputExists, match="resume it with --resume, replace it with --overwrite"):
         train(training(data, retriever, tmp_path / "m", "epochs=1"))
     train(training(data, retriever, tmp_path / "m", "seed=3", overwrite=True))
     assert manifest.read(tmp_path / "m").settings["seed"] == 3
@@ -266,7 +268,7 @@ def test_only_models_of_ours_are_replaced(data: Path, retriever: Path, tmp_path:
     foreign.mkdir()
     (foreign / "thesis.tex").touch()
     for changes in ({}, {"overwrite": True}, {"resume": True}):
-        with pytest.raises(OutputNotWritable, match="isn't a model of 'arhn train' and is left alone"):
+        with pytest.raises(OutputNotWritable, match="isn't a model of 'arhn train', so it isn't replaced"):
             train(training(data, retriever, foreign, **changes))
     with pytest.raises(OutputNotWritable, match="there is no folder"):
         train(training(data, retriever, tmp_path / "no" / "m"))
@@ -275,8 +277,8 @@ def test_only_models_of_ours_are_replaced(data: Path, retriever: Path, tmp_path:
 
 
 def test_one_run_at_a_time(data: Path, retriever: Path, tmp_path: Path) -> None:
-    folder = Folder(tmp_path / "m")
-    with locked(folder.lock, folder.busy), pytest.raises(OutputLocked, match="another arhn process is training"):
+    folder = ModelFolder(tmp_path / "m")
+    with locked(folder.lock, folder.busy_error), pytest.raises(OutputLocked, match="another arhn process is training"):
         train(training(data, retriever, tmp_path / "m"))
 
 
@@ -365,7 +367,7 @@ def test_decisions_beside_the_groups_are_used(data: Path, retriever: Path, tmp_p
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = prepare(training(data, retriever, tmp_path / "m"))
     assert (found.store.counts.filtered, found.store.counts.contradicted) == (10, 10)
-    assert found.decisions == manifest.Source(path=str(path), sha256=sha256(path))
+    assert found.decisions == manifest.InputFile(path=str(path), sha256=sha256(path))
     without = prepare(training(data, retriever, tmp_path / "m", use_decisions=False))
     assert (without.store.counts.filtered, without.decisions) == (0, None)
     elsewhere = path.rename(tmp_path / "elsewhere.jsonl")
@@ -478,7 +480,7 @@ def plain_model(tmp_path: Path, _: Path) -> Path:
     ("make", "error", "says"),
     [
         (no_model, ModelMissing, "the folder holds neither modules.json nor config.json"),
-        (plain_model, ModelMissing, "the recipe says no pooling (--set pooling=mean, cls or last)"),
+        (plain_model, ModelMissing, "the recipe sets no pooling (--set pooling=mean, cls or last)"),
         (lambda tmp_path, _: tmp_path / "nowhere", ModelMissing, "no such folder, and not a name on the hub"),
         (lambda tmp_path, _: written(tmp_path / "file", tiny.groups(1)), ModelMissing, "it is a file"),
         (broken, ModelCorrupt, "can't be loaded"),
@@ -505,7 +507,7 @@ def test_a_hub_that_can_not_be_reached(data: Path, tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"device": "cuda"}, "device 'cuda' isn't there. Here are: "),
+        ({"device": "cuda"}, "device 'cuda' isn't available here. Available: "),
         ({"recipe": "e5-base"}, "precision 'bf16' needs a GPU, and this run would be on cpu"),
     ],
 )
@@ -566,7 +568,7 @@ def test_a_missing_library_is_named_with_its_extra(
 
 
 def test_a_manifest_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(FileMissing, match="it is there once 'arhn train' is done"):
+    with pytest.raises(FileMissing, match="'arhn train' writes it when it is done"):
         manifest.read(tmp_path)
     (tmp_path / manifest.NAME).write_text("{}")
     with pytest.raises(BadJson, match="isn't the record of a training run"):

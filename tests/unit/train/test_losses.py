@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arhn.train.filtered import doc_key, text_key
-from arhn.train.groups import Member, gather
+from arhn.train.filtered_passages import doc_key, text_key
+from arhn.train.groups import StoredPassage, gather
 from arhn.train.plan import Example, Examples
 from arhn.train.recipe import Recipe, load
 from tests.unit.train import tiny
@@ -21,16 +21,16 @@ from tests.unit.train import tiny
 torch = pytest.importorskip("torch")
 library = pytest.importorskip("sentence_transformers")
 
-from arhn.train.collate import ListCollator, PairCollator, RetrieverCollator, _marks  # noqa: E402
-from arhn.train.losses import CachedContrastiveLoss, ContrastiveLoss, ListwiseLoss, Marks, contrast, forbidden  # noqa: E402
+from arhn.train.collators import ListCollator, PairCollator, RetrieverCollator, make_marks  # noqa: E402
+from arhn.train.losses import CachedContrastiveLoss, ContrastiveLoss, ListwiseLoss, Marks, contrast, mask_forbidden  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 TEMPERATURE = 0.1
 
 
-def member(name: str, text: str | None = None) -> Member:
+def member(name: str, text: str | None = None) -> StoredPassage:
     text = text or f"text of {name}"
-    return Member(text, doc_key(name), text_key(text))
+    return StoredPassage(text, doc_key(name), text_key(text))
 
 
 def example(query: str, positives: Sequence[str], negatives: Sequence[str], filtered: Sequence[str] = ()) -> Example:
@@ -39,7 +39,7 @@ def example(query: str, positives: Sequence[str], negatives: Sequence[str], filt
     return Example(query, [*own, *(member(name) for name in negatives)], len(own), keys)
 
 
-def distinct(examples: Sequence[Example]) -> list[Member]:
+def distinct(examples: Sequence[Example]) -> list[StoredPassage]:
     return list(dict.fromkeys(p for e in examples for p in e.passages))
 
 
@@ -58,7 +58,7 @@ def by_hand(queries: Any, passages: Any, positives: Sequence[set[int]], blocked:
     return torch.stack(losses).mean()
 
 
-def columns(passages: Sequence[Member], names: Sequence[str]) -> set[int]:
+def columns(passages: Sequence[StoredPassage], names: Sequence[str]) -> set[int]:
     return {i for i, passage in enumerate(passages) if passage.doc in {doc_key(name) for name in names}}
 
 
@@ -84,7 +84,7 @@ def test_the_loss_is_the_formula(case: str) -> None:
     own = [{passages.index(p) for p in e.passages[: e.positives]} for e in examples]
     keys = [set(e.forbidden) for e in examples]
     blocked = [{i for i, p in enumerate(passages) if {p.doc, p.key} & forbidden_keys} for forbidden_keys in keys]
-    found = contrast(queries, vectors, _marks(examples, passages), TEMPERATURE)
+    found = contrast(queries, vectors, make_marks(examples, passages), TEMPERATURE)
     expected = by_hand(queries, vectors, own, blocked)
     assert found.item() == pytest.approx(expected.item(), abs=1e-5)
     for mine, right in zip(
@@ -106,7 +106,7 @@ def test_what_is_forbidden_has_no_influence(row: int, name: str) -> None:
     queries, vectors = embeddings(3, 1), embeddings(len(passages), 2)
     # Only the first query's loss: the others may use these passages.
     alone = [examples[row]]
-    marks = _marks(alone, passages)
+    marks = make_marks(alone, passages)
     gradient = torch.autograd.grad(contrast(queries[row : row + 1], vectors, marks, TEMPERATURE), vectors)[0]
     used = columns(passages, [name])
     assert gradient[list(used)].abs().max() == 0
@@ -116,10 +116,10 @@ def test_what_is_forbidden_has_no_influence(row: int, name: str) -> None:
 
 
 def test_a_passage_with_the_text_of_a_positive_is_forbidden_whatever_its_id() -> None:
-    copy = Member("text of p0", doc_key("other id"), text_key("text  of p0"))
+    copy = StoredPassage("text of p0", doc_key("other id"), text_key("text  of p0"))
     examples = [example("q0", ["p0"], ["n0"]), Example("q1", [member("p1"), copy], 1, [])]
     passages = distinct(examples)
-    blocked = forbidden(torch.tensor([(p.doc, p.key) for p in passages]), _marks(examples, passages), 2)
+    blocked = mask_forbidden(torch.tensor([(p.doc, p.key) for p in passages]), make_marks(examples, passages), 2)
     assert set(blocked[0].nonzero().flatten().tolist()) == {passages.index(member("p0")), passages.index(copy)}
     assert not blocked[1].any()
 
@@ -140,7 +140,7 @@ def test_forbidden_is_what_a_comparison_of_all_with_all_says(
         forbidden_keys=torch.tensor([key for _, key in pairs], dtype=torch.long),
     )
     expected = [[any((row, key) in pairs for key in own) for own in keys] for row in range(3)]
-    assert forbidden(marks["columns"], marks, 3).tolist() == expected
+    assert mask_forbidden(marks["columns"], marks, 3).tolist() == expected
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def test_a_batch_holds_each_passage_once_and_the_prompts(model: Any) -> None:
 
 
 def test_the_longest_passages_come_first() -> None:
-    sized = [Example("q", [Member("x" * n, n, n) for n in range(1, 80)], 1, [])]
+    sized = [Example("q", [StoredPassage("x" * n, n, n) for n in range(1, 80)], 1, [])]
     collator = RetrieverCollator(preprocess=lambda texts, **_: {"input_ids": texts}, parts=2)
     batch = collator(sized)
     assert [len(text) for text in batch["passage0_input_ids"] + batch["passage1_input_ids"]] == list(range(79, 0, -1))
@@ -285,7 +285,7 @@ def _on_two_devices(rank: int, port: int, folder: str) -> None:
     half = examples[rank * 2 : rank * 2 + 2]
     queries, vectors = embeddings(4, 1), embeddings(len(distinct(examples)), 2)
     own = [distinct(examples).index(p) for p in distinct(half)]
-    loss = contrast(queries[rank * 2 : rank * 2 + 2], vectors[own], _marks(half, distinct(half)), TEMPERATURE)
+    loss = contrast(queries[rank * 2 : rank * 2 + 2], vectors[own], make_marks(half, distinct(half)), TEMPERATURE)
     found = torch.autograd.grad(loss, (queries, vectors))
     for gradient in found:
         torch.distributed.all_reduce(gradient)
@@ -313,7 +313,7 @@ def test_two_devices_do_what_one_would(tmp_path: Path) -> None:
     halves = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     examples = CASES["devices"]
     queries, vectors = embeddings(4, 1), embeddings(len(distinct(examples)), 2)
-    whole = contrast(queries, vectors, _marks(examples, distinct(examples)), TEMPERATURE)
+    whole = contrast(queries, vectors, make_marks(examples, distinct(examples)), TEMPERATURE)
     assert (halves[0][0] + halves[1][0]).item() / 2 == pytest.approx(whole.item(), abs=1e-5)
     for found in (halves[0][1], halves[1][1]):
         for mine, right in zip(found, torch.autograd.grad(whole, (queries, vectors), retain_graph=True), strict=True):

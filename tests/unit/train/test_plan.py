@@ -31,7 +31,7 @@ def test_every_query_is_seen_once_an_epoch_in_even_batches(
     batch = contrast * accumulation
     if groups < batch:
         return
-    schedule = Schedule.of(groups, recipe(batch=batch, contrast=contrast))
+    schedule = Schedule.for_groups(groups, recipe(batch=batch, contrast=contrast))
     plan = Plan(schedule, groups, seed)
     plan.epoch = epoch
     sizes = [len(each) for each in plan]
@@ -44,7 +44,7 @@ def test_every_query_is_seen_once_an_epoch_in_even_batches(
 
 @given(st.integers(40, 200), st.sampled_from([1, 2, 4]), st.integers(0, 9))
 def test_devices_share_what_one_would_do(groups: int, world: int, epoch: int) -> None:
-    schedule = Schedule.of(groups, recipe(batch=16, contrast=8), world)
+    schedule = Schedule.for_groups(groups, recipe(batch=16, contrast=8), world)
     plans = [Plan(schedule, groups, 7, rank) for rank in range(world)]
     for plan in plans:
         plan.epoch = epoch
@@ -57,7 +57,7 @@ def test_devices_share_what_one_would_do(groups: int, world: int, epoch: int) ->
 
 
 def test_seed_and_epoch_decide_the_order() -> None:
-    schedule = Schedule.of(50, recipe(batch=10))
+    schedule = Schedule.for_groups(50, recipe(batch=10))
 
     def order(seed: int, epoch: int) -> list[int]:
         plan = Plan(schedule, 50, seed)
@@ -71,7 +71,7 @@ def test_seed_and_epoch_decide_the_order() -> None:
 
 @pytest.mark.parametrize("groups", [20, 50, 70, 130])
 def test_groups_that_replace_others_make_as_many_batches(groups: int) -> None:
-    plan = Plan(Schedule.of(50, recipe(batch=10)), 50, 1)
+    plan = Plan(Schedule.for_groups(50, recipe(batch=10)), 50, 1)
     before = [len(batch) for batch in plan]
     plan.groups = groups
     assert [len(batch) for batch in plan] == before
@@ -81,12 +81,12 @@ def test_groups_that_replace_others_make_as_many_batches(groups: int) -> None:
 
 def test_a_batch_larger_than_the_data_is_an_error() -> None:
     with pytest.raises(NothingToTrain, match=r"batch of 2,048 queries, but only 60 groups .* --set batch=8, or"):
-        Schedule.of(60, load("e5-base"))
+        Schedule.for_groups(60, load("e5-base"))
 
 
 def test_devices_that_contrast_does_not_fit() -> None:
     with pytest.raises(TrainingError, match=r"contrast: 10 queries can't be spread evenly over 4 devices"):
-        Schedule.of(100, recipe(batch=10), 4)
+        Schedule.for_groups(100, recipe(batch=10), 4)
 
 
 def chosen(examples: Examples, index: int, epoch: int) -> tuple[list[str], list[str]]:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from arhn.errors import RecipeError
 from arhn.train import recipe
-from arhn.train.recipe import INCIDENTAL, Recipe, load, names, parse
+from arhn.train.recipe import INCIDENTAL, Recipe, list_recipes, load, parse
 
-NAMES = names()
+NAMES = list_recipes()
 
 
 def test_all_that_are_promised_are_there() -> None:
@@ -79,7 +79,7 @@ def test_a_file_is_a_recipe_called_as_the_file_is(tmp_path: Path) -> None:
         (["epochs=many"], "epochs is 'many':"),
         (["epochs"], "setting 'epochs': expected KEY=VALUE"),
         (["=3"], "expected KEY=VALUE"),
-        (["epochs.x=3"], "epochs of recipe 'tiny' is no table"),
+        (["epochs.x=3"], "epochs of recipe 'tiny' isn't a table"),
         (["batch=10", "contrast=4"], "batch (10) isn't a multiple of contrast (4)"),
         (["loss=bce"], "loss 'bce' isn't one for a retriever: contrastive"),
         (["kind=reranker"], "loss 'contrastive' isn't one for a reranker: bce, lce or lambda"),
@@ -102,7 +102,7 @@ def test_what_does_not_fit_is_said(settings: list[str], says: str) -> None:
 @pytest.mark.parametrize(
     ("given_name", "says"),
     [
-        ("e5base", "there is none of that name. Did you mean e5-base? Recipes: e5-base,"),
+        ("e5base", "there is no such recipe. Did you mean e5-base? Recipes: e5-base,"),
         ("nowhere.toml", "can't be read (No such file"),
         ("some/where", "can't be read"),
     ],
@@ -130,14 +130,14 @@ def test_an_unknown_key_in_a_file_is_an_error(tmp_path: Path) -> None:
 
 def test_every_key_is_lasting_or_incidental() -> None:
     assert Recipe.model_fields.keys() >= INCIDENTAL
-    assert set(load("tiny").lasting) == Recipe.model_fields.keys() - INCIDENTAL
+    assert set(load("tiny").learning_settings) == Recipe.model_fields.keys() - INCIDENTAL
 
 
 @given(st.one_of(st.integers(0, 2**31), st.floats(1e-6, 1.0), st.booleans()))
 def test_values_are_read_as_toml(value: float) -> None:
     written = str(value).lower() if isinstance(value, bool) else repr(value)
-    assert recipe._value(written) == value
-    assert type(recipe._value(written)) is type(value)
+    assert recipe._parse_value(written) == value
+    assert type(recipe._parse_value(written)) is type(value)
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1))

@@ -1,1 +1,1 @@
-"""Negatives mined and cleaned again while a model trains."""
+"""Refreshes: negatives are mined and cleaned again, between epochs, with the model in training."""

@@ -1,9 +1,9 @@
 """Hard negatives mined and cleaned again between epochs: what `arhn train --refresh-negatives` does.
 
-For each refresh the model as it is by then searches the corpus. Positives of a query are those it has in the groups
-in use, so that what a refresh relabelled stays one, and what cleaning ever filtered from a query is no candidate. New
-negatives are judged beside the positives of the first groups, not those that were relabelled since: what is known of a
-pair is then asked for in the same words, and comes from the response store.
+In each refresh the model in training searches the corpus. A query's positives are those of the groups in use, so that a
+passage relabelled in a refresh stays a positive, and a passage that cleaning ever filtered from a query isn't a
+candidate. New negatives are judged beside the positives of the first groups, without those relabelled since: prompts
+for a pair that was judged before are then the same, and are answered from the response store.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from arhn.cleaning.stats import Stats
 from arhn.errors import TooManyFailures, UsageError
 from arhn.files.jsonl import JsonlIfAny
 from arhn.formats import Format, GroupWriter, read
-from arhn.mine.counts import Counts
+from arhn.mine.counts import MiningCounts
 from arhn.mine.mining import mine
 from arhn.retrieval.collection import Collection
 from arhn.retrieval.corpus import Corpus
-from arhn.train.prepare import Prepared, Training, groups_of, named
-from arhn.train.refresh.corpus import CURRENT, Mining, fingerprint, open_corpus
-from arhn.train.refresh.groups import GROUPS, SUMMARY
-from arhn.train.refresh.record import Done, described
+from arhn.train.preparation import Prepared, Training, name_groups, reread_groups
+from arhn.train.refresh.epoch_groups import GROUPS, SUMMARY
+from arhn.train.refresh.mining_corpus import CURRENT, Mining, hash_weights, open_corpus
+from arhn.train.refresh.summary import RefreshTally, describe
 from arhn.types import CleanedGroup, Decision, Group, Reason
 
 STORE = "responses.sqlite"
@@ -52,10 +52,11 @@ _LOG = logging.getLogger("arhn.train")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaning:
-    """How a refresh cleans. `open_models` is called for each, and hands what it opens to the stack.
+    """How refreshes clean.
 
-    `store` is in the model's folder unless given. With more than the share `max_failures` of requests that get no
-    answer, the run stops.
+    `open_models` opens the models for each refresh, and registers on the stack what must be closed. `store` is the file
+    of the response store, by default in the model's folder. If more than the share `max_failures` of requests gets no
+    answer, training stops.
     """
 
     config: CleanConfig = field(default_factory=CleanConfig)
@@ -65,13 +66,17 @@ class Cleaning:
 
 
 class NewNegatives:
-    """Groups with new negatives after every `every` epochs: to be given to `arhn.train.job.train` as `on_epoch`."""
+    """Refreshes the negatives of groups after every `every` epochs: pass it to `arhn.train.job.train` as `on_epoch`."""
 
     def __init__(self, every: int, training: Training, run: Prepared, mining: Mining, cleaning: Cleaning) -> None:
-        """Args:
+        """Check that refreshes fit the run; nothing is opened yet.
+
+        Args:
             every: epochs between two refreshes.
-            training: what is trained on what.
-            run: what `prepare` made of it.
+            training: what to train, on what.
+            run: what `prepare` returned for it.
+            mining: how to mine.
+            cleaning: how to clean.
 
         Raises:
             UsageError: there would be no refresh, a reranker would have to retrieve, or the groups can be read only
@@ -98,28 +103,28 @@ class NewNegatives:
 
     @property
     def epochs(self) -> list[int]:
-        """After how many epochs groups are refreshed."""
+        """The numbers of epochs after which groups are refreshed."""
         return list(range(self._every, self._run.recipe.epochs, self._every))
 
     @cached_property
     def opened(self) -> tuple[str, Corpus]:
-        """The collection's name and its corpus. Raises as `open_corpus`."""
-        return open_corpus(self._mining, groups_of(self._training), named(self._training))
+        """The collection's name and its corpus, opened on first access. Raises as `open_corpus` does."""
+        return open_corpus(self._mining, reread_groups(self._training), name_groups(self._training))
 
     def check(self) -> dict[str, Any]:
-        """Find out whether refreshes are possible: corpus, retrievers, LLM and store are opened once.
+        """Check that refreshes are possible: corpus, retrievers, LLM and store are opened once.
 
         Returns:
-            What later runs that go on with this one must have in common with it, for `Prepared.refreshing`.
+            The settings that must be the same to resume the run, for `Prepared.refreshing`.
 
         Raises:
-            as `open_corpus`; and what opening retrievers and models raises.
-            UsageError, CalibrationError: cleaning asks for what these models don't have.
+            what `open_corpus` raises, and what opening retrievers and models raises.
+            UsageError, CalibrationError: the models don't fit the settings of cleaning.
             StoreError, OutputNotWritable: the store can't be used.
         """
         _, corpus = self.opened
-        searchers = self._mining.searchers(corpus, None, CURRENT)
-        # The folder's own goes with the run that is replaced.
+        searchers = self._mining.open_searchers(corpus, None, CURRENT)
+        # A store in the folder of a run that is replaced will be removed.
         if self._cleaning.store is not None or (self._training.resume and self.store.is_file()):
             store.check(self.store)
         with ExitStack() as stack:
@@ -127,7 +132,7 @@ class NewNegatives:
             choose(self._cleaning.config, models, lambda engine: Asker(engine, store.MemoryStore(), Stats()))
             mining = {"corpus": corpus.digest, "retrievers": [s.name for s in searchers.values()]}
             mining |= {"score_by": self._scorer, **self._mining.settings.model_dump(mode="json")}
-            cleaning = {**_settings(self._cleaning.config), **models.names}
+            cleaning = {**_cleaning_settings(self._cleaning.config), **models.names}
         return {
             "refresh_negatives": self._every,
             **{f"refresh_mining.{name}": value for name, value in mining.items()},
@@ -135,37 +140,37 @@ class NewNegatives:
         }
 
     def __call__(self, model: Any, epochs_done: int) -> Iterable[Group | CleanedGroup] | None:
-        """The groups to go on with; None between refreshes. Made while they are read, by the main process."""
-        return None if epochs_done % self._every else self._renewed(model, epochs_done)
+        """See `OnEpoch`. Groups are mined and cleaned while the main process reads them; None between refreshes."""
+        return None if epochs_done % self._every else self._refresh(model, epochs_done)
 
-    def _renewed(self, model: Any, epoch: int) -> Iterator[Group | CleanedGroup]:
+    def _refresh(self, model: Any, epoch: int) -> Iterator[Group | CleanedGroup]:
         self._run.folder.groups.mkdir(exist_ok=True)
-        done = Done(Counts(self._mining.settings))
+        done = RefreshTally(MiningCounts(self._mining.settings))
         self._mine(model, epoch, done)
         with ExitStack() as stack:
             models = self._cleaning.open_models(stack)
-            answers = self._answers(models, stack)
-            failed = stack.enter_context(JsonlIfAny(self._place(epoch, _FAILURES), overwrite=True))
-            yield from self._cleaned(epoch, done, models, answers, failed)
+            answers = self._open_store(models, stack)
+            failed = stack.enter_context(JsonlIfAny(self._path(epoch, _FAILURES), overwrite=True))
+            yield from self._clean(epoch, done, models, answers, failed)
             failed.commit()
             self._finish(epoch, done, models)
 
-    def _answers(self, models: Models, stack: ExitStack) -> store.ResponseStore:
+    def _open_store(self, models: Models, stack: ExitStack) -> store.ResponseStore:
         if not models.engines:
             return store.MemoryStore()
         return stack.enter_context(store.SqliteStore(self.store, model=models.engines[0].model))
 
-    def _mine(self, model: Any, epoch: int, done: Done) -> None:
-        """Write every group in use with new negatives, which may be none."""
+    def _mine(self, model: Any, epoch: int, done: RefreshTally) -> None:
+        """Write the groups in use with their new negatives, of which there may be none."""
         identity = f"{self._run.folder.path.name} after epoch {epoch}"
         if None in self._mining.retrievers.values():
-            identity += f"@{fingerprint(model)}"
+            identity += f"@{hash_weights(model)}"
         queries, qrels = {}, {}
-        for group in self._present(epoch):
+        for group in self._read_present(epoch):
             queries[group.query_id] = group.query
             qrels[group.query_id] = {passage.doc_id: 1 for passage in group.positives}
         name, corpus = self.opened
-        searchers = self._mining.searchers(corpus, model, identity)
+        searchers = self._mining.open_searchers(corpus, model, identity)
         done.retrievers = [searcher.name for searcher in searchers.values()]
         _LOG.info("after epoch %d: mining in %s with %s", epoch, name, ", ".join(done.retrievers))
         found = mine(
@@ -173,32 +178,32 @@ class NewNegatives:
             [*searchers.values()],
             self._mining.settings,
             scorer=searchers[self._scorer],
-            filtered=self._run.filtered.holds,
+            filtered=self._run.filtered.contains,
         )
-        with GroupWriter(self._place(epoch, _MINED), Format.TEVATRON, overwrite=True) as writer:
-            for group, mined in zip(self._present(epoch), found, strict=True):
+        with GroupWriter(self._path(epoch, _MINED), Format.TEVATRON, overwrite=True) as writer:
+            for group, mined in zip(self._read_present(epoch), found, strict=True):
                 done.mined.add(mined)
                 after = replace(group, negatives=mined.group.negatives if mined.group is not None else ())
                 done.add_mined(group, after)
                 writer.write(after)
 
-    def _cleaned(
-        self, epoch: int, done: Done, models: Models, answers: store.ResponseStore, failed: JsonlIfAny
+    def _clean(
+        self, epoch: int, done: RefreshTally, models: Models, answers: store.ResponseStore, failed: JsonlIfAny
     ) -> Iterator[Group | CleanedGroup]:
-        """What was mined, cleaned; groups without a negative as they are."""
+        """Clean the mined groups; those without a negative stay as they are."""
         waiting: deque[Group] = deque()
 
-        def asked() -> Iterator[Group]:
-            mined = read(self._place(epoch, _MINED), require_negatives=False)
-            for first, group in zip(groups_of(self._training), mined, strict=True):
+        def read_mined() -> Iterator[Group]:
+            mined = read(self._path(epoch, _MINED), require_negatives=False)
+            for first, group in zip(reread_groups(self._training), mined, strict=True):
                 waiting.append(group)
                 if group.negatives:
                     yield replace(group, positives=first.positives)
 
         _LOG.info("after epoch %d: cleaning %d groups", epoch, done.mined.groups)
-        told = time.monotonic()
+        logged = time.monotonic()
         stream = clean(
-            asked(),
+            read_mined(),
             engine=models.engine,
             flagger=models.flagger,
             similarity=models.similarity,
@@ -212,31 +217,31 @@ class NewNegatives:
                 while waiting[0].query_id != cleaned.group.query_id:
                     yield waiting.popleft()
                 done.add_cleaned(cleaned)
-                yield _with_positives(cleaned, waiting.popleft())
-                if time.monotonic() - told >= _EVERY:
-                    told = time.monotonic()
+                yield _restore_positives(cleaned, waiting.popleft())
+                if time.monotonic() - logged >= _EVERY:
+                    logged = time.monotonic()
                     _LOG.info("%d of %d groups cleaned", done.progress.tally.groups, done.mined.groups)
         yield from waiting
 
-    def _finish(self, epoch: int, done: Done, models: Models) -> None:
-        """Write what was done; before that, refuse groups for which too much was left unanswered."""
-        content = done.cleaning(self._cleaning.config, models, {"store": str(self.store.resolve())})
-        if said := failures.too_many(content, self._cleaning.max_failures):
+    def _finish(self, epoch: int, done: RefreshTally, models: Models) -> None:
+        """Write the summary; but if too many requests got no answer, raise TooManyFailures."""
+        content = done.summarize_cleaning(self._cleaning.config, models, {"store": str(self.store.resolve())})
+        if reason := failures.too_many(content, self._cleaning.max_failures):
             raise TooManyFailures(
-                f"the refresh after epoch {epoch}: {said}: {self._place(epoch, _FAILURES)}. Training stops here. The "
+                f"the refresh after epoch {epoch}: {reason}: {self._path(epoch, _FAILURES)}. Training stops here. The "
                 "same command with --resume asks only these again; --max-failures in --refresh-cleaning allows more"
             )
-        counts = done.counts()
-        done.write(self._place(epoch, SUMMARY), counts, content)
-        _LOG.info("after epoch %d: %s", epoch, described(counts))
+        counts = done.make_counts()
+        done.write(self._path(epoch, SUMMARY), counts, content)
+        _LOG.info("after epoch %d: %s", epoch, describe(counts))
 
-    def _present(self, epoch: int) -> Iterator[Group]:
-        """The groups in use, in the order of the first ones; as at first where a refresh dropped a group."""
-        written = (self._place(each, GROUPS) for each in reversed(range(1, epoch)))
+    def _read_present(self, epoch: int) -> Iterator[Group]:
+        """The groups in use, in the order of the first groups. A group that a refresh dropped is as it was at first."""
+        written = (self._path(each, GROUPS) for each in reversed(range(1, epoch)))
         latest = next((path for path in written if path.is_file()), None)
         later = read(latest, require_negatives=False) if latest is not None else iter(())
         present = next(later, None)
-        for group in groups_of(self._training):
+        for group in reread_groups(self._training):
             if present is None or present.query_id != group.query_id:
                 yield group
                 continue
@@ -247,12 +252,12 @@ class NewNegatives:
     def _scorer(self) -> str:
         return self._mining.score_by or next(iter(self._mining.retrievers))
 
-    def _place(self, epoch: int, name: str) -> Path:
+    def _path(self, epoch: int, name: str) -> Path:
         return self._run.folder.groups / name.format(epoch)
 
 
-def _with_positives(cleaned: CleanedGroup, mined: Group) -> CleanedGroup:
-    """With the positives that the query has by now."""
+def _restore_positives(cleaned: CleanedGroup, mined: Group) -> CleanedGroup:
+    """A cleaned group with all positives that its query has in the mined group."""
     count = len(cleaned.group.positives)
     more = tuple(
         Decision(doc_id=passage.doc_id, action="keep", reason=Reason.POSITIVE) for passage in mined.positives[count:]
@@ -261,8 +266,8 @@ def _with_positives(cleaned: CleanedGroup, mined: Group) -> CleanedGroup:
     return replace(cleaned, group=mined, decisions=decisions)
 
 
-def _settings(config: CleanConfig) -> Mapping[str, Any]:
-    """What cleaning hangs on; of calibrations, which are long, their hash."""
+def _cleaning_settings(config: CleanConfig) -> Mapping[str, Any]:
+    """The settings of cleaning, with a hash instead of the long calibrations."""
     settings = config.model_dump(mode="json")
     calibrations = orjson.dumps(settings.pop("calibrations"), option=orjson.OPT_SORT_KEYS)
     return {**settings, "calibrations": hashlib.sha256(calibrations).hexdigest()}

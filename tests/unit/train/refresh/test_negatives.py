@@ -21,10 +21,10 @@ from arhn.engines import Completion, Request, RequestFailed
 from arhn.engines.fake import FakeEngine, Script
 from arhn.mine.rules import Settings
 from arhn.train import manifest
-from arhn.train.filtered import Filtered, doc_key
+from arhn.train.filtered_passages import FilteredPassages, doc_key
 from arhn.train.job import train
-from arhn.train.prepare import Training, prepare
-from arhn.train.refresh.corpus import CURRENT, Mining, fingerprint
+from arhn.train.preparation import Training, prepare
+from arhn.train.refresh.mining_corpus import CURRENT, Mining, hash_weights
 from arhn.train.refresh.negatives import Cleaning, NewNegatives
 from arhn.types import Group, Passage
 from tests.conftest import NO, answer_by_marks, kind_of, verdict
@@ -139,7 +139,7 @@ class Spy:
         self.weights: list[str] = []
 
     def __call__(self, model: Any, epoch: int) -> Any:
-        self.weights.append(fingerprint(model))
+        self.weights.append(hash_weights(model))
         passages = [p for group in self._groups for p in group.passages]
         vectors = model.encode([p.text for p in passages], normalize_embeddings=True)
         queries = model.encode([group.query for group in self._groups], normalize_embeddings=True)
@@ -225,11 +225,11 @@ def test_what_was_filtered_before_training_is_not_mined(data: Data) -> None:
 
 
 def test_a_filtered_passage_is_known_by_id_and_text() -> None:
-    filtered = Filtered()
+    filtered = FilteredPassages()
     filtered.add("q", doc_key("d1"))
-    assert filtered.holds("q", Passage(doc_id="d1", text="x"))
-    assert not filtered.holds("q", Passage(doc_id="d2", text="x"))
-    assert not filtered.holds("other", Passage(doc_id="d1", text="x"))
+    assert filtered.contains("q", Passage(doc_id="d1", text="x"))
+    assert not filtered.contains("q", Passage(doc_id="d2", text="x"))
+    assert not filtered.contains("other", Passage(doc_id="d1", text="x"))
 
 
 def test_negatives_beyond_those_wanted_are_not_filtered_for_good(tmp_path: Path) -> None:
@@ -237,10 +237,10 @@ def test_negatives_beyond_those_wanted_are_not_filtered_for_good(tmp_path: Path)
         {"query_id": "q", "doc_id": "d1", "action": "filter", "reason": "ranked_below"},
         {"query_id": "q", "doc_id": "d2", "action": "filter", "reason": "unused"},
     ]
-    filtered = Filtered()
+    filtered = FilteredPassages()
     filtered.read(put_lines(tmp_path / "x.decisions.jsonl", rows))
-    assert filtered.holds("q", Passage(doc_id="d1", text="x"))
-    assert not filtered.holds("q", Passage(doc_id="d2", text="x"))
+    assert filtered.contains("q", Passage(doc_id="d1", text="x"))
+    assert not filtered.contains("q", Passage(doc_id="d2", text="x"))
 
 
 def test_known_pairs_are_not_asked_again(data: Data) -> None:
@@ -494,7 +494,7 @@ def refresh(mining: str = "beir", cleaning: str = "--method none") -> tuple[str,
         (refresh("beir --k1 2"), errors.UsageError, "--k1: does nothing without bm25 among the retrievers (current)"),
         (refresh("beir --score-by bm25"), errors.UsageError, "is none of the retrievers current"),
         (refresh("beir --retriever ./none"), errors.ModelMissing, "no such folder"),
-        (refresh(""), errors.UsageError, "A folder is needed, or corpus; found no corpus"),
+        (refresh(""), errors.UsageError, "Give a folder, or corpus; found no corpus"),
         (refresh("none"), errors.FileMissing, "none: there is no such folder"),
         (refresh("--corpus none.jsonl"), errors.FileMissing, "none.jsonl"),
         (refresh(cleaning="--overwrite"), errors.UsageError, "--refresh-cleaning: --overwrite has no place here"),
@@ -536,12 +536,12 @@ def test_groups_and_corpus_must_fit(arhn: Any, data: Data) -> None:
         assert not (data.folder / "m").exists()
 
     lacking = without(texts, groups[0].positives[0].doc_id, groups[0].negatives[0].doc_id)
-    said = "train.jsonl: 1 of 12 labelled positives aren't in beir/corpus.jsonl: 'p0-0-0'. Groups and corpus must name"
+    said = "train.jsonl: 1 of 12 labelled positives aren't in beir/corpus.jsonl: 'p0-0-0'. Groups and corpus must have"
     refused(errors.MissingPassages, said, lacking, queries)
     refused(errors.MissingQueries, "1 of 12 queries aren't in beir/queries.jsonl: 'q3'", texts, without(queries, "q3"))
-    said = "none of its 12 labelled positives has the text that beir/corpus.jsonl has for the same doc_id"
+    said = "none of its 12 labelled positives has the text that beir/corpus.jsonl holds for the same doc_id"
     refused(errors.CollectionError, said, dict.fromkeys(texts, "another text"), queries)
-    said = "none of its 12 queries has the text that beir/queries.jsonl has for the same query_id"
+    said = "none of its 12 queries has the text that beir/queries.jsonl holds for the same query_id"
     refused(errors.CollectionError, said, texts, dict.fromkeys(queries, "another text"))
     assert cli.main(["convert", "train.jsonl", "-o", "flag.jsonl", "--to", "flagembedding"]) == 0
     refused(errors.MissingQueries, "12 of 12 queries aren't in", texts, queries, groups="flag.jsonl")
@@ -565,12 +565,12 @@ def test_groups_in_memory_must_be_readable_again(data: Data) -> None:
 
 def test_weights_have_a_name_of_their_own(retriever: Path) -> None:
     model = library.SentenceTransformer(str(retriever), device="cpu")
-    before = fingerprint(model)
-    assert before == fingerprint(library.SentenceTransformer(str(retriever), device="cpu"))
+    before = hash_weights(model)
+    assert before == hash_weights(library.SentenceTransformer(str(retriever), device="cpu"))
     with torch.no_grad():
         next(model.parameters()).view(-1)[0] += 1
-    assert fingerprint(model) != before
-    assert fingerprint(model.half()) != before
+    assert hash_weights(model) != before
+    assert hash_weights(model.half()) != before
 
 
 def test_what_a_run_hangs_on_names_its_retrievers(data: Data) -> None:

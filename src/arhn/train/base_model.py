@@ -1,4 +1,7 @@
-"""The model to start from: found, checked and loaded as its recipe says. Imports the libraries on first use."""
+"""The model that training starts from: found, checked and loaded as the recipe says.
+
+The libraries are imported on first use.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from arhn.errors import ArhnError, DeviceMissing, ModelCorrupt, ModelMissing, ModelUnavailable
+from arhn.errors import ArhnError, DeviceMissing, ModelCorrupt, ModelMissing, ModelUnavailable, RecipeError
 from arhn.libraries import library, require
-from arhn.retrieval.whereabouts import said
-from arhn.train import tokens
+from arhn.retrieval.embedder import find_max_tokens
+from arhn.retrieval.model_files import summarize
+from arhn.train import special_tokens
 from arhn.train.recipe import Recipe
 from arhn.train.versions import require_versions
 
@@ -21,7 +25,10 @@ _POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 
 
 def require_libraries(recipe: Recipe) -> None:
-    """Raise MissingDependency where the extra `train` isn't installed, IncompatibleVersions where it doesn't fit."""
+    """Raise MissingDependency where the extra `train` isn't installed, or peft for a recipe with adapters.
+
+    Raises IncompatibleVersions where what is installed doesn't fit together.
+    """
     needed = {"sentence_transformers": "sentence-transformers", "accelerate": "accelerate", "datasets": "datasets"}
     if recipe.lora is not None:
         needed["peft"] = "peft"
@@ -31,90 +38,94 @@ def require_libraries(recipe: Recipe) -> None:
 
 
 def require_device(recipe: Recipe, device: str | None) -> str:
-    """Where training happens: `cpu`, `cuda` or `mps`; the best there is, unless `device` says which.
+    """The device to train on: `device` if given, else the best one available of `cuda`, `mps` and `cpu`.
 
     Raises:
-        DeviceMissing: it isn't there, or the recipe's precision needs another.
+        DeviceMissing: the device isn't available, or lacks the recipe's precision.
     """
     torch = library("torch", EXTRA)
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    chosen = device or next(name for name, present in there.items() if present)
-    if not there.get(chosen, False):
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    chosen = device or next(name for name, present in available.items() if present)
+    if not available.get(chosen, False):
+        names = ", ".join(name for name, present in available.items() if present)
         raise DeviceMissing(
-            f"device {device!r} isn't there. Here are: {', '.join(name for name, found in there.items() if found)}. "
-            "Leave --device out for the best of them; CUDA_VISIBLE_DEVICES chooses among several GPUs"
+            f"device {device!r} isn't available here. Available: {names}. Leave --device out for the best of them; "
+            "CUDA_VISIBLE_DEVICES chooses among several GPUs"
         )
     if recipe.precision != "float32" and chosen != "cuda":
         raise DeviceMissing(
-            f"precision {recipe.precision!r} needs a GPU, and this run would be on {chosen}. Run it where there is "
-            "one, or take --set precision=float32"
+            f"precision {recipe.precision!r} needs a GPU, and this run would be on {chosen}. Run it on a machine with "
+            "a GPU, or use --set precision=float32"
         )
     if recipe.precision == "bf16" and not torch.cuda.is_bf16_supported():
-        raise DeviceMissing("precision 'bf16': this GPU has none. Take --set precision=fp16")
+        raise DeviceMissing("precision 'bf16' isn't supported by this GPU. Use --set precision=fp16")
     return chosen
 
 
-def find(recipe: Recipe) -> str:
-    """The recipe's model if it is there: its folder, or its name on the hub (whose files are fetched later).
+def find_model(recipe: Recipe) -> str:
+    """The recipe's model: the path of its folder, or its name on the hub, which isn't contacted.
 
     Raises:
-        ModelMissing: a folder that holds no model of the kind that is needed, a file, or no such folder and not a
-            name on the hub either.
+        ModelMissing: it is a file, a folder without the kind of model that the recipe needs, or neither a folder nor a
+            possible name on the hub.
     """
     path = Path(recipe.model).expanduser()
     if path.is_file():
-        raise _missing(recipe, "it is a file")
+        raise _missing_error(recipe, "it is a file")
     if path.is_dir():
         _require_model(recipe, path)
         return str(path)
     if recipe.model.startswith(("/", ".", "~")) or recipe.model.count("/") > 1 or not recipe.model.strip():
-        raise _missing(recipe, "no such folder, and not a name on the hub (org/name)")
+        raise _missing_error(recipe, "no such folder, and not a name on the hub (org/name)")
     return recipe.model if "/" in recipe.model else f"sentence-transformers/{recipe.model}"
 
 
-def require_there(recipe: Recipe) -> None:
-    """Look for the model, of which no more than its settings are fetched.
+def require_available(recipe: Recipe) -> None:
+    """Check that the model can be loaded, without fetching more than its settings.
 
     Raises:
-        ModelMissing, ModelUnavailable: as `load`.
+        ModelMissing, ModelUnavailable, ModelCorrupt: as `load`.
     """
-    place = find(recipe)
+    place = find_model(recipe)
     if Path(place).is_dir():
         return
     try:
         if not _has_modules(recipe, place):
             library("huggingface_hub", EXTRA).hf_hub_download(place, _CONFIG, revision=recipe.revision)
     except Exception as error:  # whatever the hub raises
-        raise _not_loaded(recipe, place, error) from error
+        raise _loading_error(recipe, place, error) from error
 
 
 def load(recipe: Recipe) -> Any:
-    """The model, on the CPU (the trainer moves it), with the recipe's prompts, length, pooling and adapters.
+    """Load the model with the recipe's prompts, length, pooling and adapters.
+
+    Returns:
+        A SentenceTransformer or a CrossEncoder, on the CPU; the trainer moves it.
 
     Raises:
-        ModelMissing: as `find`.
-        ModelUnavailable: the hub can't be reached, or has no such model for us.
-        ModelCorrupt: what is there can't be loaded.
-        RecipeError: `max_length` is more than the model can hold.
+        ModelMissing: as `find_model`.
+        ModelUnavailable: the model can't be fetched from the hub and isn't in its cache.
+        ModelCorrupt: its files can't be loaded.
+        RecipeError: `max_length` is more than the model takes.
     """
-    place = find(recipe)
+    place = find_model(recipe)
     try:
-        model = _reranker(recipe, place) if recipe.kind == "reranker" else _retriever(recipe, place)
+        model = _load_reranker(recipe, place) if recipe.kind == "reranker" else _load_retriever(recipe, place)
     except ArhnError:
         raise
     except Exception as error:  # whatever the hub and the loaders of a dozen file formats raise
-        raise _not_loaded(recipe, place, error) from error
+        raise _loading_error(recipe, place, error) from error
     if model.transformers_model is not None:
-        tokens.require_length(model, recipe)
-        tokens.pad(model)
+        _require_length(model, recipe)
+        special_tokens.set_pad_token(model)
     if recipe.lora is not None:
         _add_adapters(model, recipe)
     return model
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars and chatter of the libraries; their own settings are put back."""
+def silence_libraries() -> Iterator[None]:
+    """Silence the progress bars and logs of the libraries; afterwards their settings are restored."""
     logs = library("transformers.utils.logging", EXTRA)
     ours = logging.getLogger("sentence_transformers")
     bars, level, before = logs.is_progress_bar_enabled(), logs.get_verbosity(), ours.level
@@ -131,7 +142,7 @@ def quiet() -> Iterator[None]:
 
 
 def merge_adapters(model: Any) -> None:
-    """Work low-rank adapters into the weights, so that the saved folder needs no other model. Changes `model`."""
+    """Merge low-rank adapters into the weights of `model`, so that its saved folder needs no other model."""
     layers = library("peft.tuners.tuners_utils", EXTRA).BaseTunerLayer
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -143,14 +154,14 @@ def merge_adapters(model: Any) -> None:
     del transformer.peft_config
 
 
-def _retriever(recipe: Recipe, place: str) -> Any:
+def _load_retriever(recipe: Recipe, place: str) -> Any:
     library_ = library("sentence_transformers", EXTRA)
     if recipe.architecture == "static":
-        model = _static(recipe, place)
+        model = _load_static(recipe, place)
     elif recipe.pooling is None or _has_modules(recipe, place):
-        model = library_.SentenceTransformer(place, **_loading(recipe, place))
+        model = library_.SentenceTransformer(place, **_loading_options(recipe, place))
     else:
-        model = _with_pooling(recipe, place)
+        model = _load_language_model(recipe, place)
     if recipe.max_length is not None:
         model.max_seq_length = recipe.max_length
     for name, prompt in (("query", recipe.query_prompt), ("document", recipe.document_prompt)):
@@ -159,9 +170,9 @@ def _retriever(recipe: Recipe, place: str) -> Any:
     return model
 
 
-def _loading(recipe: Recipe, place: str) -> dict[str, Any]:
-    # Weights that are stored in 16 bits would stay as they are: a step of 1e-5 is less than half of the distance from
-    # one such number around 0.02 to the next. What adapters are put on doesn't change.
+def _loading_options(recipe: Recipe, place: str) -> dict[str, Any]:
+    # Weights in 16 bits wouldn't change: a step of 1e-5 is less than half the distance between neighbouring numbers
+    # around 0.02. Weights under adapters don't change anyway.
     dtype = recipe.dtype or (None if recipe.lora else "float32")
     kwargs = {"dtype": dtype, "attn_implementation": recipe.attention}
     return {
@@ -171,12 +182,12 @@ def _loading(recipe: Recipe, place: str) -> dict[str, Any]:
     }
 
 
-def _with_pooling(recipe: Recipe, place: str) -> Any:
+def _load_language_model(recipe: Recipe, place: str) -> Any:
     """A retriever on a plain language model."""
     library_ = library("sentence_transformers", EXTRA)
     parts = library("sentence_transformers.sentence_transformer.modules", EXTRA)
     base = library("sentence_transformers.base.modules", EXTRA)
-    loading = _loading(recipe, place)
+    loading = _loading_options(recipe, place)
     revision = {"revision": loading["revision"]} if loading["revision"] else {}
     transformer = base.Transformer(
         place,
@@ -186,17 +197,17 @@ def _with_pooling(recipe: Recipe, place: str) -> Any:
     )
     assert recipe.pooling is not None
     if recipe.pooling == "last":
-        tokens.end(transformer.tokenizer)
+        special_tokens.append_end_token(transformer.tokenizer)
     pooling = parts.Pooling(transformer.get_embedding_dimension(), pooling_mode=_POOLING[recipe.pooling])
     return library_.SentenceTransformer(modules=[transformer, pooling, parts.Normalize()], device="cpu")
 
 
-def _static(recipe: Recipe, place: str) -> Any:
-    """A mean of token embeddings, which start as the input embeddings of a transformer."""
+def _load_static(recipe: Recipe, place: str) -> Any:
+    """A mean of token embeddings, initialised with the input embeddings of a transformer."""
     library_ = library("sentence_transformers", EXTRA)
     parts = library("sentence_transformers.sentence_transformer.modules", EXTRA)
-    model = library_.SentenceTransformer(place, **_loading(recipe, place))
-    if isinstance(model[0], parts.StaticEmbedding):  # one that is static already
+    model = library_.SentenceTransformer(place, **_loading_options(recipe, place))
+    if isinstance(model[0], parts.StaticEmbedding):  # the model is already static
         return model
     weights = model.transformers_model.get_input_embeddings().weight.detach().clone().float()
     embedding = parts.StaticEmbedding(model.tokenizer, embedding_weights=weights)
@@ -204,9 +215,19 @@ def _static(recipe: Recipe, place: str) -> Any:
     return library_.SentenceTransformer(modules=[embedding, parts.Normalize()], device="cpu")
 
 
-def _reranker(recipe: Recipe, place: str) -> Any:
+def _load_reranker(recipe: Recipe, place: str) -> Any:
     library_ = library("sentence_transformers", EXTRA)
-    return library_.CrossEncoder(place, num_labels=1, max_length=recipe.max_length, **_loading(recipe, place))
+    return library_.CrossEncoder(place, num_labels=1, max_length=recipe.max_length, **_loading_options(recipe, place))
+
+
+def _require_length(model: Any, recipe: Recipe) -> None:
+    """Raise RecipeError where `max_length` is more than the model takes."""
+    most = find_max_tokens(model)
+    if most is not None and recipe.max_length is not None and recipe.max_length > most:
+        raise RecipeError(
+            f"max_length is {recipe.max_length}, but model {recipe.model!r} holds {most} tokens. Take "
+            f"--set max_length={most}, or another model"
+        )
 
 
 def _add_adapters(model: Any, recipe: Recipe) -> None:
@@ -223,7 +244,7 @@ def _add_adapters(model: Any, recipe: Recipe) -> None:
         )
     )
     for parameter in model.parameters():
-        if parameter.requires_grad:  # they take the type of what they are put on: see `_loading`
+        if parameter.requires_grad:  # adapters get the type of the weights under them: see `_loading_options`
             parameter.data = parameter.data.float()
 
 
@@ -246,30 +267,30 @@ def _require_model(recipe: Recipe, folder: Path) -> None:
         return
     plain = (folder / _CONFIG).is_file()
     if not plain:
-        raise _missing(recipe, f"the folder holds neither {_MODULES} nor {_CONFIG}")
+        raise _missing_error(recipe, f"the folder holds neither {_MODULES} nor {_CONFIG}")
     if recipe.kind == "retriever" and recipe.pooling is None:
-        raise _missing(
+        raise _missing_error(
             recipe,
-            f"the folder holds no {_MODULES}, so it is a plain language model, and the recipe says no pooling "
+            f"the folder holds no {_MODULES}, so it is a plain language model, and the recipe sets no pooling "
             "(--set pooling=mean, cls or last)",
         )
 
 
-def _missing(recipe: Recipe, why: str) -> ModelMissing:
+def _missing_error(recipe: Recipe, reason: str) -> ModelMissing:
     return ModelMissing(
-        f"Model {recipe.model!r}: {why}. A folder of a model, or its name on the hub, is needed: --model FOLDER or "
+        f"Model {recipe.model!r}: {reason}. Give the folder of a model, or its name on the hub: --model FOLDER or "
         "--model org/name"
     )
 
 
-def _not_loaded(recipe: Recipe, place: str, error: Exception) -> ArhnError:
+def _loading_error(recipe: Recipe, place: str, error: Exception) -> ArhnError:
     if Path(place).is_dir():
         return ModelCorrupt(
-            f"Model {recipe.model!r} can't be loaded: {said(error)} Fetch it again, or take another one"
+            f"Model {recipe.model!r} can't be loaded: {summarize(error)} Fetch it again, or choose another model"
         )
-    if isinstance(error, OSError):  # the hub's and the network's errors are, too
+    if isinstance(error, OSError):  # the errors of the hub and the network are too
         return ModelUnavailable(
-            f"Model {recipe.model!r} isn't in the hub's cache and can't be fetched: {said(error)} Check the name and "
-            "the network, or give a folder: --model FOLDER"
+            f"Model {recipe.model!r} isn't in the hub's cache and can't be fetched: {summarize(error)} Check the name "
+            "and the network, or give a folder: --model FOLDER"
         )
-    return ModelCorrupt(f"Model {recipe.model!r} can't be loaded: {said(error)} Take another one")
+    return ModelCorrupt(f"Model {recipe.model!r} can't be loaded: {summarize(error)} Choose another model")

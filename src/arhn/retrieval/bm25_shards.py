@@ -1,4 +1,4 @@
-"""A piece of a BM25 index on disk: counted first, scored when the whole corpus has been counted."""
+"""Shards of a BM25 index on disk: words are counted first, and scored once the whole corpus has been counted."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Ints = npt.NDArray[np.int64]
 _TERM = 32  # a posting is one number while it is counted: the term above this bit, the passage below it
 
 
-class Counts:
-    """What is counted over a corpus: passages, words, and passages that have a term (`frequencies`)."""
+class CorpusCounts:
+    """Counts over a corpus: `passages`, `words`, and for each term the passages that have it (`frequencies`)."""
 
     def __init__(self, terms: int) -> None:
         self.passages = 0
@@ -29,26 +29,38 @@ class Counts:
 
     @cached_property
     def idf(self) -> Scores:
-        """Of each term, log(1 + (N - n + 0.5) / (n + 0.5)); 0 where no passage has it. Ask when all is counted."""
+        """The inverse document frequency of each term, float32, shape (terms,). Read it once all is counted.
+
+        log(1 + (N - n + 0.5) / (n + 0.5)) for a term in n of N passages, as Lucene has it; 0 where n is 0.
+        """
         n, found = self.passages, self.frequencies.tolist()
         values = [math.log(1 + (n - f + 0.5) / (f + 0.5)) if f else 0.0 for f in found]
         return np.array(values, dtype=np.float32)
 
     @property
     def mean_length(self) -> float:
+        """Words in a passage, on average; 1 for a corpus without words."""
         return self.words / self.passages if self.words else 1.0
 
 
 class Shard:
-    """The passages at `first` to before `first + size`."""
+    """The index of the passages at positions `first` to `first + size - 1`."""
 
     def __init__(self, folder: Path, first: int, size: int) -> None:
         self._folder = folder
         self.first, self.size = first, size
 
     @classmethod
-    def counted(cls, root: Path, first: int, blocks: Iterable[tuple[list[Ints], list[int]]], counts: Counts) -> Self:
-        """A shard whose postings are on disk, and counted in `counts`."""
+    def count(
+        cls, root: Path, first: int, blocks: Iterable[tuple[list[Ints], list[int]]], counts: CorpusCounts
+    ) -> Self:
+        """Count the words of a shard's passages: write its postings to disk and add to `counts`.
+
+        Args:
+            root: the folder of all shards.
+            first: the position of the shard's first passage in the corpus.
+            blocks: for some passages at a time, the term numbers of each, and how many words each has.
+        """
         folder = root / str(first)
         folder.mkdir()
         lengths: list[int] = []
@@ -65,14 +77,14 @@ class Shard:
         np.savez(folder / "counted.npz", postings=postings[order], frequencies=frequencies[order], lengths=lengths)
         return cls(folder, first, len(lengths))
 
-    def finish(self, counts: Counts, *, k1: float, b: float) -> None:
-        """Score what was counted, as an index of bm25s."""
+    def score_postings(self, counts: CorpusCounts, *, k1: float, b: float) -> None:
+        """Turn the counted postings into an index of bm25s. `counts` must cover the whole corpus by now."""
         path = self._folder / "counted.npz"
         with np.load(path) as counted:
             postings, lengths = counted["postings"], counted["lengths"]
             frequencies = counted["frequencies"].astype(np.float32)
         terms, passages = postings >> _TERM, postings & ((1 << _TERM) - 1)
-        # In the order and precision of bm25s, so that scores are the same to the last bit.
+        # Computed in the order and precision of bm25s, so that scores are the same to the last bit.
         norms = k1 * ((1 - b) + b * lengths / counts.mean_length)
         scores = counts.idf[terms] * (frequencies / (norms[passages] + frequencies))
         index = library("bm25s", "mine").BM25(k1=k1, b=b, method="lucene")
@@ -86,8 +98,11 @@ class Shard:
         index.save(self._folder, show_progress=False)
         path.unlink()
 
-    def scorer(self) -> Callable[[Ints], Scores]:
-        """Scores of all passages of the shard, shape (size,), from the terms of a query; open while it is held."""
+    def open_scorer(self) -> Callable[[Ints], Scores]:
+        """A function from the term numbers of a query to the scores of all passages, shape (size,).
+
+        The index stays open for as long as the function is referenced.
+        """
         index = library("bm25s", "mine").BM25.load(self._folder, mmap=True, load_vocab=False, show_progress=False)
         scores: Callable[[Ints], Scores] = index.get_scores_from_ids
         return scores

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 import pytest
 
 from arhn.errors import TaskUnavailable
-from arhn.evaluate import public
-from arhn.evaluate.evaluate import evaluate
+from arhn.evaluate import public_sets
+from arhn.evaluate.beir import choose_sets
+from arhn.evaluate.job import evaluate
 from arhn.evaluate.measures import MRR, NDCG, RECALL
 from arhn.evaluate.results import Results
-from arhn.evaluate.retrievers import Embedding, WordMatching
-from arhn.evaluate.sets import chosen
-from arhn.evaluate.sources import Folder, Public, sources
+from arhn.evaluate.retrievers import Bm25Retriever, DenseRetriever
+from arhn.evaluate.sources import BeirFolder, PublicSet, find_sources
 from arhn.retrieval.runs import read_run
 from tests.unit.evaluate.invented import PROMPTS, beir, parts
 from tests.unit.train import tiny
@@ -89,8 +89,8 @@ def without_negative(of: dict[str, Any]) -> dict[str, Any]:
 
 
 def ours(folder: Path, model: Path, output: Path, *, skip_identical: bool = True) -> Results:
-    retriever = Embedding(str(model), device="cpu", threads=1)
-    return evaluate(retriever, [Folder(name="words", path=folder)], output, skip_identical=skip_identical)
+    retriever = DenseRetriever(str(model), device="cpu", threads=1)
+    return evaluate(retriever, [BeirFolder(name="words", path=folder)], output, skip_identical=skip_identical)
 
 
 @pytest.fixture(scope="module")
@@ -136,10 +136,10 @@ def test_a_task_is_kept_as_a_beir_folder_that_says_the_same(tmp_path: Path) -> N
     loaded = task(of)
     loaded.load_data()
     loaded.convert_v1_dataset_format_to_v2(num_proc=None)
-    kept = public.keep(loaded, tmp_path / "kept")
-    assert kept == public.kept(tmp_path / "kept") == public.Kept("dev", "nobody/words@abc")
-    same = Folder(name="a", path=beir(tmp_path / "words", **of)).open()
-    assert Folder(name="a", path=tmp_path / "kept", split="dev").open().data == same.data
+    kept = public_sets.save_task(loaded, tmp_path / "kept")
+    assert kept == public_sets.find_saved(tmp_path / "kept") == public_sets.SavedSet("dev", "nobody/words@abc")
+    same = BeirFolder(name="a", path=beir(tmp_path / "words", **of)).open()
+    assert BeirFolder(name="a", path=tmp_path / "kept", split="dev").open().data == same.data
 
 
 @pytest.fixture
@@ -157,13 +157,13 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_public_set_is_fetched_once_and_evaluated(hub: list[str], tmp_path: Path) -> None:
-    [source] = sources(["nfcorpus"])
-    assert isinstance(source, Public)
-    results = evaluate(WordMatching(), [source], tmp_path / "out")
+    [source] = find_sources(["nfcorpus"])
+    assert isinstance(source, PublicSet)
+    results = evaluate(Bm25Retriever(), [source], tmp_path / "out")
     assert hub == ["NFCorpus", "reached", "NFCorpus"]
     [dataset] = results.datasets
     assert (dataset.name, dataset.split, dataset.source) == ("nfcorpus", "dev", "nobody/words@abc")
-    again = evaluate(WordMatching(), sources(["nfcorpus"]), tmp_path / "again")
+    again = evaluate(Bm25Retriever(), find_sources(["nfcorpus"]), tmp_path / "again")
     assert len(hub) == 3
     assert again.datasets[0].per_query == dataset.per_query
     assert read_run(tmp_path / "again" / "nfcorpus.trec") == read_run(tmp_path / "out" / "nfcorpus.trec")
@@ -188,15 +188,15 @@ def test_what_another_process_fetches_is_waited_for_not_fetched_again(
             self.of.load_data()
 
     monkeypatch.setattr(mteb, "get_task", lambda _: Slow())
-    [nfcorpus] = chosen(["nfcorpus"])
+    [nfcorpus] = choose_sets(["nfcorpus"])
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(public.fetch, nfcorpus, tmp_path / "beir" / "nfcorpus")
+        first = pool.submit(public_sets.fetch, nfcorpus, tmp_path / "beir" / "nfcorpus")
         assert fetching.wait(30)
-        second = pool.submit(public.fetch, nfcorpus, tmp_path / "beir" / "nfcorpus")
+        second = pool.submit(public_sets.fetch, nfcorpus, tmp_path / "beir" / "nfcorpus")
         with pytest.raises(TimeoutError):
             second.result(0.2)
         may_end.set()
-        assert first.result(30) == second.result(30) == public.kept(tmp_path / "beir" / "nfcorpus")
+        assert first.result(30) == second.result(30) == public_sets.find_saved(tmp_path / "beir" / "nfcorpus")
     assert loads == [1]
 
 
@@ -206,7 +206,7 @@ def test_misfits_of_public_sets_stay(tmp_path: Path, monkeypatch: pytest.MonkeyP
     of["qrels"]["q6"] = {"d0": 0}
     monkeypatch.setattr(mteb, "get_task", lambda _: task(of))
     monkeypatch.setattr("datasets.get_dataset_config_names", lambda *_: None)
-    [dataset] = evaluate(WordMatching(), sources(["nfcorpus"]), tmp_path / "out").datasets
+    [dataset] = evaluate(Bm25Retriever(), find_sources(["nfcorpus"]), tmp_path / "out").datasets
     assert dataset.per_query[RECALL]["q5"] == dataset.per_query[RECALL]["q6"] == 0
     assert dataset.without_relevant == ("q6",)
 
@@ -216,15 +216,15 @@ def test_a_fetch_that_breaks_leaves_nothing(hub: list[str], tmp_path: Path, monk
     monkeypatch.setattr(type(broken), "load_data", lambda self: (_ for _ in ()).throw(OSError("connection reset")))
     monkeypatch.setattr(mteb, "get_task", lambda _: broken)
     with pytest.raises(TaskUnavailable, match=r"nfcorpus.*connection reset"):
-        evaluate(WordMatching(), sources(["nfcorpus"]), tmp_path / "out")
+        evaluate(Bm25Retriever(), find_sources(["nfcorpus"]), tmp_path / "out")
     monkeypatch.undo()
     assert not list(tmp_path.rglob("corpus.jsonl"))
 
 
 def test_a_half_written_folder_is_fetched_anew(hub: list[str], tmp_path: Path) -> None:
-    [source] = sources(["nfcorpus"])
-    evaluate(WordMatching(), [source], tmp_path / "out")
+    [source] = find_sources(["nfcorpus"])
+    evaluate(Bm25Retriever(), [source], tmp_path / "out")
     [about] = tmp_path.rglob("task.json")
     about.unlink()
-    evaluate(WordMatching(), sources(["nfcorpus"]), tmp_path / "again")
+    evaluate(Bm25Retriever(), find_sources(["nfcorpus"]), tmp_path / "again")
     assert about.exists()

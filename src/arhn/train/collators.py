@@ -1,4 +1,7 @@
-"""From examples to the tensors of a batch. This module imports torch; import it where training begins."""
+"""Collators: they turn examples into the tensors of a batch.
+
+This module imports torch, so import it only where training starts.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,13 @@ from typing import Any
 
 import torch
 
-from arhn.train.groups import Member
+from arhn.train.groups import StoredPassage
 from arhn.train.losses import Marks
 from arhn.train.plan import Example
 
-#: Passages are tokenized in parts of like length, which saves padding; at most so many, of no fewer than so many texts.
+#: Passages are tokenized in parts of similar length, which saves padding: at most so many parts ...
 PARTS = 8
+#: ... of at least so many texts.
 SMALLEST_PART = 32
 
 Batch = dict[str, Any]
@@ -21,9 +25,10 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RetrieverCollator:
-    """Tokens of queries and passages, as sentence-transformers' own collator makes them, and the loss's `marks`.
+    """Makes batches of tokenized queries and passages, like sentence-transformers' collator, with the loss's `marks`.
 
-    Each distinct passage of a batch is there once, whichever queries have it: longest first, in `parts`.
+    A passage that several queries of a batch have is there once. Passages are sorted, the longest first, and split into
+    `parts`. `preprocess` is the model's tokenizer; the prompts are put before each text.
     """
 
     preprocess: Callable[..., dict[str, Any]]
@@ -32,50 +37,50 @@ class RetrieverCollator:
     parts: int = PARTS
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
-        passages = _distinct(examples)
+        passages = _find_distinct(examples)
         texts = [passage.text for passage in passages]
-        batch = self._tokens("query", [example.query for example in examples], self.query_prompt, "query")
+        batch = self._tokenize("query", [example.query for example in examples], self.query_prompt, "query")
         for number, part in enumerate(_split(texts, self.parts)):
-            batch |= self._tokens(f"passage{number}", part, self.document_prompt, "document")
-        batch["marks"] = _marks(examples, passages)
+            batch |= self._tokenize(f"passage{number}", part, self.document_prompt, "document")
+        batch["marks"] = make_marks(examples, passages)
         return batch
 
-    def _tokens(self, column: str, texts: list[str], prompt: str | None, task: str) -> Batch:
+    def _tokenize(self, column: str, texts: list[str], prompt: str | None, task: str) -> Batch:
         tokens = self.preprocess(texts, prompt=prompt or None, task=task)
         return {f"{column}_{name}": value for name, value in tokens.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class ListCollator:
-    """Labelled lists for listwise losses: queries, their passages, and a 1 for each positive."""
+    """Makes batches for listwise losses: queries, their passages, and labels, which are 1 for positives and else 0."""
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         return {
             "query": [example.query for example in examples],
             "docs": [[passage.text for passage in example.passages] for example in examples],
-            "label": [torch.tensor(_labels(example)) for example in examples],
+            "label": [torch.tensor(_make_labels(example)) for example in examples],
         }
 
 
 @dataclass(frozen=True, slots=True)
 class PairCollator:
-    """The same lists as pairs of a query and a passage, for pointwise losses."""
+    """Makes batches for pointwise losses: pairs of a query and a passage, with the same labels."""
 
     def __call__(self, examples: Sequence[Example]) -> Batch:
         pairs = [(example.query, passage.text) for example in examples for passage in example.passages]
         return {
             "query": [query for query, _ in pairs],
             "doc": [text for _, text in pairs],
-            "label": torch.tensor([label for example in examples for label in _labels(example)]),
+            "label": torch.tensor([label for example in examples for label in _make_labels(example)]),
         }
 
 
-def _labels(example: Example) -> list[float]:
+def _make_labels(example: Example) -> list[float]:
     return [float(i < example.positives) for i in range(len(example.passages))]
 
 
-def _distinct(examples: Sequence[Example]) -> list[Member]:
-    """The passages of a batch, each once; the longest first, so that a part's texts have like lengths."""
+def _find_distinct(examples: Sequence[Example]) -> list[StoredPassage]:
+    """The passages of a batch, each once; the longest first, so that the texts of a part have similar lengths."""
     return sorted(dict.fromkeys(p for e in examples for p in e.passages), key=lambda p: -len(p.text))
 
 
@@ -84,7 +89,8 @@ def _split(texts: list[str], parts: int) -> list[list[str]]:
     return [texts[i : i + size] for i in range(0, len(texts), size)]
 
 
-def _marks(examples: Sequence[Example], passages: Sequence[Member]) -> Marks:
+def make_marks(examples: Sequence[Example], passages: Sequence[StoredPassage]) -> Marks:
+    """The marks of a batch, for the passages in this order."""
     number = {passage: i for i, passage in enumerate(passages)}
     terms = [(row, number[p]) for row, example in enumerate(examples) for p in example.passages[: example.positives]]
     pairs = [(row, key) for row, example in enumerate(examples) for key in example.forbidden]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arhn.errors import BadJson, BadRow, DataError, FileMissing, NotUtf8, UnknownFormat
-from arhn.retrieval import readers
+from arhn.retrieval import collection_files
 
 # A first line that starts with a brace is taken for JSON.
 IDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"])).map("i{}".format)
@@ -44,7 +44,7 @@ def test_qrels_come_back_from_every_form(
     tmp_path_factory: pytest.TempPathFactory, pairs: dict[tuple[str, str], int], form: str
 ) -> None:
     path = put_qrels(tmp_path_factory.mktemp("qrels"), form, pairs)
-    assert {(j.query_id, j.doc_id): j.grade for j in readers.qrels(path)} == pairs
+    assert {(j.query_id, j.doc_id): j.grade for j in collection_files.read_qrels(path)} == pairs
 
 
 @settings(max_examples=100)
@@ -52,7 +52,7 @@ def test_qrels_come_back_from_every_form(
 def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "file"
     path.write_bytes(content)
-    for read in (readers.passages, readers.queries, readers.qrels):
+    for read in (collection_files.read_passages, collection_files.read_queries, collection_files.read_qrels):
         with suppress(DataError):
             list(read(path))
 
@@ -61,7 +61,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path_factory: pytest.Te
 def test_grades_may_be_written_in_several_ways(tmp_path: Path, grade: object) -> None:
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps({"query-id": 7, "corpus-id": "d", "score": grade}))
-    assert list(readers.qrels(path)) == [(1, "7", "d", 1)]
+    assert list(collection_files.read_qrels(path)) == [(1, "7", "d", 1)]
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_grades_may_be_written_in_several_ways(tmp_path: Path, grade: object) ->
 def test_queries_have_several_names(tmp_path: Path, row: dict[str, object]) -> None:
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps(row))
-    assert list(readers.queries(path)) == [(1, "q", "who")]
+    assert list(collection_files.read_queries(path)) == [(1, "q", "who")]
 
 
 def test_queries_between_tabs(tmp_path: Path) -> None:
     path = tmp_path / "queries.tsv"
     path.write_text("1\twho is it\n2\twhat\n")
-    assert list(readers.queries(path)) == [(1, "1", "who is it"), (2, "2", "what")]
+    assert list(collection_files.read_queries(path)) == [(1, "1", "who is it"), (2, "2", "what")]
 
 
 @pytest.mark.parametrize(
@@ -96,17 +96,17 @@ def test_bad_qrels_are_refused(tmp_path: Path, content: str, error: type[Excepti
     path = tmp_path / "test.tsv"
     path.write_text(content)
     with pytest.raises(error, match=says):
-        list(readers.qrels(path))
+        list(collection_files.read_qrels(path))
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileMissing, match="no such file"):
-        list(readers.qrels(tmp_path / "none"))
+        list(collection_files.read_qrels(tmp_path / "none"))
     with pytest.raises(FileMissing, match="is a folder"):
-        list(readers.queries(tmp_path))
+        list(collection_files.read_queries(tmp_path))
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"q\td\t1\n" * 9999)[:-20])
     with pytest.raises(BadJson, match="ends early"):
-        list(readers.qrels(tmp_path / "cut.gz"))
+        list(collection_files.read_qrels(tmp_path / "cut.gz"))
     (tmp_path / "latin").write_bytes("q\tü\t1\n".encode("latin-1"))
     with pytest.raises(NotUtf8, match="line 1"):
-        list(readers.qrels(tmp_path / "latin"))
+        list(collection_files.read_qrels(tmp_path / "latin"))

@@ -1,4 +1,4 @@
-"""The families of well-known data sets, by any spelling of their names."""
+"""The names of well-known data sets and the families of their queries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from arhn.families.family import Family
 from arhn.types import Group
 
-#: Fields of a record that may name the data set which a group comes from, in the order they are tried.
+#: Fields of a record that may name the data set a group comes from, in the order they are tried.
 FIELDS = ("subset", "dataset", "task", "source")
 _LONGEST_NAME = 120
 
@@ -34,9 +34,9 @@ _NAMES = {
         """,
 }
 
-#: Family by name of a data set: in lower case, letters and digits only, without what `spellings` takes off.
-#: Touché's queries are questions of debate ("Should ...?"), which any passage that takes sides answers. Sets whose
-#: queries are of many kinds (BEIR's Robust04, the forums' titles) aren't here: each query's form decides.
+#: Families by name of a data set: lower-case letters and digits only, without what `list_spellings` removes.
+#: Touché's queries are questions for debate ("Should ...?"), which any passage that takes sides answers. Sets with many
+#: kinds of query (BEIR's Robust04, titles of forum posts) aren't listed: the form of each query decides.
 KNOWN: Mapping[str, Family] = {
     **{family.value: family for family in Family},
     **{name: family for family, names in _NAMES.items() for name in names.split()},
@@ -51,44 +51,49 @@ _AFTER = re.compile(
 _CQA = re.compile(r"cqadupstack\w*")
 
 
-def _squashed(name: str) -> str:
+def normalize(name: str) -> str:
+    """A name in lower case, with letters and digits only."""
     return re.sub(r"[\W_]+", "", name.casefold())
 
 
-def spellings(name: str) -> Iterator[str]:
-    """`name` as it may stand in a table: whole, without its folder, without "train", "passage", years and the like."""
+def list_spellings(name: str) -> Iterator[str]:
+    """The normalized spellings to look a data set up by, the most specific first.
+
+    They are the whole name, the name without its folder, and those without "train", "passage", years and the like.
+    """
     for each in dict.fromkeys((name, name.rsplit("/", 1)[-1])):
-        bare = _squashed(each)
+        bare = normalize(each)
         yield bare
         while match := _BEFORE.match(bare) or _AFTER.search(bare):
             bare = bare.replace(match[0], "", 1) if match.start() == 0 else bare[: match.start()]
             yield bare
 
 
-def _found(table: Mapping[str, Family], name: str) -> Family | None:
-    return next((table[each] for each in spellings(name) if each in table), None)
+def look_up(table: Mapping[str, Family], name: str) -> Family | None:
+    """The family that `table` gives to the most specific spelling of `name`; None where it has none of them."""
+    return next((table[each] for each in list_spellings(name) if each in table), None)
 
 
 @lru_cache(maxsize=4096)
-def known(name: str) -> Family | None:
-    """The family of a well-known data set, however its name is written; None for any other name."""
-    return _found(KNOWN, name) or (Family.DUPLICATE if _CQA.search(_squashed(name)) else None)
+def find_family(name: str) -> Family | None:
+    """The family of a well-known data set by any spelling of its name; None for any other name."""
+    return look_up(KNOWN, name) or (Family.DUPLICATE if _CQA.search(normalize(name)) else None)
 
 
-def names_of(group: Group) -> Iterator[tuple[str, str]]:
-    """(field, value) of the fields that may name the group's data set.
+def list_names(group: Group) -> Iterator[tuple[str, str]]:
+    """The fields that may name a group's data set, as pairs of field and value, in the order of `FIELDS`.
 
-    Formats of one passage a column keep unknown columns with the passages, so where the group itself says nothing
-    a name that all its passages with such a field share counts.
+    Some formats store unknown columns with the passages. So where the group itself lacks a field, the value counts that
+    all its passages with that field share.
     """
     for where in FIELDS:
         value = group.extra.get(where)
         if value is None:
-            value = _shared(group, where)
+            value = _find_shared_value(group, where)
         if isinstance(value, str) and 0 < len(value.strip()) <= _LONGEST_NAME:
             yield where, value.strip()
 
 
-def _shared(group: Group, where: str) -> Any:
+def _find_shared_value(group: Group, where: str) -> Any:
     values = [p.extra[where] for p in group.passages if where in p.extra]
     return values[0] if values and all(value == values[0] for value in values) else None

@@ -1,6 +1,7 @@
-"""What cleaning filtered from each query, read from a decisions file: passages that are no negatives of it.
+"""The passages that cleaning filtered from each query, read from a decisions file: they are no negatives of it.
 
-The file holds no texts. A filtered passage is told by its `doc_id`, and by its text as well where another group has it.
+The file may hold no texts. A filtered passage is recognised by its `doc_id`, and by its text as well where the file or
+another group has it.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ _CORRECT = "Correct the line, or leave the decisions out with --no-decisions"
 
 
 @dataclass(slots=True)
-class Filtered:
-    """Keys of filtered passages by `query_id`. `doc_ids` are by hash too: no text is kept.
+class FilteredPassages:
+    """The passages filtered from each query.
 
-    `queries` are all that the files judge, whether something was filtered from them or not; `passages` counts those
-    that were filtered, and `sha256` are those of the files.
+    `keys` are hashes of the passages' doc_ids and texts, by query_id. `queries` are all query_ids in the decisions
+    files, also those that nothing was filtered from. `passages` counts the filtered passages, and `sha256` holds the
+    hash of each file.
     """
 
     keys: dict[str, array[int]] = field(default_factory=dict)
@@ -40,36 +42,36 @@ class Filtered:
     sha256: list[str] = field(default_factory=list)
 
     def add(self, query_id: str, *keys: int) -> None:
-        """One filtered passage, by one key or two."""
+        """Add one filtered passage, by the key of its doc_id, of its text, or both."""
         self.keys.setdefault(query_id, array("q")).extend(keys)
         self.passages += 1
 
-    def holds(self, query_id: str, passage: Passage) -> bool:
+    def contains(self, query_id: str, passage: Passage) -> bool:
         """Whether a passage was filtered from a query, by its `doc_id` or its text."""
         keys = self.keys.get(query_id)
         return keys is not None and (doc_key(passage.doc_id) in keys or text_key(as_text(passage)) in keys)
 
     def read(self, path: Path) -> None:
-        """Add what a decisions file says.
+        """Add the filtered passages in a decisions file.
 
         Raises:
-            FileMissing: there is no such file.
-            UnknownFormat: it is empty, or no decisions file.
-            NotUtf8, BadJson, BadRow: a malformed line.
+            FileMissing: the file can't be read.
+            UnknownFormat: it is empty, or isn't a decisions file.
+            NotUtf8, BadJson, BadRow: a line is malformed.
         """
-        found = False
+        empty = True
         try:
             for record in jsonl.read(path):
-                found = True
+                empty = False
                 try:
                     self._add(row_of(record))
                 except DataError as error:
                     raise located(error, str(path), record.line, _CORRECT) from None
-            self.sha256.append(sha256_of(path))
+            self.sha256.append(hash_file(path))
         except FileMissing as error:
             error.advice = "Check the path"
             raise
-        if not found:
+        if empty:
             raise UnknownFormat("is empty; expected the decisions of 'arhn clean'", path=str(path))
 
     def _add(self, row: Row) -> None:
@@ -79,20 +81,24 @@ class Filtered:
             raise rows.bad(row, "action", f"one of {', '.join(_ACTIONS)}")
         doc_id = rows.identifier(row, "doc_id")
         self.queries.add(query_id)
-        # Nothing was found against negatives that were more than wanted.
+        # Negatives that were only more than wanted may still be used.
         if action == FILTER and row.get("reason") != Reason.UNUSED:
             text = row.get("text")
             self.add(query_id, doc_key(doc_id), *([text_key(text)] if isinstance(text, str) else []))
 
 
-def judged_out(cleaned: CleanedGroup) -> tuple[Passage, ...]:
-    """What cleaning found to be no negative and no positive, without negatives that were only more than wanted."""
+def list_filtered(cleaned: CleanedGroup) -> tuple[Passage, ...]:
+    """The passages that cleaning filtered, without those that were only more negatives than wanted."""
     unused = {decision.doc_id for decision in cleaned.decisions if decision.reason is Reason.UNUSED}
     return tuple(passage for passage in cleaned.filtered if passage.doc_id not in unused)
 
 
-def write(path: Path, filtered: Mapping[str, Iterable[Passage]], *, overwrite: bool = False) -> None:
-    """A decisions file of what was filtered from queries, with texts: what a refresh leaves for a resumed run."""
+def write_decisions(path: Path, filtered: Mapping[str, Iterable[Passage]], *, overwrite: bool = False) -> None:
+    """Write a decisions file with the texts of filtered passages by query_id, as a refresh leaves it for a resumed run.
+
+    Raises:
+        OutputExists, OutputNotWritable, DiskFull: the file can't be written.
+    """
     with JsonlFile(path, overwrite=overwrite) as file:
         for query_id, passages in filtered.items():
             for passage in passages:
@@ -100,8 +106,8 @@ def write(path: Path, filtered: Mapping[str, Iterable[Passage]], *, overwrite: b
                 file.write(row)
 
 
-def beside(groups: str) -> Path | None:
-    """The decisions that `arhn clean` left beside its output `groups`; None where there are none."""
+def find_beside(groups: str) -> Path | None:
+    """The path of the decisions file that `arhn clean` wrote beside its output `groups`; None where there is none."""
     if "://" in groups or Path(groups).name in ("", ".."):
         return None
     try:
@@ -111,8 +117,8 @@ def beside(groups: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits. Raises FileMissing."""
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal. Raises FileMissing where it can't be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -121,21 +127,21 @@ def sha256_of(path: Path) -> str:
 
 
 def doc_key(doc_id: str) -> int:
-    """The key of a `doc_id`."""
+    """The key of a `doc_id`: a 64-bit hash."""
     return _key("d", doc_id)
 
 
 def text_key(text: str) -> int:
-    """The key of a passage's text as a model sees it (`retrieval.embedder.as_text`), whatever its whitespace."""
+    """The key of a passage's text, as `retrieval.embedder.as_text` formats it; whitespace doesn't matter."""
     return _key("t", " ".join(text.split()))
 
 
 def query_key(query: str) -> int:
-    """The key of a query's text, whatever its whitespace."""
+    """The key of a query's text; whitespace doesn't matter."""
     return _key("q", " ".join(query.split()))
 
 
 def _key(kind: str, content: str) -> int:
-    # A lone surrogate, which a group made in memory may hold, is hashed as what it is.
+    # A group made in memory may hold a lone surrogate, which plain UTF-8 can't encode.
     data = f"{kind}\0{content}".encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(data, digest_size=8).digest(), "little", signed=True)

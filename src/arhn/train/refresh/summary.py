@@ -1,4 +1,4 @@
-"""What one refresh did, counted while it goes on: the summary that it leaves, and a line for people."""
+"""The summary of one refresh: counts of its mining and cleaning, and a line that describes them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from arhn.cleaning.models import Models
 from arhn.cleaning.run.records import summary
 from arhn.cleaning.run.tally import Progress
 from arhn.files.atomic import AtomicFile
-from arhn.mine.counts import Counts
-from arhn.train.filtered import judged_out
-from arhn.train.manifest import Renewal
+from arhn.mine.counts import MiningCounts
+from arhn.train.filtered_passages import list_filtered
+from arhn.train.manifest import RefreshCounts
 from arhn.types import CleanedGroup, Group
 
 SCHEMA = 1
 
 
 @dataclass(slots=True)
-class Done:
-    """What a refresh has done so far. `new` negatives weren't negatives of their query before."""
+class RefreshTally:
+    """The counts of a refresh so far. `new` negatives weren't negatives of their query before."""
 
-    mined: Counts
+    mined: MiningCounts
     retrievers: list[str] = field(default_factory=list)
     new: int = 0
     relabelled: int = 0
@@ -35,19 +35,19 @@ class Done:
     _started: float = field(default_factory=time.monotonic)
 
     def add_mined(self, before: Group, after: Group) -> None:
-        """Count the negatives of a group."""
+        """Count the new negatives of a group, given the group before and after mining."""
         self.new += len({p.doc_id for p in after.negatives} - {p.doc_id for p in before.negatives})
 
     def add_cleaned(self, cleaned: CleanedGroup) -> None:
-        """Count what cleaning did to a group."""
+        """Count the relabelled and filtered passages of a cleaned group."""
         self.progress.tally.add(cleaned)
         self.relabelled += len(cleaned.relabelled)
-        self.filtered += len(judged_out(cleaned))
+        self.filtered += len(list_filtered(cleaned))
 
-    def counts(self) -> Renewal:
-        """All of it, for the record of the run."""
+    def make_counts(self) -> RefreshCounts:
+        """All counts, for the manifest."""
         asked = self.progress.stats.total
-        return Renewal(
+        return RefreshCounts(
             retrievers=self.retrievers,
             mined=self.mined.negatives,
             new=self.new,
@@ -60,8 +60,8 @@ class Done:
             seconds=round(time.monotonic() - self._started, 3),
         )
 
-    def cleaning(self, config: CleanConfig, models: Models, files: dict[str, Any]) -> dict[str, Any]:
-        """What cleaning did, as the summary of 'arhn clean' has it."""
+    def summarize_cleaning(self, config: CleanConfig, models: Models, files: dict[str, Any]) -> dict[str, Any]:
+        """The summary of cleaning, as `arhn clean` writes it."""
         tally = self.progress.tally
         self.progress.seconds = time.monotonic() - self._started
         return summary(
@@ -74,19 +74,23 @@ class Done:
             files=files,
         )
 
-    def write(self, path: Path, counts: Renewal, cleaning: dict[str, Any]) -> None:
-        """Write the summary, over that of a refresh that was killed."""
-        mining = {**self.mined.content(), "settings": self.mined.settings.model_dump(mode="json")}
+    def write(self, path: Path, counts: RefreshCounts, cleaning: dict[str, Any]) -> None:
+        """Write the summary, replacing one of a refresh that was killed.
+
+        Raises:
+            OutputNotWritable, DiskFull: the file can't be written.
+        """
+        mining = {**self.mined.as_dict(), "settings": self.mined.settings.model_dump(mode="json")}
         content = {"schema": SCHEMA, "counts": counts.model_dump(), "mining": mining, "cleaning": cleaning}
         with AtomicFile(path, overwrite=True) as file:
             file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
-def described(counts: Renewal) -> str:
-    """One line about a refresh."""
-    said = f"{counts.mined:,} negatives mined, {counts.new:,} of them new"
+def describe(counts: RefreshCounts) -> str:
+    """Describe a refresh in one line."""
+    text = f"{counts.mined:,} negatives mined, {counts.new:,} of them new"
     if counts.requests:
-        said += f"; {counts.asked:,} LLM calls, {counts.reused:,} answers known"
+        text += f"; {counts.asked:,} LLM calls, {counts.reused:,} answers known"
     if counts.failed:
-        said += f", {counts.failed:,} failed"
-    return f"{said}; {counts.relabelled:,} relabelled, {counts.filtered:,} filtered, in {counts.seconds:,.0f} s"
+        text += f", {counts.failed:,} failed"
+    return f"{text}; {counts.relabelled:,} relabelled, {counts.filtered:,} filtered, in {counts.seconds:,.0f} s"

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from arhn.compare.comparable import common, notes, out_of_domain, require_comparable
+from arhn.compare.comparable import common_datasets, list_notes, out_of_domain, require_comparable
 from arhn.compare.contenders import Contender
 from arhn.compare.significance import RESAMPLES, Floats, holm, interval, sign_flip
 from arhn.errors import UsageError
@@ -24,11 +24,12 @@ Kind = Literal["dataset", "average", "out_of_domain"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One contender on one row.
+    """One contender in one row.
 
-    `mean` is over seeds, `spread` their standard deviation (None for one seed), `seeds` the mean of each; `interval` is
-    95% over queries. What follows is against the baseline, and None for the baseline itself: the mean `difference`
-    with its interval, `p` of the paired test, `adjusted` for all comparisons of the table.
+    `seeds` are the means of the single seeds, `mean` is their mean and `spread` their standard deviation (None for one
+    seed). `interval` is a 95% interval over queries. The other fields compare with the baseline, and are None for the
+    baseline itself: the mean `difference` with its interval, `p` of the paired test, and that p `adjusted` for all
+    comparisons of the table.
     """
 
     mean: float
@@ -59,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Everything that is shown. `notes` name what was left out, and how results differ besides the model."""
+    """A finished comparison. `notes` say what was left out, and how results differ apart from the model."""
 
     measure: str
     contenders: tuple[str, ...]
@@ -71,7 +72,7 @@ class Comparison:
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The comparison as written to JSON."""
         return asdict(self)
 
 
@@ -85,19 +86,20 @@ def compare(
 ) -> Comparison:
     """Compare contenders on the data sets that all of them were evaluated on.
 
-    A contender of several seeds has, per query, the mean over its seeds. Every difference from the baseline is
-    tested (`sign_flip`), on each data set and on the averages, and all those p-values are corrected together (`holm`).
+    For a contender with several seeds, the value of a query is the mean over its seeds. Every difference from the
+    baseline is tested (`sign_flip`), on each data set and on the averages, and all p-values are corrected together
+    (`holm`).
 
     Args:
-        contenders: one or more; with one there is nothing to test.
-        baseline: the name of the one that the others are held against; the first, unless given.
-        measure: one that all results have.
+        contenders: one or more; with one, nothing is tested.
+        baseline: the name of the contender to compare the others with; by default the first.
+        measure: a measure that all results have.
         resamples, seed: of the test.
 
     Raises:
-        UsageError: no contender is called `baseline`, or a `seed` below 0.
-        ResultsDiffer: no data set is common to all, or one of a name has other data, another split or another rule
-            for identical ids, or a result lacks the measure.
+        UsageError: no contender is called `baseline`, or `seed` is below 0.
+        ResultsDiffer: the contenders have no data set in common, or differ in its data, its split or the rule for
+            identical ids, or a result lacks the measure.
     """
     names = tuple(c.name for c in contenders)
     if seed < 0:
@@ -105,22 +107,22 @@ def compare(
     if baseline is not None and baseline not in names:
         raise UsageError(f"--baseline {baseline!r}: no such result. There are {', '.join(names)}.")
     first = names.index(baseline) if baseline is not None else 0
-    datasets = common(contenders)
+    datasets = common_datasets(contenders)
     require_comparable(contenders, datasets, measure)
     test = _Test(resamples, seed)
     rows = [
-        _row(name, kind, members, [_scores(c, members, measure) for c in contenders], first, test)
-        for name, kind, members in _planned(contenders, datasets)
+        _make_row(name, kind, members, [_read_scores(c, members, measure) for c in contenders], first, test)
+        for name, kind, members in _plan_rows(contenders, datasets)
     ]
     return Comparison(
         measure=measure,
         contenders=names,
         baseline=names[first],
-        rows=_corrected(rows),
+        rows=_correct_p_values(rows),
         comparisons=len(rows) * (len(names) - 1),
         resamples=resamples,
         seed=seed,
-        notes=tuple(notes(contenders, datasets)),
+        notes=tuple(list_notes(contenders, datasets)),
     )
 
 
@@ -133,16 +135,16 @@ class _Test(NamedTuple):
 _Scores = Sequence[Floats]
 
 
-def _scores(contender: Contender, datasets: Iterable[str], measure: str) -> _Scores:
-    return [np.array([_values(r.dataset(name), measure) for r in contender.results]) for name in datasets]
+def _read_scores(contender: Contender, datasets: Iterable[str], measure: str) -> _Scores:
+    return [np.array([_read_values(r.dataset(name), measure) for r in contender.results]) for name in datasets]
 
 
-def _values(record: DatasetRecord, measure: str) -> list[float]:
-    # Files may hold the queries in any order; here it is one for all.
+def _read_values(record: DatasetRecord, measure: str) -> list[float]:
+    # Files may hold the queries in any order, but pairs must match.
     return [value for _, value in sorted(record.per_query[measure].items())]
 
 
-def _planned(contenders: Sequence[Contender], datasets: Sequence[str]) -> Iterator[tuple[str, Kind, tuple[str, ...]]]:
+def _plan_rows(contenders: Sequence[Contender], datasets: Sequence[str]) -> Iterator[tuple[str, Kind, tuple[str, ...]]]:
     """The rows: each data set, the average over all, and the one over those that no contender was trained on."""
     for name in datasets:
         yield name, "dataset", (name,)
@@ -153,20 +155,23 @@ def _planned(contenders: Sequence[Contender], datasets: Sequence[str]) -> Iterat
         yield "out of domain", "out_of_domain", unseen
 
 
-def _row(name: str, kind: Kind, datasets: tuple[str, ...], scores: Sequence[_Scores], first: int, test: _Test) -> Row:
-    cells = [_cell(each, test) for each in scores]
+def _make_row(
+    name: str, kind: Kind, datasets: tuple[str, ...], scores: Sequence[_Scores], first: int, test: _Test
+) -> Row:
+    cells = [_make_cell(each, test) for each in scores]
     return Row(
         name=name,
         kind=kind,
         datasets=datasets,
         queries=sum(each.shape[1] for each in scores[first]),
         cells=tuple(
-            cell if i == first else _against(cell, scores[i], scores[first], test) for i, cell in enumerate(cells)
+            cell if i == first else _compare_with_baseline(cell, scores[i], scores[first], test)
+            for i, cell in enumerate(cells)
         ),
     )
 
 
-def _cell(scores: _Scores, test: _Test) -> Cell:
+def _make_cell(scores: _Scores, test: _Test) -> Cell:
     seeds = np.mean([each.mean(axis=1) for each in scores], axis=0).tolist()
     return Cell(
         mean=fmean(seeds),
@@ -176,7 +181,7 @@ def _cell(scores: _Scores, test: _Test) -> Cell:
     )
 
 
-def _against(cell: Cell, scores: _Scores, baseline: _Scores, test: _Test) -> Cell:
+def _compare_with_baseline(cell: Cell, scores: _Scores, baseline: _Scores, test: _Test) -> Cell:
     differences = [own.mean(axis=0) - other.mean(axis=0) for own, other in zip(scores, baseline, strict=True)]
     return replace(
         cell,
@@ -186,8 +191,8 @@ def _against(cell: Cell, scores: _Scores, baseline: _Scores, test: _Test) -> Cel
     )
 
 
-def _corrected(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Every p of the table adjusted for all of them."""
+def _correct_p_values(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows with every p adjusted for all tests of the table."""
     adjusted = iter(holm([cell.p for row in rows for cell in row.cells if cell.p is not None]))
     return tuple(
         replace(

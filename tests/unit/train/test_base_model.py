@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from arhn.errors import RecipeError
-from arhn.train import models, recipe
+from arhn.train import base_model, recipe
 from tests.unit.train import tiny
 
 torch = pytest.importorskip("torch")
@@ -42,7 +42,7 @@ def decoder(tmp_path: Path) -> Path:
 
 
 def loaded(folder: Path, *settings: str, name: str = "tiny") -> Any:
-    return models.load(recipe.load(name, [f"model={str(folder)!r}", *settings]))
+    return base_model.load(recipe.load(name, [f"model={str(folder)!r}", *settings]))
 
 
 def types(model: Any, *, trained: bool) -> set[Any]:
@@ -60,7 +60,7 @@ def test_adapters_are_held_in_full_on_weights_as_they_are_stored(decoder: Path) 
     assert types(model, trained=True) == {torch.float32}
     assert types(model, trained=False) == {torch.bfloat16}
     model.encode(["w1 w2"])
-    models.merge_adapters(model)
+    base_model.merge_adapters(model)
     assert types(model, trained=False) == {torch.bfloat16}
 
 
@@ -112,5 +112,5 @@ def test_rotary_positions_have_no_end(decoder: Path) -> None:
 
 def test_a_static_model_is_one_for_the_other_recipes_too(retriever: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(retriever, tmp_path / "copy"))
-    models.load(recipe.load("tiny-static", [f"model={str(folder)!r}"])).save(str(tmp_path / "static"))
+    base_model.load(recipe.load("tiny-static", [f"model={str(folder)!r}"])).save(str(tmp_path / "static"))
     assert loaded(tmp_path / "static", "max_length=none").encode(["w1"]).shape == (1, 32)
