@@ -54,9 +54,13 @@ class Permutation:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """The answer as a whole matches the regular expression `pattern` (no look-around, no back references)."""
+    """The answer as a whole matches the regular expression `pattern` (no look-around, no back references).
+
+    `gbnf` says the same as a grammar in GBNF (rule "root"), for servers that take nothing else.
+    """
 
     pattern: str
+    gbnf: str = ""
 
 
 Constraint = SpanOf | OneOf | Permutation | Matching
@@ -102,7 +106,7 @@ class Request:
             self.alternatives,
             self.temperature,
             self.seed,
-            None if constraint is None else (type(constraint).__name__, constraint),
+            None if constraint is None else (type(constraint).__name__, _content(constraint)),
         )
         if self.throughout:
             # Only then: the keys of what stores hold from before there was such a thing must stay.
@@ -116,6 +120,11 @@ class Token:
 
     text: str
     alternatives: Mapping[str, float]
+
+
+def _content(constraint: Constraint) -> Any:
+    """What of a constraint is part of a request's key: not how it is written for one kind of server."""
+    return {"pattern": constraint.pattern} if isinstance(constraint, Matching) else constraint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

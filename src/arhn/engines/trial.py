@@ -19,7 +19,7 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     SpanOf("The grey heron waits beside the weir until dusk.", lead='It says "', close='"'),
     OneOf(("ochre-41", "umber-73")),
     Permutation(4),
-    Matching(r"plate: [0-9]{3}(?:; worn|, new)"),
+    Matching(r"plate: [0-9]{3}(?:; worn|, new)", gbnf='root ::= "plate: " ([0-9]){3,3} ("; worn" | ", new")\n'),
 )
 
 
