@@ -3,6 +3,13 @@
 The test is Fisher's randomisation test on per-query differences, the one that Smucker, Allan and Carterette (CIKM 2007)
 recommend for IR: were the two retrievers the same, the sign of each query's difference would be a coin's throw. It asks
 about other queries of the same kind; it knows nothing of other training seeds.
+
+By hand, with tests against the libraries:
+- `scipy.stats.permutation_test` gives the same exact p, but where patterns are drawn it takes twice the smaller tail
+  instead of both tails, and its tolerance for ties is too small for sums that should be 0. It draws other patterns, so
+  that reports that are there already would change.
+- Holm's correction isn't in SciPy, and statsmodels isn't among what the extra `evaluate` installs.
+- `compare` needs NumPy alone, and reads reports where no SciPy is.
 """
 
 from __future__ import annotations

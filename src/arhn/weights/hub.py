@@ -1,5 +1,11 @@
 """The Hugging Face hub over HTTPS: what a file there is, and its bytes.
 
+Not by `huggingface_hub`, whose `hf_hub_download` (seen in version 2.4) lacks what a pinned file needs:
+- A download whose process was killed starts over, since it goes to a file with a random name. Ours goes on.
+- It knows of no pinned SHA-256. Ours refuses a hub that names another one before the first byte comes.
+- ANSWER_SECONDS after the first look-up it must be the mirror's turn, also behind a firewall that drops packets.
+And it would bring hf-xet, httpx2, PyYAML, fsspec and others along with every installation.
+
 `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean to huggingface_hub
 (https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables). The token goes into one
 request header and nowhere else; httpx drops it where the hub redirects to another host.
