@@ -16,9 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from arhn.errors import ModelCorrupt, ModelMissing, ModelUnavailable, UsageError
-from arhn.weights import hub
 from arhn.weights.cache import Progress, cache_root, key, place, read_json, require_gguf, sha256_of, size_of, write_json
-from arhn.weights.fetch import ensure
 from arhn.weights.table import MODELS, STARTER, Mirror, ModelFile
 
 __all__ = ["MODELS", "STARTER", "Listed", "Mirror", "ModelFile", "Progress", "identity", "listing", "resolve"]
@@ -95,10 +93,10 @@ def _listed(model: ModelFile, root: Path) -> Listed:
 
 
 def _locate(model: str, root: Path, progress: Progress | None) -> Path:
-    if model in MODELS:
-        return ensure(MODELS[model], root, progress)
-    if model.lower().startswith("hf:"):
-        return ensure(_from_hub(model, root), root, progress)
+    if model in MODELS or model.lower().startswith("hf:"):
+        from arhn.weights.fetch import ensure  # with an HTTP library, which takes long to import
+
+        return ensure(MODELS[model] if model in MODELS else _from_hub(model, root), root, progress)
     try:
         path = Path(model).expanduser()
         if not path.is_file():
@@ -149,6 +147,8 @@ def _refuse_split(file: str) -> None:
 
 
 def _described(reference: str, repo: str, revision: str, file: str) -> ModelFile:
+    from arhn.weights import hub
+
     try:
         remote = hub.describe(repo, revision, file)
     except (ModelMissing, ModelUnavailable) as error:
