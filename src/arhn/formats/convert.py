@@ -9,7 +9,7 @@ from pathlib import Path
 from arhn.files.apart import require_apart
 from arhn.files.jsonl import JsonlIfAny
 from arhn.files.names import local, stem_of
-from arhn.formats import Format, GroupWriter, OnBadRow, Source, read
+from arhn.formats import GroupWriter, OnBadRow, Source, read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Converted:
 def convert(
     source: Source,
     output: str,
-    to: Format,
+    to: str,
     *,
     rejects: Path | None = None,
     on_bad_row: OnBadRow = "fail",

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from arhn.errors import BadRow
 from arhn.files import rows
-from arhn.formats.draft import Draft, Format, each_row
-from arhn.formats.flatten import carried
-from arhn.formats.kept import Kept, keep, ordered, origin_of
+from arhn.formats.fields import carried
+from arhn.formats.origin import Kept, keep, ordered, origin_of
+from arhn.formats.protocol import Draft, each_row
 from arhn.types import Group, Passage
 
 if TYPE_CHECKING:
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from arhn.files.rows import Row
 
-NAME = Format.TEVATRON
+NAME = "tevatron"
 COLUMNS = "query_id, query, positive_passages, negative_passages"
 POSITIVES = "positive_passages"
 NEGATIVES = "negative_passages"
 HOLDS = frozenset({"query_id", "doc_id", "title", "group fields", "passage fields", "groups without negatives"})
+ROW_IS_GROUP = True
 
 _ROW = frozenset({"query_id", "query", POSITIVES, NEGATIVES})
 _PASSAGE = frozenset({"docid", "title", "text"})

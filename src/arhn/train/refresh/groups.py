@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from arhn.errors import BadJson, NothingToTrain
-from arhn.formats import Format, GroupWriter, read
+from arhn.formats import GroupWriter, read
 from arhn.train import filtered as filtering
 from arhn.train import manifest
 from arhn.train.filtered import Filtered
@@ -78,7 +78,7 @@ class Refreshing:
         """Both files; the groups last, for they say that it is done."""
         self._folder.mkdir(exist_ok=True)
         dropped: dict[str, tuple[Passage, ...]] = {}
-        with GroupWriter(self._place(epoch, GROUPS), Format.TEVATRON, overwrite=True) as writer:
+        with GroupWriter(self._place(epoch, GROUPS), "tevatron", overwrite=True) as writer:
             for each in groups:
                 if isinstance(each, CleanedGroup):
                     dropped[each.group.query_id] = filtering.judged_out(each)

@@ -28,6 +28,11 @@ class Origin:
     fields: tuple[str, ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        # Partitions of a cluster's work are found by a hash of it: as it was when formats were an enumeration.
+        name = f"<Format.{self.format.upper()}: {self.format!r}>"
+        return f"Origin(format={name}, fields={self.fields!r}, raw={self.raw!r})"
+
 
 class Kept(Mapping[str, Any]):
     """Unknown fields of a record, with their origin. Immutable; `kept | fields` keeps the origin."""

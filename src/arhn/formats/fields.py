@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from arhn.files.rows import Row
-    from arhn.formats.draft import Format
     from arhn.types import Extra, Group, Passage
 
 NO_NEGATIVES = "groups without negatives"
@@ -49,7 +48,7 @@ def dropped(extra: Extra, losses: Counter[str], what: str, but: Collection[str] 
     losses.update(f"{what} {name}" for name in extra if name not in but)
 
 
-def from_format(passage: Passage, name: Format) -> bool:
+def from_format(passage: Passage, name: str) -> bool:
     """Whether the passage was read from the format `name`, so that its unknown fields were columns there."""
     return getattr(getattr(passage.extra, "origin", None), "format", None) == name
 
