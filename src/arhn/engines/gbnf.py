@@ -1,6 +1,6 @@
 """Constraints in GBNF, the grammar notation of llama.cpp, which xgrammar (SGLang, vLLM) reads too.
 
-What llguidance says in one rule takes many here: a run of words is a chain of rules, one a word.
+Where llguidance has one rule for a run of words, GBNF needs a chain of rules, one a word.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from itertools import combinations
 from arhn.engines.protocol import Constraint, Matching, OneOf, Permutation, SpanOf
 from arhn.errors import UsageError
 
-#: Numbers up to which a permutation is spelled out: that takes 2**n rules. Above, a number may be repeated, and
-#: whoever reads the answer refuses that.
+#: Up to so many numbers, a permutation is spelled out in 2**n rules. Above, the grammar lets a number be repeated:
+#: readers of the answer refuse that.
 EXACT_PERMUTATION = 8
 
 

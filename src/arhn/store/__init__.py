@@ -6,7 +6,7 @@ again. One process at a time: a lock file beside the store says who has it.
 """
 
 from arhn.store.answers import MemoryStore, ResponseStore, SqliteStore, StoredAnswers
-from arhn.store.upkeep import ModelAnswers, Prune, RunCounts, StoreInfo, check, info, prune
+from arhn.store.maintenance import ModelAnswers, Prune, RunCounts, StoreInfo, check, info, prune
 
 __all__ = [
     "MemoryStore",

@@ -16,8 +16,8 @@ from arhn._version import __version__
 from arhn.engines import Completion, Token
 from arhn.errors import DiskFull, StoreCorrupt, StoreError
 from arhn.store import tables
-from arhn.store.ahead import ReadAhead, Row
 from arhn.store.keys import KeyIndex
+from arhn.store.read_ahead import ReadAhead, Row
 from arhn.store.tables import rows, transaction, typed_errors
 
 _ROWS = "SELECT key, answer, id, MAX(answers.run, IFNULL(uses.run, 0)) FROM answers LEFT JOIN uses USING (id)"

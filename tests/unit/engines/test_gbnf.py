@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arhn.cleaning.methods.rlhn import _ANSWER, _GBNF
 from arhn.engines import Matching, Message, OneOf, Permutation, Request, SpanOf
 from arhn.engines.gbnf import EXACT_PERMUTATION, gbnf
-from arhn.engines.trial import CONSTRAINTS
+from arhn.engines.probes import CONSTRAINTS
 from arhn.errors import UsageError
 
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|[a-z][a-z0-9-]*|\{[0-9,]+\}|[()|*+?]')
