@@ -117,7 +117,7 @@ def _require_new(draft: Draft, seen: ids.SeenIds) -> None:
 
 def _group(draft: Draft, seen: ids.SeenIds) -> Group:
     if draft.query_id is not None:
-        return _as_it_is(draft, draft.query_id)
+        return _with_id(draft, draft.query_id)
     base = ids.query_id(draft.query)
     query_id = ids.numbered(base, seen.add(base, draft.line).times)
     passages = ids.number_duplicates((*draft.positives, *draft.negatives))
@@ -131,7 +131,8 @@ def _group(draft: Draft, seen: ids.SeenIds) -> Group:
     )
 
 
-def _as_it_is(draft: Draft, query_id: str) -> Group:
+def _with_id(draft: Draft, query_id: str) -> Group:
+    """The group of a draft from a format with ids."""
     return Group(
         query_id=query_id,
         query=draft.query,

@@ -1,4 +1,4 @@
-"""The response store: every LLM answer kept, keyed by the content of its question.
+"""The response store: every answer of an LLM, under a key made of its question.
 
 SQLite in WAL mode. Each answer is committed before anything is made of it, so a killed process loses no
 answer it has received; `synchronous=NORMAL` leaves the last few to a power cut, after which they are asked

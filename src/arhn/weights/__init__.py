@@ -52,7 +52,7 @@ def resolve(
     """The local path of a model's GGUF file, fetched first when it must be.
 
     `model` is a name, a `hf://` reference or a path (see the module); a name wins over a file of the same
-    name, which is then `./name`. `progress` is told (bytes there, bytes in all) while a file arrives. With
+    name, which is then `./name`. `progress` is called with (bytes there, bytes in all) while a file arrives. With
     `sha256` (64 hexadecimal digits) the file must have it, whatever the form.
 
     Raises ModelMissing (no such file, name or hub file), ModelCorrupt (not GGUF, or wrong bytes),
@@ -69,7 +69,7 @@ def resolve(
 def identity(path: str | os.PathLike[str], *, cache_dir: CacheDir = None) -> str:
     """What a GGUF file is called in the response store: `<file name>@sha256:<first 16 digits>`.
 
-    The hash is computed once and kept in the cache, never beside the user's file. Raises ModelMissing and
+    The hash is computed once and stored in the cache, never beside the user's file. Raises ModelMissing and
     ModelCorrupt (not GGUF).
     """
     file = require_gguf(Path(path))
