@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from arhn.engines.grammars import lark
-from arhn.engines.trial import CONSTRAINTS
+from arhn.engines.probes import CONSTRAINTS
 
 CONTROL = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
 _CONTROL_IDS = {text: 0x110000 + i for i, text in enumerate(CONTROL)}

@@ -1,7 +1,7 @@
 """Every error a user can cause, each with an exit code of its own.
 
     ArhnError                       1
-    ├── UsageError                  2    a flag or setting that doesn't fit (argparse's own code)
+    ├── UsageError                  2    a flag or setting that doesn't fit (as argparse has it)
     ├── DataError                  10
     │   ├── FileMissing            11
     │   ├── UnknownFormat          12
@@ -71,25 +71,28 @@ class ArhnError(Exception):
 
     exit_code = 1
 
+    def __init_subclass__(cls, *, exit_code: int | None = None) -> None:
+        if exit_code is not None:
+            cls.exit_code = exit_code
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors come from other machines too, and some are made of more than their message.
-        return _again, (type(self), self.args, self.__dict__)
+        return _restored, (type(self), self.args, self.__dict__)
 
 
-def _again(kind: type[ArhnError], arguments: tuple[Any, ...], state: dict[str, Any]) -> ArhnError:
+def _restored(kind: type[ArhnError], arguments: tuple[Any, ...], state: dict[str, Any]) -> ArhnError:
     error = kind.__new__(kind, *arguments)
     error.__dict__.update(state)
     return error
 
 
-class UsageError(ArhnError):
-    exit_code = 2
+class UsageError(ArhnError, exit_code=2):
+    """A flag, setting or argument that doesn't fit."""
 
 
-class DataError(ArhnError):
+class DataError(ArhnError, exit_code=10):
     """Something in the input. `path` and `line` (from 1; a row number for Parquet) say where, `advice` what to do."""
 
-    exit_code = 10
     advice = ""
 
     def __init__(self, message: str, *, path: str | None = None, line: int | None = None) -> None:
@@ -102,34 +105,32 @@ class DataError(ArhnError):
         where = self.path or ""
         if self.line is not None:
             where += f", line {self.line}" if where else f"line {self.line}"
-        said = f"{self.message}. {self.advice}" if self.advice else self.message
-        return f"{where}: {said}" if where else said
+        message = f"{self.message}. {self.advice}" if self.advice else self.message
+        return f"{where}: {message}" if where else message
 
 
-class FileMissing(DataError):
-    exit_code = 11
+class FileMissing(DataError, exit_code=11):
+    """A file isn't there, or can't be read."""
 
 
-class UnknownFormat(DataError):
-    exit_code = 12
+class UnknownFormat(DataError, exit_code=12):
+    """A file is in no format that arhn reads."""
 
 
-class MixedFormats(DataError):
-    exit_code = 13
+class MixedFormats(DataError, exit_code=13):
+    """A row is in another format than its file."""
 
 
-class NotUtf8(DataError):
-    exit_code = 14
+class NotUtf8(DataError, exit_code=14):
+    """Bytes that aren't UTF-8."""
 
 
-class BadJson(DataError):
-    exit_code = 15
+class BadJson(DataError, exit_code=15):
+    """A truncated or malformed line, or a damaged Parquet or compressed file."""
 
 
-class BadRow(DataError):
+class BadRow(DataError, exit_code=16):
     """A field is missing or has the wrong type or value."""
-
-    exit_code = 16
 
     def __init__(
         self, field: str, expected: str, arrived: str, *, path: str | None = None, line: int | None = None
@@ -144,224 +145,192 @@ class InvalidGroup(BadRow):
     """A group that can't be cleaned, whatever file it came from."""
 
 
-class DuplicateId(DataError):
-    exit_code = 17
+class DuplicateId(DataError, exit_code=17):
+    """An id that occurs twice."""
 
 
-class CannotHold(DataError):
-    exit_code = 18
+class CannotHold(DataError, exit_code=18):
+    """A value that the target format or file can't hold."""
 
 
-class OutputError(ArhnError):
-    exit_code = 20
+class OutputError(ArhnError, exit_code=20):
+    """An output that can't be written."""
 
 
-class OutputExists(OutputError):
-    exit_code = 21
+class OutputExists(OutputError, exit_code=21):
+    """The output is there already, and isn't to be replaced."""
 
 
-class OutputNotWritable(OutputError):
-    exit_code = 22
+class OutputNotWritable(OutputError, exit_code=22):
+    """The place of an output can't be written, or is no place for it."""
 
 
-class DiskFull(OutputError):
-    exit_code = 23
+class DiskFull(OutputError, exit_code=23):
+    """No room is left on the disk."""
 
 
-class OutputLocked(OutputError):
-    exit_code = 24
+class OutputLocked(OutputError, exit_code=24):
+    """Another process is writing the output."""
 
 
-class ModelError(ArhnError):
-    exit_code = 30
+class ModelError(ArhnError, exit_code=30):
+    """A model that can't be used."""
 
 
-class ModelMissing(ModelError):
-    exit_code = 31
+class ModelMissing(ModelError, exit_code=31):
+    """No such file, name or file on the hub."""
 
 
-class ModelCorrupt(ModelError):
-    exit_code = 32
+class ModelCorrupt(ModelError, exit_code=32):
+    """Wrong bytes, or no file of the kind that is needed."""
 
 
-class ModelUnavailable(ModelError):
-    exit_code = 33
+class ModelUnavailable(ModelError, exit_code=33):
+    """Neither the hub nor a mirror gives the model."""
 
 
-class EngineError(ModelError):
-    exit_code = 34
+class EngineError(ModelError, exit_code=34):
+    """An engine that can't start, or died."""
 
 
-class ServerGone(EngineError):
-    exit_code = 35
+class ServerGone(EngineError, exit_code=35):
+    """No server is there, or none any more."""
 
 
-class KeyRefused(EngineError):
-    exit_code = 36
+class KeyRefused(EngineError, exit_code=36):
+    """An API key is missing or refused, or the account is out of credit."""
 
 
-class UnknownModel(EngineError):
-    exit_code = 37
+class UnknownModel(EngineError, exit_code=37):
+    """The server doesn't have the model."""
 
 
-class OtherApi(EngineError):
-    exit_code = 38
+class OtherApi(EngineError, exit_code=38):
+    """Something answers, but not an OpenAI-compatible server."""
 
 
-class ContextTooShort(EngineError):
-    exit_code = 39
+class ContextTooShort(EngineError, exit_code=39):
+    """The context doesn't hold a question."""
 
 
-class StoreError(ArhnError):
-    exit_code = 40
+class StoreError(ArhnError, exit_code=40):
+    """A response store that can't be used."""
 
 
-class StoreVersion(StoreError):
-    exit_code = 41
+class StoreVersion(StoreError, exit_code=41):
+    """A store of another version of arhn."""
 
 
-class StoreLocked(StoreError):
-    exit_code = 42
+class StoreLocked(StoreError, exit_code=42):
+    """A store that another process has open."""
 
 
-class StoreCorrupt(StoreError):
-    exit_code = 43
+class StoreCorrupt(StoreError, exit_code=43):
+    """A store that is damaged, or a file that is none."""
 
 
-class MissingDependency(ArhnError):
+class MissingDependency(ArhnError, exit_code=50):
     """An optional dependency isn't installed; the message holds the exact command."""
-
-    exit_code = 50
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is needed for this and isn't installed. Run: pip install 'arhn[{extra}]'")
 
 
-class DeviceMissing(ArhnError):
+class DeviceMissing(ArhnError, exit_code=51):
     """A GPU is asked for, or a precision that needs one, and there is none."""
 
-    exit_code = 51
 
-
-class IncompatibleVersions(ArhnError):
+class IncompatibleVersions(ArhnError, exit_code=52):
     """Libraries that can't work together in the versions installed; the message holds the command that mends it."""
 
-    exit_code = 52
 
-
-class CalibrationError(ArhnError):
+class CalibrationError(ArhnError, exit_code=60):
     """Labelled groups that nothing can be fitted on, a calibration file that doesn't fit, or too high a precision."""
 
-    exit_code = 60
 
-
-class CollectionError(DataError):
+class CollectionError(DataError, exit_code=70):
     """Queries, corpus and qrels that don't fit each other."""
 
-    exit_code = 70
+
+class MissingPassages(CollectionError, exit_code=71):
+    """Qrels name passages that the corpus lacks."""
 
 
-class MissingPassages(CollectionError):
-    exit_code = 71
+class MissingQueries(CollectionError, exit_code=72):
+    """Qrels name queries that the queries lack."""
 
 
-class MissingQueries(CollectionError):
-    exit_code = 72
+class NoPositives(CollectionError, exit_code=73):
+    """Queries without a relevant passage."""
 
 
-class NoPositives(CollectionError):
-    exit_code = 73
+class EmptyCorpus(CollectionError, exit_code=74):
+    """No passage, or no query, at all."""
 
 
-class EmptyCorpus(CollectionError):
-    exit_code = 74
+class EvaluationError(ArhnError, exit_code=80):
+    """An evaluation or comparison that can't be made."""
 
 
-class EvaluationError(ArhnError):
-    exit_code = 80
+class UnknownTask(EvaluationError, exit_code=81):
+    """No such data set or suite to evaluate on."""
 
 
-class UnknownTask(EvaluationError):
-    exit_code = 81
+class TaskUnavailable(EvaluationError, exit_code=82):
+    """A data set's hub can't be reached, or doesn't have it."""
 
 
-class TaskUnavailable(EvaluationError):
-    exit_code = 82
+class RunMismatch(EvaluationError, exit_code=83):
+    """A run of other queries than the data's."""
 
 
-class RunMismatch(EvaluationError):
-    exit_code = 83
+class ResultsDiffer(EvaluationError, exit_code=84):
+    """Results that can't be compared: of other data, or of none in common."""
 
 
-class ResultsDiffer(EvaluationError):
-    exit_code = 84
-
-
-class TrainingError(ArhnError):
+class TrainingError(ArhnError, exit_code=90):
     """Training that can't begin or go on."""
 
-    exit_code = 90
 
-
-class RecipeError(TrainingError):
+class RecipeError(TrainingError, exit_code=91):
     """An unknown recipe, an unknown key in one, or a value that a key can't have."""
 
-    exit_code = 91
 
-
-class NothingToTrain(TrainingError):
+class NothingToTrain(TrainingError, exit_code=92):
     """No group with a positive and enough negatives, or fewer groups than a batch."""
 
-    exit_code = 92
 
-
-class OtherRun(TrainingError):
+class OtherRun(TrainingError, exit_code=93):
     """A checkpoint, or a finished model, of another recipe, base model or data."""
 
-    exit_code = 93
 
-
-class StorageError(ArhnError):
+class StorageError(ArhnError, exit_code=100):
     """An object store, or a file in one, that can't be used."""
 
-    exit_code = 100
 
-
-class AccessDenied(StorageError):
+class AccessDenied(StorageError, exit_code=101):
     """An object store's credentials are missing or refused."""
 
-    exit_code = 101
 
-
-class ClusterError(ArhnError):
+class ClusterError(ArhnError, exit_code=105):
     """A Ray cluster that can't be used, or whose workers were lost."""
 
-    exit_code = 105
+
+class ClusterUnreachable(ClusterError, exit_code=106):
+    """No Ray cluster is at that address."""
 
 
-class ClusterUnreachable(ClusterError):
-    exit_code = 106
-
-
-class RunStopped(ArhnError):
+class RunStopped(ArhnError, exit_code=110):
     """A run that reached a limit that it was given."""
 
-    exit_code = 110
 
-
-class BudgetSpent(RunStopped):
+class BudgetSpent(RunStopped, exit_code=111):
     """No output is written, but every answer is kept."""
 
-    exit_code = 111
 
-
-class TooManyFailures(RunStopped):
+class TooManyFailures(RunStopped, exit_code=112):
     """More requests than allowed got no answer. The outputs are written."""
 
-    exit_code = 112
 
-
-class PartitionsFailed(RunStopped):
+class PartitionsFailed(RunStopped, exit_code=113):
     """No worker could clean some partitions. No output is written, but the other partitions are kept."""
-
-    exit_code = 113

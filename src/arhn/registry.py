@@ -9,15 +9,25 @@ point of the registry's group in its metadata, a program by `register`:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from arhn.errors import UsageError
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
 T = TypeVar("T")
+
+
+def entry_points(*, group: str, name: str | None = None) -> Iterable[EntryPoint]:
+    """Those of a group, or the one of a name. `importlib.metadata` takes long to import: not before it is needed."""
+    from importlib import metadata
+
+    found = metadata.entry_points(group=group)
+    return found if name is None else found.select(name=name)
 
 
 class Registry(Generic[T]):
@@ -26,7 +36,8 @@ class Registry(Generic[T]):
     Args:
         kind: what an error calls them, such as "ranker".
         group: the group of entry points that other packages add to, such as "arhn.rankers".
-        built_in: where ours are, as "module:attribute", by name and in the order in which they are listed and tried.
+        built_in: where ours are, as "module:attribute" or "module", by name and in the order in which they are listed
+            and tried.
     """
 
     def __init__(self, kind: str, group: str, built_in: Mapping[str, str]) -> None:
@@ -63,7 +74,8 @@ class Registry(Generic[T]):
     def _load(self, name: str) -> T:
         if place := self._places.get(name):
             module, _, attribute = place.partition(":")
-            return cast("T", getattr(import_module(module), attribute))
+            found = import_module(module)
+            return cast("T", getattr(found, attribute) if attribute else found)
         for point in entry_points(group=self._group, name=name):
             return cast("T", point.load())
         names = self.names()

@@ -43,7 +43,7 @@ from arhn.engines import Completion, Matching, OneOf, Permutation, Request, Requ
 from arhn.engines.fake import FakeEngine
 from arhn.estimate import BlockReuse, Characters, Counting, estimate, spread
 from arhn.families.choice import TaskMap
-from arhn.formats import Format, detect, read
+from arhn.formats import FORMATS, detect, read
 from arhn.formats.convert import convert
 from arhn.retrieval.similarity import Similarity
 from arhn.store import StoredAnswers
@@ -432,21 +432,21 @@ class Runs:
 
     def formats(self) -> None:
         """Every format converted to every other, and cleaned as it is."""
-        for source in Format:
-            first = self.folder / f"few-{source.value}.jsonl"
+        for source in FORMATS.names():
+            first = self.folder / f"few-{source}.jsonl"
             done = convert(detect(str(self._few)), str(first), source)
-            self._converted(f"convert tevatron to {source.value}", first, done.losses)
-            for target in Format:
-                place = self.folder / f"{source.value}-to-{target.value}.jsonl"
+            self._converted(f"convert tevatron to {source}", first, done.losses)
+            for target in FORMATS.names():
+                place = self.folder / f"{source}-to-{target}.jsonl"
                 done = convert(detect(str(first)), str(place), target)
-                self._converted(f"convert {source.value} to {target.value}, again", place, done.losses)
+                self._converted(f"convert {source} to {target}, again", place, done.losses)
             for suffix in SUFFIXES:
-                stored = self.folder / f"stored-{source.value}{suffix}"
+                stored = self.folder / f"stored-{source}{suffix}"
                 convert(detect(str(first)), str(stored), source)
-                name = f"{source.value}{suffix.replace('.', ' ')}"
+                name = f"{source}{suffix.replace('.', ' ')}"
                 self.clean(name, input=str(stored), suffix=suffix, negatives=2, floor_policy="backfill")
-            self.clean(f"to {source.value}", input=str(self._few), to=source)
-            self.clean(f"to {source.value} drop", input=str(first), floor_policy="drop", to=Format.TEVATRON)
+            self.clean(f"to {source}", input=str(self._few), to=source)
+            self.clean(f"to {source} drop", input=str(first), floor_policy="drop", to="tevatron")
         bad = [*rows(3), "{", {"query": "of another format", "pos": ["x"], "neg": ["y"]}, *list(rows(4))[3:]]
         self.clean("bad rows", input=str(_write(self.folder / "bad.jsonl", bad)), on_bad_row="skip")
 

@@ -827,7 +827,7 @@ BAD_STORES: dict[str, tuple[type[ArhnError], Says, Callable[[Path], object]]] = 
     ),
     "another program's": (StoreCorrupt, ("not a response store", "--store"), sql("CREATE TABLE t (x)")),
     "text": (StoreCorrupt, ("not a response store, or damaged", "Move it away"), put(b"some notes\n" * 99)),
-    "cut": (StoreCorrupt, ("or damaged", "Move it away to begin anew"), with_old_answers(cut)),
+    "cut": (StoreCorrupt, ("or damaged", "Move it away to start afresh"), with_old_answers(cut)),
     "without tables": (
         StoreCorrupt,
         ("no such table", "Move it away"),

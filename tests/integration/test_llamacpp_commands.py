@@ -51,7 +51,7 @@ class Ran(NamedTuple):
 @pytest.fixture(scope="module")
 def ran(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     folder = tmp_path_factory.mktemp("ran")
-    with formats.GroupWriter(folder / "in.jsonl", formats.Format.TEVATRON) as writer:
+    with formats.GroupWriter(folder / "in.jsonl", "tevatron") as writer:
         for group in GROUPS:
             writer.write(group)
     ran = Ran(folder, ("--model", str(starter), "--slots", "1", "--context", "1024"))

@@ -82,7 +82,10 @@ def test_gbnf_constrains_too(served: OpenAIEngine) -> None:
     served._encoder = Encoder(served._name, gbnf, thinking_tokens=0, extra={})
     try:
         said = passage("d", "A \"quoted\" {brace} \\ slash/ [1] > [2] naïve café; rock'n'roll 日本語 x^y-z.")
-        plate = Matching(r"[A-Z]{2}/[0-9]{3}(?:; [0-9]{1,3} km/h|, parked)")
+        plate = Matching(
+            r"[A-Z]{2}/[0-9]{3}(?:; [0-9]{1,3} km/h|, parked)",
+            gbnf='root ::= ([A-Z]){2,2} "/" ([0-9]){3,3} ("; " ([0-9]){1,3} " km/h" | ", parked")\n',
+        )
         # First: the server still has what it shares with the prompts before it.
         [snippet] = ask(served, snippet_request("What is written here?", said, EXTRACT))
         one, order, pattern = ask(

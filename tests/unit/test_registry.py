@@ -26,6 +26,12 @@ def test_ours_are_imported_when_asked_for(shapes: Registry[object]) -> None:
     assert shapes.get("ours") is OrderedDict
 
 
+def test_one_may_be_a_module() -> None:
+    import collections
+
+    assert Registry[object]("shape", "shapes", {"all": "collections"}).get("all") is collections
+
+
 def test_another_package_adds_one_by_an_entry_point(shapes: Registry[object]) -> None:
     from collections import Counter
 

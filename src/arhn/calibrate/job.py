@@ -33,7 +33,7 @@ from arhn.families.choice import family_of
 from arhn.families.family import Family
 from arhn.files.apart import require_apart
 from arhn.files.atomic import AtomicFile
-from arhn.formats import Format, detect, read
+from arhn.formats import detect, read
 from arhn.formats.detection import CORRECT_OR_SKIP
 from arhn.store import SqliteStore
 from arhn.types import Group
@@ -51,7 +51,7 @@ class Fitting:
     groups: str
     output: Path
     store: Path | None = None
-    format: Format | None = None
+    format: str | None = None
     split: str | None = None
     limit: int | None = None
     overwrite: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from arhn.cli.shared import FORMATS, Tasks, add_input, console, task
-from arhn.formats import Format, detect
+from arhn.formats import detect
 
 
 def add(tasks: Tasks) -> None:
@@ -18,7 +18,7 @@ def _run(a: argparse.Namespace) -> None:
     from arhn.cleaning import run as job
 
     source = detect(a.input, split=a.split, format=a.from_format, skip_bad_rows=a.on_bad_row == "skip")
-    target = Format(a.to or source.format)
+    target = a.to or source.format
     done = job.convert(source, a.output, target, rejects=a.rejects, on_bad_row=a.on_bad_row, overwrite=a.overwrite)
     out = console()
     out.print(f"{done.written} groups: {source.format} to {target}")

@@ -12,10 +12,10 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 
+from arhn import formats
 from arhn.errors import UsageError
-from arhn.formats import Format
 
-FORMATS = [f.value for f in Format]
+FORMATS = list(formats.FORMATS.names())
 #: What argparse's add_subparsers returns.
 Tasks = Any
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
-from arhn.engines.orphans import Guard
+from arhn.engines.child_processes import Guard
 from arhn.errors import ClusterError, ClusterUnreachable, UsageError
 from arhn.libraries import library
 

@@ -3,6 +3,13 @@
 The test is Fisher's randomisation test on per-query differences, the one that Smucker, Allan and Carterette (CIKM 2007)
 recommend for IR: if the two retrievers were equally good, the sign of each query's difference would be random. The test
 generalises to other queries of the same kind, but not to other training seeds.
+
+By hand, with tests against the libraries:
+- `scipy.stats.permutation_test` gives the same exact p, but where patterns are drawn it takes twice the smaller tail
+  instead of both tails, and its tolerance for ties is too small for sums that should be 0. It draws other patterns, so
+  that reports that are there already would change.
+- Holm's correction isn't in SciPy, and statsmodels isn't among what the extra `evaluate` installs.
+- `compare` needs NumPy alone, and reads reports where no SciPy is.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ class FakeEngine:
         self._keep = keep
 
     async def complete(self, request: Request) -> Completion:
+        """What the script answers."""
         if self._delay:
             await asyncio.sleep(self._delay)
         answer = self._script(request)
@@ -34,4 +35,4 @@ class FakeEngine:
         return Completion(text=answer) if isinstance(answer, str) else answer
 
     async def aclose(self) -> None:
-        return None
+        """Nothing is open."""

@@ -1,29 +1,26 @@
 """Constraints in GBNF, the grammar notation of llama.cpp, which xgrammar (SGLang, vLLM) reads too.
 
-What llguidance says in one rule takes many here: a run of words is a chain of rules, one a word.
+Where llguidance has one rule for a run of words, GBNF needs a chain of rules, one a word.
 """
 
 from __future__ import annotations
 
-import re._constants as sre  # type: ignore[import-not-found]
-import re._parser as sre_parser  # type: ignore[import-not-found]
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 from arhn.engines.protocol import Constraint, Matching, OneOf, Permutation, SpanOf
+from arhn.errors import UsageError
 
-#: Numbers up to which a permutation is spelled out: that takes 2**n rules. Above, a number may be repeated, and
-#: whoever reads the answer refuses that.
+#: Up to so many numbers, a permutation is spelled out in 2**n rules. Above, the grammar lets a number be repeated:
+#: readers of the answer refuse that.
 EXACT_PERMUTATION = 8
-_FOREVER = sre.MAXREPEAT
 
 
 def gbnf(constraint: Constraint) -> str:
     """The grammar of `constraint`; its rule "root" is the whole answer.
 
     Raises:
-        ValueError: a pattern with something that is no regular language (look-around, back references).
+        UsageError: a pattern that comes without its grammar.
     """
     match constraint:
         case SpanOf():
@@ -32,8 +29,13 @@ def gbnf(constraint: Constraint) -> str:
             return "root ::= " + " | ".join(quoted(choice) for choice in choices) + "\n"
         case Permutation(n):
             return _permutation(n) if n <= EXACT_PERMUTATION else _numbers(n)
-        case Matching(pattern):
-            return f"root ::= {_sequence(sre_parser.parse(pattern))}\n"
+        case Matching(pattern, grammar):
+            if not grammar:
+                raise UsageError(
+                    f"the pattern {pattern!r} comes without a grammar, and this server takes grammars in GBNF only. "
+                    "Write it out: Matching(pattern, gbnf=...); or use a server with llguidance"
+                )
+            return grammar
 
 
 def quoted(text: str) -> str:
@@ -98,70 +100,6 @@ def _set(numbers: Sequence[int]) -> str:
 def _numbers(n: int) -> str:
     choices = " | ".join(quoted(str(i)) for i in range(1, n + 1))
     return f'root ::= number (" > " number){{{n - 1}}}\nnumber ::= {choices}\n'
-
-
-def _sequence(pattern: Any) -> str:
-    return " ".join(_terms(pattern)) or '""'
-
-
-def _terms(pattern: Any) -> Iterator[str]:
-    """The parts of a parsed regular expression; letters that follow each other become one literal."""
-    letters = ""
-    for operation, argument in pattern:
-        if operation is sre.LITERAL:
-            letters += chr(argument)
-            continue
-        if letters:
-            yield quoted(letters)
-            letters = ""
-        yield _term(operation, argument)
-    if letters:
-        yield quoted(letters)
-
-
-def _term(operation: Any, argument: Any) -> str:
-    if operation is sre.IN:
-        return f"[{''.join(_set_items(argument))}]"
-    if operation is sre.BRANCH:
-        return "(" + " | ".join(_sequence(branch) for branch in argument[1]) + ")"
-    if operation is sre.SUBPATTERN:
-        return f"({_sequence(argument[3])})"
-    if operation in (sre.MAX_REPEAT, sre.MIN_REPEAT):
-        least, most, repeated = argument
-        return f"({_sequence(repeated)}){_times(least, most)}"
-    if operation is sre.ANY:
-        return "[^\\n]"
-    if operation is sre.NOT_LITERAL:
-        return f"[^{_in_set(argument)}]"
-    raise ValueError(f"a pattern with {str(operation).lower()} has no grammar")
-
-
-def _times(least: int, most: int) -> str:
-    if most == _FOREVER:
-        return {0: "*", 1: "+"}.get(least, f"{{{least},}}")
-    return "?" if (least, most) == (0, 1) else f"{{{least},{most}}}"
-
-
-def _in_set(code: int) -> str:
-    # By number where a character means something in a set: llama.cpp knows no "\\-" and no "\\^".
-    return chr(code) if chr(code).isalnum() or chr(code) in " _,.:;" else _numbered(chr(code))
-
-
-_CLASSES = {sre.CATEGORY_DIGIT: "0-9", sre.CATEGORY_WORD: "0-9A-Za-z_", sre.CATEGORY_SPACE: " \\t\\n\\r"}
-
-
-def _set_items(items: Any) -> Iterator[str]:
-    for operation, argument in items:
-        if operation is sre.NEGATE:
-            yield "^"
-        elif operation is sre.LITERAL:
-            yield _in_set(argument)
-        elif operation is sre.RANGE:
-            yield "-".join(map(_in_set, argument))
-        elif operation is sre.CATEGORY and argument in _CLASSES:
-            yield _CLASSES[argument]
-        else:
-            raise ValueError(f"a pattern with {str(argument).lower()} has no grammar")
 
 
 __all__ = ["EXACT_PERMUTATION", "gbnf", "quoted"]

@@ -10,7 +10,7 @@ from arhn.engines.protocol import Constraint, Matching, OneOf, Permutation, Span
 def lark(constraint: Constraint) -> str:
     """The grammar of `constraint`.
 
-    Substring rules also accept the empty string; whoever reads the answer treats that as no answer at all.
+    Substring rules also accept the empty string; readers of the answer take that for no answer.
     """
     match constraint:
         case SpanOf(text, otherwise, lead, close):

@@ -1,4 +1,14 @@
-"""Asynchronous code for callers that aren't."""
+"""Asynchronous code for callers that aren't.
+
+Not `anyio.from_thread.start_blocking_portal`, which fits but for this (seen with anyio 4.16):
+- Its loop goes on while the caller is busy. Ours stands still between calls, so that a store and the callbacks of a
+  run are never used by two threads at once, and one `anext` is one step.
+- Cancelling a call returns before the call has ended: an asynchronous generator that was interrupted is then "already
+  running" and can't be closed. `LoopThread.run` leaves the loop to the next call only when the one before has ended.
+- A Ctrl-C while it starts waits for its thread, which nobody stops, and hangs.
+- A portal that is left open is closed by the garbage collector, which waits for its thread. A `BackgroundLoop` that is
+  never stopped keeps no process from ending.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +22,15 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """An event loop on a thread of its own that runs one coroutine at a time."""
+    """An event loop on a thread of its own that runs one coroutine at a time, also where a loop runs already.
+
+    Leaving the `with` closes the loop's asynchronous generators and ends the thread.
+    """
 
     def __enter__(self) -> LoopThread:
         self._loop = asyncio.new_event_loop()
         self._pool = ThreadPoolExecutor(1, "arhn")
-        # A thread that is interrupted while it starts another one loses sight of it, and nobody waits for its end.
+        # Started now: a Ctrl-C while a thread starts would leave one that `__exit__` doesn't wait for.
         self._pool.submit(lambda: None).result()
         return self
 
@@ -38,7 +51,7 @@ class LoopThread:
         return self._loop.run_until_complete(awaited())
 
     def _cancel(self, future: Future[Any]) -> None:
-        # Done, it is the next coroutine that runs by now.
+        # Where it is done, the next coroutine runs by now, which must go on.
         if not future.done():
             for task in asyncio.all_tasks(self._loop):
                 task.cancel()
@@ -62,7 +75,7 @@ class BackgroundLoop:
         self._thread.start()
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine; cancelling the future cancels it.
+        """Start a coroutine, beside those that run already; cancelling the future cancels it.
 
         Raises:
             RuntimeError: the loop was stopped.
@@ -76,13 +89,13 @@ class BackgroundLoop:
     def stop(self) -> None:
         """Cancel what runs, and end. May be called again."""
         if not self._loop.is_closed():
-            asyncio.run_coroutine_threadsafe(_abandoned(), self._loop).result()
+            asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
 
 
-async def _abandoned() -> None:
+async def _cancel_others() -> None:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for task in others:
         task.cancel()

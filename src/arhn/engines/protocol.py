@@ -18,12 +18,14 @@ Finish = Literal["stop", "length", "context", "refused"]
 
 #: First-token alternatives to keep. Where neither expected word is among them, the last one bounds it.
 ALTERNATIVES = 40
-#: Requests that fail for good one after the other, until an engine is taken for broken.
+#: An engine that fails that many requests one after the other is taken for broken.
 FAILURES_IN_A_ROW = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """One message of a chat."""
+
     role: Literal["system", "user", "assistant"]
     content: str
 
@@ -54,19 +56,31 @@ class Permutation:
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """The answer as a whole matches the regular expression `pattern` (no look-around, no back references)."""
+    """The answer as a whole matches the regular expression `pattern` (no look-around, no back references).
+
+    `gbnf` says the same as a grammar in GBNF (rule "root"), for servers that take nothing else.
+    """
 
     pattern: str
+    gbnf: str = ""
 
 
 Constraint = SpanOf | OneOf | Permutation | Matching
 
 
-def begun(constraint: Constraint | None) -> tuple[str, Constraint | None]:
-    """The words that every answer begins with, and the constraint on the rest: reading is cheaper than writing."""
+def split_lead(constraint: Constraint | None) -> tuple[str, Constraint | None]:
+    """The words that every answer begins with, and the constraint on the rest.
+
+    An engine that can continue an answer puts the words into the prompt: reading is cheaper than writing.
+    """
     if isinstance(constraint, SpanOf) and constraint.lead and not constraint.otherwise:
         return constraint.lead, replace(constraint, lead="")
     return "", constraint
+
+
+def _content(constraint: Constraint) -> Any:
+    """What of a constraint is part of a request's key: not how it is written for one kind of server."""
+    return {"pattern": constraint.pattern} if isinstance(constraint, Matching) else constraint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +116,7 @@ class Request:
             self.alternatives,
             self.temperature,
             self.seed,
-            None if constraint is None else (type(constraint).__name__, constraint),
+            None if constraint is None else (type(constraint).__name__, _content(constraint)),
         )
         if self.throughout:
             # Only then: the keys of what stores hold from before there was such a thing must stay.
@@ -140,7 +154,7 @@ def log_odds(first: Mapping[str, float], yes: str, no: str) -> float | None:
     """Natural log-odds that an answer begins like `yes` against `no`, from its first token's alternatives.
 
     With an empty `yes`, any beginning but `no` counts. A word that no alternative fits is bounded by the
-    least probable of them. None where neither can be told: the LLM began with something else entirely.
+    least probable of them. None where neither is among the alternatives: the LLM began with something else.
     """
     no_mass = _mass(first, no)
     yes_mass = _mass(first, yes) if yes else max(1 - no_mass, 1e-9)
@@ -197,10 +211,14 @@ class Engine(Protocol):
     """
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """The identity of the weights and of how answers are made."""
+        ...
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What this engine can do."""
+        ...
 
     async def complete(self, request: Request) -> Completion:
         """Answer one request.
@@ -211,11 +229,15 @@ class Engine(Protocol):
         """
         ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """End what it started; it answers no more."""
+        ...
 
 
 @runtime_checkable
 class Reporting(Protocol):
     """An engine that has something to say of how it answered, for the summary of a run."""
 
-    def report(self) -> dict[str, Any]: ...
+    def report(self) -> dict[str, Any]:
+        """Values that JSON can hold, by name."""
+        ...

@@ -1,4 +1,4 @@
-"""Reading what a model wrote, whichever engine it came from: thoughts apart from the answer, likely tokens. Pure."""
+"""Reading what a model wrote, for all engines: the answer without thoughts, and the likely tokens. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def without_thoughts(text: str, thinks: bool, finish: Finish) -> str:
         thinks: the model may think first.
     """
     if thinks and finish == "length" and CLOSE not in text:
-        return ""  # cut off, maybe in thoughts whose opening tag the prompt held: no answer can be told from them
+        return ""  # cut off, maybe in thoughts whose opening tag the prompt held: they hold no answer
     opened = text.lstrip().startswith(OPEN)
     if not (opened or (thinks and CLOSE in text)):
         return text

@@ -19,7 +19,7 @@ from arhn.cleaning.extract.together import NO, YES
 from arhn.cleaning.prompts import ExtractPrompt
 from arhn.cleaning.setup import prompts_of
 from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf, Token
-from arhn.engines.protocol import begun
+from arhn.engines.protocol import split_lead
 from arhn.families.choice import family_of
 from arhn.types import Group
 
@@ -119,7 +119,7 @@ def _draw(request: Request, salt: str = "") -> float:
 
 def written(text: str, request: Request) -> str:
     """The part of an answer that the LLM has to write."""
-    return text.removeprefix(begun(request.constraint)[0])
+    return text.removeprefix(split_lead(request.constraint)[0])
 
 
 def interval(hits: int, of: int) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from arhn.engines import Request, RequestFailed
-from arhn.engines.protocol import begun
+from arhn.engines.protocol import split_lead
 from arhn.estimate.reuse import Prompt
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Characters:
     async def prompt(self, request: Request) -> Prompt:
         return (
             "".join(_TEMPLATE.format(role=m.role, content=m.content) for m in request.messages)
-            + begun(request.constraint)[0]
+            + split_lead(request.constraint)[0]
         )
 
     async def length(self, text: str) -> float:

@@ -11,11 +11,14 @@ from arhn.errors import UsageError
 
 
 def require_apart(source: str, outputs: Mapping[str, str | Path]) -> None:
-    """Refuse what would replace the input or another output, whatever may be overwritten; and names that the
-    records of a run, which are JSON, can't hold.
+    """Refuse outputs that would replace the input or another output, even with --overwrite; and names that aren't
+    UTF-8, which a run's summary, being JSON, can't hold.
 
     Args:
         outputs: by the flags that name them.
+
+    Raises:
+        UsageError
     """
     paths = {**outputs} if "://" in source else {"the input": source, **outputs}
     for what, path in paths.items():

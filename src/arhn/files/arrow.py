@@ -45,6 +45,7 @@ class Spool:
             self._set_aside()
 
     def close(self) -> None:
+        """Delete the temporary file."""
         if self._file is not None:
             self._file.close()
 

@@ -1,7 +1,7 @@
 """Outputs that are there whole or not at all.
 
 An output is written beside its place under the name `.{name}.partial`, brought to the disk (`prepare`) and
-renamed (`publish`). Whoever publishes several files prepares all of them first, so that only renames are
+renamed (`publish`). To publish several files together, prepare all of them first, so that only renames are
 left to fail. One writer at a time: two writers of one output would share its partial.
 """
 
@@ -105,6 +105,7 @@ class AtomicFile(Output):
             self.raw: BinaryIO = self.partial.open("wb")
 
     def write(self, data: bytes) -> None:
+        """Append bytes. Raises OutputNotWritable, DiskFull."""
         with output_errors(self.path):
             self.raw.write(data)
 

@@ -1,4 +1,4 @@
-"""gzip and Zstandard: told apart by their first bytes when read, chosen by the suffix when written."""
+"""gzip and Zstandard: recognised by their first bytes when read, chosen by the suffix when written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ZSTD_WINDOW = 1 << 31  # also what `zstd --ultra --long=31` wrote
 _GZIP_LEVEL, _ZSTD_LEVEL = 6, 3
 
 
-class BrokenStream(Exception):  # never leaves this package: readers add file and line
+class BrokenStream(Exception):  # readers turn it into an error with file and line
     """The compressed file is damaged or ends early."""
 
 

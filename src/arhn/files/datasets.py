@@ -1,6 +1,6 @@
 """Data sets of the Hugging Face library `datasets`: saved folders (read and written) and the hub (read).
 
-`datasets` comes with the extra `hub`.
+`datasets` comes with the extra `hub`. It and pyarrow are imported where a data set is read or written.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from contextlib import closing
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from arhn.errors import BadJson, CannotHold, FileMissing, MissingDependency, UsageError
-from arhn.files.arrow import BATCH, Spool
 from arhn.files.atomic import AtomicFolder, Output, output_errors
 from arhn.files.records import Record, without_nulls
 
@@ -22,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from pathlib import Path
     from types import ModuleType
+
+    import pyarrow as pa
 
     from arhn.files.rows import Row
 
@@ -44,6 +43,8 @@ def read(path: str, split: str | None) -> Generator[Record]:
         UsageError: there are several splits and none was named.
         BadJson: the data break off; rows before that have been yielded.
     """
+    import pyarrow as pa
+
     rows = _from_hub(path, split) if path.startswith(SCHEME) else _from_folder(path, split)
     number = 0
     try:
@@ -61,6 +62,8 @@ class SavedDataset(Output):
     """
 
     def __init__(self, path: str | Path, *, overwrite: bool = False, schema: pa.Schema | None = None) -> None:
+        from arhn.files.arrow import Spool
+
         self._datasets = _library()
         self._folder = AtomicFolder(path, ours=is_saved, overwrite=overwrite)
         self._spool = Spool(self._folder.path.parent, schema)
@@ -86,6 +89,8 @@ class SavedDataset(Output):
         self._folder.abort()
 
     def _write_rows(self, schema: pa.Schema) -> None:
+        import pyarrow as pa
+
         try:
             with (
                 pa.OSFile(str(self._folder.partial / _DATA), "wb") as file,
@@ -127,6 +132,8 @@ def _library() -> ModuleType:
 
 
 def _from_folder(path: str, split: str | None) -> Generator[Row]:
+    from arhn.files.arrow import BATCH
+
     library = _library()
     try:
         loaded = library.load_from_disk(path)

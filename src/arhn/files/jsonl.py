@@ -113,6 +113,7 @@ class JsonlIfAny(Output):
         AtomicFile(path, overwrite=overwrite).abort()
 
     def add(self, record: DataclassInstance) -> None:
+        """Write one record. Raises as `JsonlFile.write` does."""
         self.count += 1
         if self._file is None:
             self._file = JsonlFile(self._path, overwrite=self._overwrite)

@@ -1,4 +1,4 @@
-"""Parquet files."""
+"""Parquet files. pyarrow is imported where one is read or written."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from arhn.errors import BadJson, CannotHold, FileMissing, NotUtf8
-from arhn.files.arrow import BATCH, Spool
 from arhn.files.atomic import AtomicFile, Output, output_errors
 from arhn.files.records import Record, without_nulls
 from arhn.files.remote import Remote
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from arhn.files.rows import Row
 
@@ -31,6 +30,11 @@ def read(path: Path | Remote) -> Generator[Record]:
         BadJson: the file is damaged or ends early; rows before that have been yielded.
         NotUtf8: a text isn't UTF-8.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from arhn.files.arrow import BATCH
+
     number = 0
     try:
         with _opened(path) as content, pq.ParquetFile(content) as file:
@@ -49,6 +53,8 @@ def read(path: Path | Remote) -> Generator[Record]:
 
 def _rows(file: pq.ParquetFile) -> Generator[Row]:
     """Row group by row group: over a whole file `iter_batches` would hold on to what it has read."""
+    from arhn.files.arrow import BATCH
+
     for group in range(file.num_row_groups):
         for batch in file.iter_batches(batch_size=BATCH, row_groups=[group]):
             yield from batch.to_pylist()
@@ -56,6 +62,8 @@ def _rows(file: pq.ParquetFile) -> Generator[Row]:
 
 def schema_of(path: Path | Remote) -> pa.Schema:
     """The columns of a file, without metadata, which may say things that don't hold for other rows."""
+    import pyarrow.parquet as pq
+
     with _opened(path) as content:
         return pq.read_schema(content).remove_metadata()
 
@@ -68,6 +76,8 @@ class ParquetFile(Output):
     """Rows as a Parquet file, in row groups of `BATCH` rows. Raises as `AtomicFile` does."""
 
     def __init__(self, path: str | Path, *, overwrite: bool = False, schema: pa.Schema | None = None) -> None:
+        from arhn.files.arrow import Spool
+
         self._file = AtomicFile(path, overwrite=overwrite)
         self._spool = Spool(self._file.path.parent, schema)
 
@@ -89,6 +99,9 @@ class ParquetFile(Output):
         self._file.abort()
 
     def _write_file(self, schema: pa.Schema) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         try:
             with pq.ParquetWriter(self._file.raw, schema) as writer:
                 for table in self._spool.tables(schema):

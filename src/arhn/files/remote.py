@@ -74,7 +74,7 @@ class Remote:
             else:
                 found.append(None)
 
-        # A client may go on for minutes: nobody waits for its thread.
+        # A client may try for minutes; its thread is left behind.
         looking = threading.Thread(target=look, daemon=True)
         looking.start()
         looking.join(_FIRST)
@@ -86,13 +86,14 @@ class Remote:
             raise found[0]
 
     def exists(self) -> bool:
+        """Whether the object is there."""
         return bool(self._do(lambda files, path: files.exists(path)))
 
     def __str__(self) -> str:
         return self.url
 
     def open(self, mode: Literal["rb"] = "rb") -> io.BufferedReader:
-        """To be read from any place in it.
+        """The object as a file that can be read from any place.
 
         Raises:
             FileMissing: it isn't there.
@@ -109,10 +110,11 @@ class Remote:
         return content
 
     def write(self, content: bytes) -> None:
+        """Put `content` there, in place of what there was."""
         self._do(lambda files, path: files.pipe_file(path, content))
 
     def put(self, file: Path) -> None:
-        """Take in a local file."""
+        """Upload a local file."""
         self._do(lambda files, path: files.put_file(str(file), path))
 
     def remove(self) -> None:
@@ -135,7 +137,7 @@ class Remote:
 
 
 class _Raw(io.RawIOBase):
-    """A store's file, with our errors: its reader is deep inside formats, which know those of the system."""
+    """An object store's file that raises arhn's errors: the code that reads it knows only those of the system."""
 
     def __init__(self, file: Any, url: str) -> None:
         self._file = file

@@ -6,13 +6,13 @@ from dataclasses import replace
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
-from arhn.formats.kept import origin_of
+from arhn.formats.origin import origin_of
 from arhn.types import Passage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from arhn.formats.draft import Draft, Format
+    from arhn.formats.protocol import Draft
 
 # The trainers go by the order of columns, so that data sets name them freely; `mine_hard_negatives` keeps the
 # names of the pairs that it is given. These are the usual ones.
@@ -35,7 +35,7 @@ def has_pair(fields: Collection[str]) -> bool:
     return any(name in fields for name in ANCHORS) and any(name in fields for name in POSITIVES)
 
 
-def joined_positives(drafts: Iterator[Draft], name: Format) -> Iterator[Draft]:
+def joined_positives(drafts: Iterator[Draft], name: str) -> Iterator[Draft]:
     """Adjacent drafts that differ in nothing but their positive become one with several positives."""
 
     def same(draft: Draft) -> tuple[object, ...]:
@@ -44,7 +44,7 @@ def joined_positives(drafts: Iterator[Draft], name: Format) -> Iterator[Draft]:
     return _joined(drafts, same, lambda draft: (draft.positives, ()))
 
 
-def joined_negatives(drafts: Iterator[Draft], name: Format) -> Iterator[Draft]:
+def joined_negatives(drafts: Iterator[Draft], name: str) -> Iterator[Draft]:
     """Adjacent drafts with the same query and positive become one with several negatives."""
 
     def same(draft: Draft) -> tuple[object, ...]:

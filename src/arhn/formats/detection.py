@@ -1,4 +1,4 @@
-"""Which format and container a file is in, told by its content."""
+"""Which format and container a file is in, by its content."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import stat
 from contextlib import closing
 from dataclasses import dataclass
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from arhn.errors import BadJson, BadRow, DataError, FileMissing, MixedFormats, NotUtf8, UnknownFormat, UsageError
 from arhn.files import datasets as hub
@@ -16,19 +17,13 @@ from arhn.files import jsonl, parquet, remote
 from arhn.files.jsonl import row_of
 from arhn.files.records import located
 from arhn.files.rows import SHOWN
-from arhn.formats import flagembedding, labeled_list, ntuple, tevatron, triplet
-from arhn.formats.draft import Choice, Codec, Format
+from arhn.formats.registry import FORMATS, format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Set
-    from types import ModuleType
+    from collections.abc import Generator, Iterator
 
     from arhn.files.records import Record
     from arhn.files.rows import Row
-
-# In the order of detection: n-tuples and triplets may have a column of labels beside their negatives.
-_MODULES: tuple[ModuleType, ...] = (tevatron, flagembedding, ntuple, triplet, labeled_list)
-CODECS: dict[Format, Codec] = {module.NAME: cast("Codec", module) for module in _MODULES}
 
 _TRIES = 1000  # rows that may be bad before detection gives up
 
@@ -37,20 +32,24 @@ CORRECT_OR_SKIP = "Correct the row, or set bad rows aside with --on-bad-row skip
 _ALL_BAD = f"None of the first rows is good (up to {_TRIES} were tried)"
 
 
-class Container(Choice):
-    """What rows are stored in."""
+class Container(StrEnum):
+    """What rows are stored in. An unknown one raises UsageError."""
 
     JSONL = "jsonl"
     PARQUET = "parquet"
     DATASETS = "datasets"
 
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise UsageError(f"{value!r} is no container. There are: {', '.join(cls)}.")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A file of training groups. `fields` are those of its first row, in their order."""
+    """A file of training groups: its format by name, and the `fields` of its first row in their order."""
 
     path: str
-    format: Format
+    format: str
     container: Container
     fields: tuple[str, ...]
     split: str | None = None
@@ -64,7 +63,7 @@ def detect(
     path: str | os.PathLike[str],
     *,
     split: str | None = None,
-    format: Format | str | None = None,  # noqa: A002  # the users' word
+    format: str | None = None,  # noqa: A002  # the users' word
     skip_bad_rows: bool = False,
 ) -> Source:
     """The format and container of a file, here or in an object store, a folder saved by `datasets` or a data set
@@ -79,24 +78,21 @@ def detect(
     Raises:
         FileMissing: there is no such file, or it can't be read.
         UnknownFormat: the file is empty or its rows fit no format.
-        UsageError: a split of a plain file, an unknown one, or none of several.
+        UsageError: a split of a plain file, an unknown one, or none of several; a format that there isn't.
         NotUtf8, BadJson, BadRow: the first row is no JSON object in UTF-8.
     """
     name = os.fspath(path)
+    if format is not None:
+        FORMATS.get(format)
     container = _container(name)
     if split is not None and container is not Container.DATASETS:
         raise UsageError(f"{name}: is one file and has no split {split!r}. Leave --split out")
     with closing(_records(name, container, split)) as records:
         row, line = _first_row(records, name, _TRIES if skip_bad_rows else 1)
-    known = Format(format) if format is not None else format_of(row.keys())
+    known = format or format_of(row.keys())
     if known is None:
         raise UnknownFormat(_unknown(row), path=name, line=line)
     return Source(path=name, format=known, container=container, fields=tuple(row), split=split)
-
-
-def format_of(fields: Set[str]) -> Format | None:
-    """The format of a row with these fields; None if it is none that we know."""
-    return next((codec.NAME for codec in CODECS.values() if codec.fits(fields)), None)
 
 
 def _records(path: str, container: Container, split: str | None) -> Generator[Record]:
@@ -174,13 +170,13 @@ def _is_no_json(error: DataError, line: bytes) -> bool:
 
 
 def _unknown(row: Row) -> str:
-    allowed = "; ".join(f"{codec.COLUMNS} ({codec.NAME})" for codec in CODECS.values())
+    allowed = "; ".join(f"{FORMATS.get(name).COLUMNS} ({name})" for name in FORMATS.names())
     return f"the fields {', '.join(row) or '(none)'} fit no format; known are {allowed}. Rename them"
 
 
-def misfit(row: Row, expected: Format, error: BadRow) -> DataError:
+def misfit(row: Row, expected: str, error: BadRow) -> DataError:
     """What is wrong with a bad row: it may be a good one of another format."""
     other = format_of(row.keys())
-    if other is None or other is expected or CODECS[expected].fits(row.keys()):
+    if other is None or other == expected or FORMATS.get(expected).fits(row.keys()):
         return error
     return MixedFormats(f"this row is {other}, but the file is {expected}; split it into one file a format")

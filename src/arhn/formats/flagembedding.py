@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from arhn.files import rows
-from arhn.formats.draft import Draft, Format, each_row, passage
-from arhn.formats.flatten import carried, gathered, query_of, spread, texts_of
-from arhn.formats.kept import keep, ordered, origin_of
+from arhn.formats.fields import carried, gathered, query_of, spread, texts_of
+from arhn.formats.origin import keep, ordered, origin_of
+from arhn.formats.protocol import Draft, each_row, passage
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from arhn.files.rows import Row
     from arhn.types import Group, Passage
 
-NAME = Format.FLAGEMBEDDING
+NAME = "flagembedding"
 COLUMNS = "query, pos, neg"
 POSITIVES = "pos"
 NEGATIVES = "neg"
 HOLDS = frozenset({"score", "group fields", "groups without negatives"})
+ROW_IS_GROUP = True
 
 _ROW = frozenset({"query", POSITIVES, NEGATIVES})
 _SCORE, _SCORES = "score", "scores"

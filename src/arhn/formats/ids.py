@@ -80,6 +80,7 @@ class SeenIds:
             raise DiskFull(f"the folder for temporary files can't hold the ids seen so far: {error}") from error
 
     def close(self) -> None:
+        """Delete the temporary database."""
         self._database.close()
 
 

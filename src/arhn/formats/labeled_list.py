@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from arhn.files import rows
 from arhn.formats import columns
-from arhn.formats.draft import Draft, Format, each_row, passage
-from arhn.formats.flatten import carried, gathered, query_of, take_numbers, texts_of
-from arhn.formats.kept import keep, ordered, origin_of
+from arhn.formats.fields import carried, gathered, query_of, take_numbers, texts_of
+from arhn.formats.origin import keep, ordered, origin_of
+from arhn.formats.protocol import Draft, each_row, passage
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from arhn.files.rows import Row
     from arhn.types import Group, Passage
 
-NAME = Format.LABELED_LIST
+NAME = "labeled_list"
 COLUMNS = "query, docs, labels"
 POSITIVES = "labels"
 NEGATIVES = "labels"
 HOLDS = frozenset({"label", "score", "group fields", "groups without negatives"})
+ROW_IS_GROUP = True
 
 # `mine_hard_negatives` names the list of texts like the positive column of its input.
 _QUERIES = ("query", *(name for name in columns.ANCHORS if name != "query"))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from arhn.files import rows
 from arhn.formats import columns
-from arhn.formats.draft import Draft, Format, passage
-from arhn.formats.flatten import dropped, gathered, query_of, take_numbers, texts_of
-from arhn.formats.kept import keep, ordered, origin_of
+from arhn.formats.fields import dropped, gathered, query_of, take_numbers, texts_of
+from arhn.formats.origin import keep, ordered, origin_of
+from arhn.formats.protocol import Draft, passage
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from arhn.files.rows import Row
     from arhn.types import Group, Passage
 
-NAME = Format.NTUPLE
+NAME = "ntuple"
 COLUMNS = "anchor, positive, negative_1, …, negative_n"
 POSITIVES = "positive"
 NEGATIVES = "negative_1"
 HOLDS = frozenset({"groups without negatives"})
+ROW_IS_GROUP = False
 
 _NEGATIVE = re.compile(r"negative_[1-9][0-9]*")
 

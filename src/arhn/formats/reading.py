@@ -13,7 +13,8 @@ from arhn.errors import BadRow, DataError, DuplicateId, InvalidGroup, UsageError
 from arhn.files.jsonl import row_of
 from arhn.files.records import located
 from arhn.formats import ids
-from arhn.formats.detection import CODECS, CORRECT_OR_SKIP, Source, detect, misfit
+from arhn.formats.detection import CORRECT_OR_SKIP, Source, detect, misfit
+from arhn.formats.registry import FORMATS
 from arhn.types import Group
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from arhn.files.records import Record
-    from arhn.formats.draft import Codec, Draft, Format
+    from arhn.formats.protocol import Draft, Format
 
 OnBadRow = Literal["fail", "skip"]
 
@@ -29,7 +30,7 @@ OnBadRow = Literal["fail", "skip"]
 def read(
     source: Source | str | os.PathLike[str],
     *,
-    format: Format | str | None = None,  # noqa: A002  # the users' word
+    format: str | None = None,  # noqa: A002  # the users' word
     on_bad_row: OnBadRow = "fail",
     rejects: OnReject | None = None,
     require_negatives: bool = True,
@@ -54,20 +55,20 @@ def read(
     skip = on_bad_row == "skip"
     if not isinstance(source, Source):
         source = detect(source, format=format, skip_bad_rows=skip)
-    return _Reading(source, CODECS[source.format], skip, rejects, require_negatives).groups()
+    return _Reading(source, FORMATS.get(source.format), skip, rejects, require_negatives).groups()
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
     source: Source
-    codec: Codec
+    format: Format
     skip: bool
     rejects: OnReject | None
     require_negatives: bool
 
     def groups(self) -> Iterator[Group]:
         with closing(ids.SeenIds()) as seen:
-            for draft in self.codec.join(self._drafts(seen)):
+            for draft in self.format.join(self._drafts(seen)):
                 try:
                     yield _group(draft, seen)
                 except InvalidGroup as error:
@@ -92,7 +93,7 @@ class _Reading:
     def _draft(self, record: Record, seen: ids.SeenIds) -> Draft:
         row = row_of(record)
         try:
-            draft = self.codec.parse(row, record.line)
+            draft = self.format.parse(row, record.line)
             self._require_passages(draft)
         except BadRow as error:
             raise misfit(row, self.source.format, error) from None
@@ -101,9 +102,9 @@ class _Reading:
 
     def _require_passages(self, draft: Draft) -> None:
         if not draft.positives:
-            raise BadRow(self.codec.POSITIVES, "at least one positive", "none")
+            raise BadRow(self.format.POSITIVES, "at least one positive", "none")
         if self.require_negatives and not draft.negatives:
-            raise BadRow(self.codec.NEGATIVES, "at least one negative", "none")
+            raise BadRow(self.format.NEGATIVES, "at least one negative", "none")
 
 
 def _require_new(draft: Draft, seen: ids.SeenIds) -> None:
@@ -116,7 +117,7 @@ def _require_new(draft: Draft, seen: ids.SeenIds) -> None:
 
 def _group(draft: Draft, seen: ids.SeenIds) -> Group:
     if draft.query_id is not None:
-        return _as_it_is(draft, draft.query_id)
+        return _with_id(draft, draft.query_id)
     base = ids.query_id(draft.query)
     query_id = ids.numbered(base, seen.add(base, draft.line).times)
     passages = ids.number_duplicates((*draft.positives, *draft.negatives))
@@ -130,7 +131,8 @@ def _group(draft: Draft, seen: ids.SeenIds) -> Group:
     )
 
 
-def _as_it_is(draft: Draft, query_id: str) -> Group:
+def _with_id(draft: Draft, query_id: str) -> Group:
+    """The group of a draft from a format with ids."""
     return Group(
         query_id=query_id,
         query=draft.query,

@@ -2,8 +2,8 @@
 
     {"query_id", "query", "positive_passages": [{"docid", "title", "text"}], "negative_passages": […], …}
 
-Unknown fields of a row and of a passage are kept. An id may be an integer and is written back as one; a title
-may be absent or null, which is kept as well.
+Unknown fields of a row and of a passage are written back. So is an id that was an integer, and a title that was
+absent or null.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from arhn.errors import BadRow
 from arhn.files import rows
-from arhn.formats.draft import Draft, Format, each_row
-from arhn.formats.flatten import carried
-from arhn.formats.kept import Kept, keep, ordered, origin_of
+from arhn.formats.fields import carried
+from arhn.formats.origin import Kept, keep, ordered, origin_of
+from arhn.formats.protocol import Draft, each_row
 from arhn.types import Group, Passage
 
 if TYPE_CHECKING:
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from arhn.files.rows import Row
 
-NAME = Format.TEVATRON
+NAME = "tevatron"
 COLUMNS = "query_id, query, positive_passages, negative_passages"
 POSITIVES = "positive_passages"
 NEGATIVES = "negative_passages"
 HOLDS = frozenset({"query_id", "doc_id", "title", "group fields", "passage fields", "groups without negatives"})
+ROW_IS_GROUP = True
 
 _ROW = frozenset({"query_id", "query", POSITIVES, NEGATIVES})
 _PASSAGE = frozenset({"docid", "title", "text"})
@@ -50,7 +51,7 @@ def parse(row: Row, line: int) -> Draft:
         query=rows.text(row, "query"),
         positives=tuple(positives),
         negatives=tuple(negatives),
-        extra=_kept(row, _ROW, "query_id"),
+        extra=_unknown_fields(row, _ROW, "query_id"),
     )
 
 
@@ -58,7 +59,7 @@ def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Ro
     """One row, with ids, titles and unknown fields as they were in the source."""
     origin = origin_of(group.extra, NAME)
     row = {
-        "query_id": _id_as_it_was(origin.raw.get("query_id"), group.query_id),
+        "query_id": _original_id(origin.raw.get("query_id"), group.query_id),
         "query": group.query,
         POSITIVES: [_encode_passage(passage, losses) for passage in group.positives],
         NEGATIVES: [_encode_passage(passage, losses) for passage in group.negatives],
@@ -87,11 +88,11 @@ def _passage(item: object) -> Passage:
         doc_id=rows.identifier(item, "docid"),
         text=rows.text(item, "text"),
         title=title or "",
-        extra=_kept(item, _PASSAGE, "docid"),
+        extra=_unknown_fields(item, _PASSAGE, "docid"),
     )
 
 
-def _kept(record: Row, known: frozenset[str], id_field: str) -> Kept:
+def _unknown_fields(record: Row, known: frozenset[str], id_field: str) -> Kept:
     raw: Row = {}
     if type(record[id_field]) is int:
         raw[id_field] = record[id_field]
@@ -115,7 +116,7 @@ def _require_unique(positives: list[Passage], negatives: list[Passage]) -> None:
 
 def _encode_passage(passage: Passage, losses: Counter[str]) -> Row:
     origin = origin_of(passage.extra, NAME)
-    record: Row = {"docid": _id_as_it_was(origin.raw.get("docid"), passage.doc_id)}
+    record: Row = {"docid": _original_id(origin.raw.get("docid"), passage.doc_id)}
     if passage.title or "title" in origin.fields:
         record["title"] = passage.title or origin.raw.get("title", "")
     record["text"] = passage.text
@@ -124,6 +125,6 @@ def _encode_passage(passage: Passage, losses: Counter[str]) -> Row:
     return ordered(record, origin.fields)
 
 
-def _id_as_it_was(raw: Any, now: str) -> Any:
-    """The integer that the id was in the source, unless the id has been changed since."""
+def _original_id(raw: Any, now: str) -> Any:
+    """The id as it was in the source, an integer, unless it has been changed since."""
     return raw if raw is not None and str(raw) == now else now

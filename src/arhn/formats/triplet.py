@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from arhn.files import rows
 from arhn.formats import columns
-from arhn.formats.draft import Draft, Format, passage
-from arhn.formats.flatten import NO_NEGATIVES, dropped, from_format, query_of, texts_of
-from arhn.formats.kept import keep, ordered, origin_of
+from arhn.formats.fields import NO_NEGATIVES, dropped, from_format, query_of, texts_of
+from arhn.formats.origin import keep, ordered, origin_of
+from arhn.formats.protocol import Draft, passage
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from arhn.files.rows import Row
     from arhn.types import Group, Passage
 
-NAME = Format.TRIPLET
+NAME = "triplet"
 COLUMNS = "anchor, positive, negative"
 POSITIVES = "positive"
 NEGATIVES = "negative"
 HOLDS: frozenset[str] = frozenset()
+ROW_IS_GROUP = False
 
 
 def fits(fields: Set[str]) -> bool:

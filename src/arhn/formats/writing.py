@@ -18,8 +18,8 @@ from arhn.files.jsonl import JsonlFile
 from arhn.files.parquet import ParquetFile
 from arhn.files.remote import Remote, is_url
 from arhn.formats import labeled_list
-from arhn.formats.detection import CODECS, Container, Source
-from arhn.formats.draft import Format
+from arhn.formats.detection import Container, Source
+from arhn.formats.registry import FORMATS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,9 +37,9 @@ _SUFFIXES = {
 }
 
 
-def losses(source: Format, target: Format) -> list[str]:
+def losses(source: str, target: str) -> list[str]:
     """What groups of the format `source` may have that the format `target` can't hold."""
-    return sorted(CODECS[source].HOLDS - CODECS[target].HOLDS)
+    return sorted(FORMATS.get(source).HOLDS - FORMATS.get(target).HOLDS)
 
 
 class GroupWriter(Output):
@@ -51,7 +51,7 @@ class GroupWriter(Output):
 
     Args:
         path: where they go; a suffix .gz or .zst compresses JSON lines.
-        format: the format to write.
+        format: the name of the format to write.
         container: what to store rows in. Unless given, a path that ends in "/" is a folder for `datasets`,
             else the suffix decides, else `like`, else it is JSON lines.
         like: a source whose names and order of columns (and, Parquet to Parquet, types) to take over.
@@ -60,25 +60,26 @@ class GroupWriter(Output):
     Raises:
         OutputExists, OutputNotWritable, DiskFull: see `AtomicFile` and `AtomicFolder`.
         MissingDependency: a `datasets` folder is wanted and the library isn't installed.
+        UsageError: a format or container that there isn't.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
-        format: Format | str,  # noqa: A002  # the users' word
+        format: str,  # noqa: A002  # the users' word
         *,
         container: Container | str | None = None,
         like: Source | None = None,
         overwrite: bool = False,
     ) -> None:
-        self.format = Format(format)
+        self.format = format
+        self._format = FORMATS.get(format)
         self.container = container_for(path, container, like)
         self.losses: Counter[str] = Counter()
         self._path = os.fspath(path)
         self.written = 0
-        self._codec = CODECS[self.format]
-        self._like = like.fields if like is not None and like.format is self.format else ()
-        self._sink = _open(self._path, self.container, _schema(like, self.format), overwrite)
+        self._like = like.fields if like is not None and like.format == format else ()
+        self._sink = _open(self._path, self.container, _schema(like, format), overwrite)
 
     def write(self, group: Group) -> None:
         """Write one group, or count it in `losses` if the format can't hold it at all.
@@ -87,10 +88,10 @@ class GroupWriter(Output):
             CannotHold: a field has a value that the container can't hold.
             OutputNotWritable, DiskFull
         """
-        rows = self._codec.encode(group, self.losses, self._like)
+        rows = self._format.encode(group, self.losses, self._like)
         if not rows:
             return
-        if self.format is not Format.LABELED_LIST:
+        if "label" not in self._format.HOLDS:
             self._count_labels(group)
         with self._named():
             for row in rows:
@@ -146,8 +147,8 @@ def _open(path: str, container: Container, schema: pa.Schema | None, overwrite: 
     return kind(path, overwrite=overwrite, schema=schema)
 
 
-def _schema(like: Source | None, target: Format) -> Any:
+def _schema(like: Source | None, target: str) -> Any:
     """The columns to start with: a source's columns stay even where all their values are null."""
-    if like is None or like.container is not Container.PARQUET or like.format is not target:
+    if like is None or like.container is not Container.PARQUET or like.format != target:
         return None
     return parquet.schema_of(Remote(like.path) if is_url(like.path) else Path(like.path))

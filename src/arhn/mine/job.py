@@ -18,7 +18,7 @@ from arhn.files.atomic import AtomicFile, Output
 from arhn.files.jsonl import JsonlFile
 from arhn.files.locks import locked
 from arhn.files.names import local, stem_of
-from arhn.formats import Format, GroupWriter
+from arhn.formats import GroupWriter
 from arhn.mine.counts import SCHEMA, MiningCounts
 from arhn.mine.mining import Mined, mine
 from arhn.mine.rules import Settings
@@ -67,7 +67,7 @@ def run(
     open_inputs: Callable[[], tuple[Collection, Retrievers]],
     settings: Settings,
     *,
-    to: Format | str = Format.TEVATRON,
+    to: str = "tevatron",
     overwrite: bool = False,
     on_query: OnQuery | None = None,
 ) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _summarize(
         "retrievers": [searcher.name for searcher in retrievers.searchers],
         "scorer": (retrievers.scorer or retrievers.searchers[0]).name,
         "settings": counts.settings.model_dump(),
-        "format": writer.format.value,
+        "format": writer.format,
         **counts.as_dict(),
         "dropped": dict(collection.dropped),
         "losses": dict(sorted(writer.losses.items())),

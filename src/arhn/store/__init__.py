@@ -1,4 +1,4 @@
-"""The response store: every LLM answer kept, keyed by the content of its question.
+"""The response store: every answer of an LLM, under a key made of its question.
 
 SQLite in WAL mode. Each answer is committed before anything is made of it, so a killed process loses no
 answer it has received; `synchronous=NORMAL` leaves the last few to a power cut, after which they are asked
@@ -6,7 +6,7 @@ again. One process at a time: a lock file beside the store says who has it.
 """
 
 from arhn.store.answers import MemoryStore, ResponseStore, SqliteStore, StoredAnswers
-from arhn.store.upkeep import ModelAnswers, Prune, RunCounts, StoreInfo, check, info, prune
+from arhn.store.maintenance import ModelAnswers, Prune, RunCounts, StoreInfo, check, info, prune
 
 __all__ = [
     "MemoryStore",

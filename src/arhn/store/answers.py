@@ -16,8 +16,8 @@ from arhn._version import __version__
 from arhn.engines import Completion, Token
 from arhn.errors import DiskFull, StoreCorrupt, StoreError
 from arhn.store import tables
-from arhn.store.ahead import ReadAhead, Row
 from arhn.store.keys import KeyIndex
+from arhn.store.read_ahead import ReadAhead, Row
 from arhn.store.tables import rows, transaction, typed_errors
 
 _ROWS = "SELECT key, answer, id, MAX(answers.run, IFNULL(uses.run, 0)) FROM answers LEFT JOIN uses USING (id)"
@@ -31,9 +31,13 @@ _TOUCH_BATCH = 65536
 class ResponseStore(Protocol):
     """What the pipeline needs of a store. Keys are `Request.key`s of the one model it was opened for."""
 
-    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]: ...
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
+        """The stored answers among `keys`, by key."""
+        ...
 
-    def put(self, key: bytes, completion: Completion) -> None: ...
+    def put(self, key: bytes, completion: Completion) -> None:
+        """Store an answer in place of any that was there."""
+        ...
 
 
 class MemoryStore:
@@ -43,9 +47,11 @@ class MemoryStore:
         self._answers: dict[bytes, Completion] = {}
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
+        """The stored answers among `keys`, by key."""
         return {key: self._answers[key] for key in keys if key in self._answers}
 
     def put(self, key: bytes, completion: Completion) -> None:
+        """Store an answer in place of any that was there."""
         self._answers[key] = completion
 
 
@@ -84,7 +90,7 @@ class SqliteStore:
         return {row.key: decode(row.answer, self.path) for row in found}
 
     def put(self, key: bytes, completion: Completion) -> None:
-        """Keep an answer; on return it survives the death of this process.
+        """Store an answer; on return it survives the death of this process.
 
         Raises:
             DiskFull: no room for it; all earlier answers are safe.
@@ -107,6 +113,7 @@ class SqliteStore:
             self._db.execute("UPDATE runs SET finished = 1 WHERE id = ?", (self._run,))
 
     def close(self) -> None:
+        """Write down which answers were used, and release the store."""
         with self._open, typed_errors(self.path):
             self._flush()
 
@@ -181,6 +188,7 @@ class StoredAnswers:
         return {key: decode(answer, self._path) for key, answer in found}
 
     def close(self) -> None:
+        """Close the file."""
         self._db.close()
 
 
@@ -202,7 +210,7 @@ def decode(answer: bytes, path: Path) -> Completion:
         tokens = tuple(Token(text, alternatives) for text, alternatives in listed)
     except (ValueError, TypeError) as error:  # no JSON, or not a list of six or seven
         raise StoreCorrupt(
-            f"{path}: a stored answer can't be read ({error}). Move the store away to begin anew"
+            f"{path}: a stored answer can't be read ({error}). Move the store away to start afresh"
         ) from error
     return Completion(
         text=text,

@@ -93,7 +93,7 @@ class _Layer(NamedTuple):
 class _Filters:
     """Bloom filters of the keys in the tree.
 
-    In layers, each twice as large as the one before, so that none is ever made anew (Almeida et al. 2007); a key's bits
+    In layers, each twice as large as the one before, so that none is ever rebuilt (Almeida et al. 2007); a key's bits
     are all in one block of 64 (Putze, Sanders and Singler 2007). 16 bits a key.
     """
 
@@ -110,6 +110,7 @@ class _Filters:
             self.keep(_Layer(number, keys, up_to, array("Q", blocks)))
 
     def may_hold(self, key: bytes) -> bool:
+        """False where the tree surely lacks the key."""
         if not self._layers:
             return False
         place, mask = _bits(key)
@@ -122,7 +123,7 @@ class _Filters:
         """Write down that `keys` and all answers up to a number are in the tree; in the caller's transaction.
 
         Returns:
-            What is to be kept once that is committed.
+            The layer, for `keep` once the transaction is committed.
         """
         number, held = len(self._layers) - 1, self._keys + len(keys)
         if number >= 0 and held <= 4 * len(self._layers[number]):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arhn.errors import DataError, NothingToTrain, UsageError
-from arhn.formats import Format, OnBadRow, OnReject, Source, detect, read
+from arhn.formats import OnBadRow, OnReject, Source, detect, read
 from arhn.train import base_model, filtered_passages, manifest, recipe
 from arhn.train.filtered_passages import FilteredPassages
 from arhn.train.groups import GroupStore, gather
@@ -39,7 +39,7 @@ class Training:
     model: str | None = None
     decisions: Path | None = None
     use_decisions: bool = True
-    format: Format | None = None
+    format: str | None = None
     split: str | None = None
     limit: int | None = None
     on_bad_row: OnBadRow = "fail"

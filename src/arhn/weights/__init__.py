@@ -16,9 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from arhn.errors import ModelCorrupt, ModelMissing, ModelUnavailable, UsageError
-from arhn.weights import hub
 from arhn.weights.cache import Progress, cache_root, key, place, read_json, require_gguf, sha256_of, size_of, write_json
-from arhn.weights.fetch import ensure
 from arhn.weights.table import MODELS, STARTER, Mirror, ModelFile
 
 __all__ = ["MODELS", "STARTER", "Listed", "Mirror", "ModelFile", "Progress", "identity", "listing", "resolve"]
@@ -54,7 +52,7 @@ def resolve(
     """The local path of a model's GGUF file, fetched first when it must be.
 
     `model` is a name, a `hf://` reference or a path (see the module); a name wins over a file of the same
-    name, which is then `./name`. `progress` is told (bytes there, bytes in all) while a file arrives. With
+    name, which is then `./name`. `progress` is called with (bytes there, bytes in all) while a file arrives. With
     `sha256` (64 hexadecimal digits) the file must have it, whatever the form.
 
     Raises ModelMissing (no such file, name or hub file), ModelCorrupt (not GGUF, or wrong bytes),
@@ -71,7 +69,7 @@ def resolve(
 def identity(path: str | os.PathLike[str], *, cache_dir: CacheDir = None) -> str:
     """What a GGUF file is called in the response store: `<file name>@sha256:<first 16 digits>`.
 
-    The hash is computed once and kept in the cache, never beside the user's file. Raises ModelMissing and
+    The hash is computed once and stored in the cache, never beside the user's file. Raises ModelMissing and
     ModelCorrupt (not GGUF).
     """
     file = require_gguf(Path(path))
@@ -95,10 +93,10 @@ def _listed(model: ModelFile, root: Path) -> Listed:
 
 
 def _locate(model: str, root: Path, progress: Progress | None) -> Path:
-    if model in MODELS:
-        return ensure(MODELS[model], root, progress)
-    if model.lower().startswith("hf:"):
-        return ensure(_from_hub(model, root), root, progress)
+    if model in MODELS or model.lower().startswith("hf:"):
+        from arhn.weights.fetch import ensure  # with an HTTP library, which takes long to import
+
+        return ensure(MODELS[model] if model in MODELS else _from_hub(model, root), root, progress)
     try:
         path = Path(model).expanduser()
         if not path.is_file():
@@ -149,6 +147,8 @@ def _refuse_split(file: str) -> None:
 
 
 def _described(reference: str, repo: str, revision: str, file: str) -> ModelFile:
+    from arhn.weights import hub
+
     try:
         remote = hub.describe(repo, revision, file)
     except (ModelMissing, ModelUnavailable) as error:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Told (bytes there, bytes in all) while a file arrives.
+#: Called with (bytes there, bytes in all) while a file arrives.
 Progress = Callable[[int, int], None]
 
 MAGIC = b"GGUF"
@@ -121,7 +121,7 @@ def _record(path: Path, root: Path, stamp: Mapping[str, int], sha256: str) -> No
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`; empty when there is none or it is broken (it is then made anew)."""
+    """The JSON object in `path`; empty when there is none or it is broken (a new one is then written)."""
     try:
         value = json.loads(path.read_bytes())
     except (OSError, ValueError):

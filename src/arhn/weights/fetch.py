@@ -34,6 +34,7 @@ class Source:
     overhead: Callable[[ModelFile], int]
 
     def part(self, path: Path) -> Path:
+        """The partial file of `path`."""
         return path.with_name(path.name + self.suffix)
 
 
@@ -74,7 +75,7 @@ def _ensure_alone(model: ModelFile, path: Path, root: Path, progress: Progress |
 
 @contextmanager
 def _own_errors(path: Path, model: ModelFile) -> Iterator[None]:
-    """Turn what the system says about `path` and its folder into arhn's own errors."""
+    """Turn the system's errors about `path` and its folder into arhn's own."""
     try:
         yield
     except OSError as error:
@@ -147,7 +148,7 @@ def _obtain(source: Source, model: ModelFile, path: Path, progress: Progress | N
         # A power cut can leave a partial file with the right length and a wrong end.
         if not resumed:
             raise
-        logger.warning("%s: the download that was gone on with is wrong (%s); starting over", part, error)
+        logger.warning("%s: the resumed download is wrong (%s); starting over", part, error)
         source.download(model, part, progress)
         _verify(part, model)
     return part

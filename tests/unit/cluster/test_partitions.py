@@ -18,7 +18,6 @@ from arhn.cleaning.stats import Failure, StageStats, Stats
 from arhn.cluster.partitions import Outcome, Part, Partition, cut
 from arhn.engines import Completion, Request, RequestFailed
 from arhn.engines.fake import FakeEngine
-from arhn.formats import Format
 from arhn.types import Group
 from tests.conftest import answer_by_marks, group, many, shown
 from tests.unit.cluster.inline import run_inline
@@ -74,11 +73,11 @@ def test_any_partitions_and_workers_give_the_bytes_of_one_process(
 @pytest.mark.parametrize("name", ["x.jsonl.zst", "x.parquet"])
 def test_other_containers_and_formats(here: Path, tmp_path: Path, name: str) -> None:
     ending = name.removeprefix("x")
-    for to in (None, Format.TRIPLET):
+    for to in (None, "triplet"):
         one(job(here, f"whole{ending}", to=to))
         content = run_inline(job(here, f"cut{ending}", to=to), tmp_path / str(to), size=4)
         assert same_bytes(here, "whole", "cut", ending)
-        assert bool(content["losses"]) == (to is Format.TRIPLET)
+        assert bool(content["losses"]) == (to == "triplet")
 
 
 def test_bad_rows_are_set_aside_once(here: Path, tmp_path: Path) -> None:

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arhn.cleaning.methods.rlhn import _ANSWER
-from arhn.engines import Matching, OneOf, Permutation, SpanOf
+from arhn.cleaning.methods.rlhn import _ANSWER, _GBNF
+from arhn.engines import Matching, Message, OneOf, Permutation, Request, SpanOf
 from arhn.engines.gbnf import EXACT_PERMUTATION, gbnf
+from arhn.engines.probes import CONSTRAINTS
+from arhn.errors import UsageError
 
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|[a-z][a-z0-9-]*|\{[0-9,]+\}|[()|*+?]')
 
@@ -86,25 +88,37 @@ def test_choices(choices: list[str]) -> None:
     assert not found.fullmatch(max(choices, key=len) + "x")
 
 
+#: What these were translated to before they were written out: servers get the same bytes.
+_LIST = r'(("none" | ([0-9]){1,3} (", " ([0-9]){1,3})*))'
+RLHN = f'root ::= "better: " {_LIST} "; worse: " {_LIST}\n'
+PLATE = 'root ::= "plate: " ([0-9]){3,3} ("; worn" | ", new")\n'
+
+
 @pytest.mark.parametrize(
-    ("pattern", "yes", "no"),
+    ("constraint", "grammar", "yes", "no"),
     [
-        (_ANSWER.pattern, "better: 1, 12; worse: none", "better: ; worse: none"),
-        (r"[A-Z]{2}/[0-9]{3}(?:; [0-9]{1,3} km/h|, parked)", "AB/123; 80 km/h", "AB/12, parked"),
-        (r"a+b*c?.d", "aab-d", "bd"),
-        (r"[^a-c\-\]]x\d{2,}", "zx123", "-x12"),
-        (r"\w\s[\d,]*?", "a 1,2", "-- "),
+        (Matching(_ANSWER.pattern, _GBNF), RLHN, "better: 1, 12; worse: none", "better: ; worse: none"),
+        (Matching(_ANSWER.pattern, _GBNF), RLHN, "better: none; worse: 7", "better: none; worse: none; none"),
+        (CONSTRAINTS[-1], PLATE, "plate: 123, new", "plate: 12, new"),
+        (CONSTRAINTS[-1], PLATE, "plate: 123; worn", "plate: 123; new"),
     ],
 )
-def test_patterns(pattern: str, yes: str, no: str) -> None:
-    found = language(gbnf(Matching(pattern)))
-    assert re.fullmatch(pattern, yes)
+def test_patterns(constraint: Matching, grammar: str, yes: str, no: str) -> None:
+    assert gbnf(constraint) == grammar
+    found = language(grammar)
+    assert re.fullmatch(constraint.pattern, yes)
     assert found.fullmatch(yes)
-    assert not re.fullmatch(pattern, no)
+    assert not re.fullmatch(constraint.pattern, no)
     assert not found.fullmatch(no)
 
 
-@pytest.mark.parametrize("pattern", [r"(a)\1", r"(?=a)b", r"\ba", r"[\D]"])
-def test_what_no_grammar_can_say_is_refused(pattern: str) -> None:
-    with pytest.raises(ValueError, match="no grammar"):
-        gbnf(Matching(pattern))
+def test_a_pattern_without_its_grammar_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"'a\+' comes without a grammar"):
+        gbnf(Matching("a+"))
+
+
+def test_the_grammar_of_a_pattern_is_no_part_of_the_key() -> None:
+    """Stores from before there was one are read on."""
+    for pattern in (Matching("a[0-9]{2}"), Matching("a[0-9]{2}", gbnf='root ::= "a" ([0-9]){2,2}\n')):
+        request = Request(messages=(Message("user", "a"),), max_tokens=3, constraint=pattern)
+        assert request.key("m").hex() == "dcca3138167812f637be3f99e6db01f0"

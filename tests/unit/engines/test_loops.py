@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import threading
+from collections.abc import AsyncGenerator
 from concurrent.futures import CancelledError
 
 import pytest
 
-from arhn.engines.loops import BackgroundLoop, outside_loops
+from arhn.engines.loops import BackgroundLoop, LoopThread, outside_loops
 
 
 @pytest.fixture
@@ -72,3 +75,49 @@ def test_outside_loops() -> None:
     here = threading.current_thread().name
     assert outside_loops(no_loop) == here
     assert asyncio.run(inside()) != here
+
+
+def test_a_loop_thread_stands_still_between_calls() -> None:
+    """What a run's callbacks and its store rely on."""
+    steps: list[int] = []
+
+    async def goes_on() -> None:
+        while True:
+            steps.append(len(steps))
+            await asyncio.sleep(0)
+
+    async def start() -> asyncio.Task[None]:
+        return asyncio.create_task(goes_on())
+
+    async def wait(task: asyncio.Task[None]) -> None:
+        await asyncio.wait([task], timeout=0.01)
+
+    with LoopThread() as loop:
+        task = loop.run(start)
+        loop.run(lambda: wait(task))
+        done = len(steps)
+        threading.Event().wait(0.05)
+        assert len(steps) == done > 1
+        loop.run(lambda: wait(task))
+        assert len(steps) > done
+        task.cancel()
+
+
+def test_a_generator_that_was_interrupted_can_be_closed() -> None:
+    closed: list[str] = []
+
+    async def numbers() -> AsyncGenerator[int]:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(60)
+            yield 1
+        finally:
+            await asyncio.sleep(0.05)
+            closed.append("yes")
+
+    stream = numbers()
+    with LoopThread() as loop:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run(lambda: anext(stream))
+        loop.run(stream.aclose)
+        assert closed == ["yes"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from arhn.formats import Container, Format, GroupWriter, Reject, detect, read
+from arhn.formats import Container, GroupWriter, Reject, detect, read
 from arhn.types import Group, Passage
 
 TEVATRON: dict[str, Any] = {
@@ -22,12 +22,12 @@ FLAG = {"query": "who", "pos": ["positive"], "neg": ["negative"]}
 TRIPLET = {"anchor": "who", "positive": "positive", "negative": "negative"}
 NTUPLE = {"anchor": "who", "positive": "positive", "negative_1": "n1", "negative_2": "n2"}
 LABELED = {"query": "who", "docs": ["negative", "positive"], "labels": [0, 1]}
-SAMPLES: dict[Format, dict[str, Any]] = {
-    Format.TEVATRON: TEVATRON,
-    Format.FLAGEMBEDDING: FLAG,
-    Format.TRIPLET: TRIPLET,
-    Format.NTUPLE: NTUPLE,
-    Format.LABELED_LIST: LABELED,
+SAMPLES: dict[str, dict[str, Any]] = {
+    "tevatron": TEVATRON,
+    "flagembedding": FLAG,
+    "triplet": TRIPLET,
+    "ntuple": NTUPLE,
+    "labeled_list": LABELED,
 }
 
 
@@ -48,7 +48,7 @@ def put(folder: Path, *rows: Any, name: str = "in.jsonl") -> Path:
     return path
 
 
-def copy(source: Path, target: Path, *, to: Format | None = None, container: Container | None = None) -> Counter[str]:
+def copy(source: Path, target: Path, *, to: str | None = None, container: Container | None = None) -> Counter[str]:
     """Read and write; by default in the source's format."""
     found = detect(source)
     with GroupWriter(target, to or found.format, container=container, like=found) as writer:
@@ -57,7 +57,7 @@ def copy(source: Path, target: Path, *, to: Format | None = None, container: Con
     return writer.losses
 
 
-def write(path: Path, to: Format, *groups: Group) -> Counter[str]:
+def write(path: Path, to: str, *groups: Group) -> Counter[str]:
     with GroupWriter(path, to) as writer:
         for group in groups:
             writer.write(group)

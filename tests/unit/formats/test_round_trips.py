@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arhn.formats import Container, Format, GroupWriter, detect, read
+from arhn.formats import FORMATS, Container, GroupWriter, detect, read
 
 from .helpers import (
     FLAG,
@@ -105,8 +105,8 @@ def test_ntuple(rows: list[tuple[str, str, list[str], dict[str, Any]]]) -> None:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("kind", Format)
-def test_every_container(tmp_path: Path, kind: Format, suffix: str) -> None:
+@pytest.mark.parametrize("kind", FORMATS.names())
+def test_every_container(tmp_path: Path, kind: str, suffix: str) -> None:
     source = put(tmp_path, SAMPLES[kind])
     copy(source, tmp_path / f"there{suffix}")
     copy(tmp_path / f"there{suffix}", tmp_path / "back.jsonl")
@@ -233,7 +233,7 @@ def test_detected_by_content_not_by_name(tmp_path: Path) -> None:
     copy(put(tmp_path, LABELED), tmp_path / "out.jsonl.gz")
     (tmp_path / "out.jsonl.gz").rename(tmp_path / "named.parquet")
     source = detect(tmp_path / "named.parquet")
-    assert (source.format, source.container) == (Format.LABELED_LIST, Container.JSONL)
+    assert (source.format, source.container) == ("labeled_list", Container.JSONL)
     with GroupWriter(tmp_path / "data", source.format, container="parquet") as writer:
         writer.write(next(read(source)))
     assert detect(tmp_path / "data").container is Container.PARQUET

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from arhn.errors import IncompatibleVersions
-from arhn.train import models, recipe
+from arhn.train import base_model, recipe
 from arhn.train.versions import TESTED, require_versions
 
 pytest.importorskip("packaging")
@@ -147,9 +147,9 @@ def test_training_asks_before_anything_else(site: Site, monkeypatch: pytest.Monk
     for module in ("sentence_transformers", "accelerate", "datasets", "peft"):
         pytest.importorskip(module)
     asked = []
-    monkeypatch.setattr(models, "require_versions", lambda *, adapters: asked.append(adapters))
-    models.require_libraries(recipe.load("tiny", []))
-    models.require_libraries(recipe.load("tiny", ["lora.r=2"]))
+    monkeypatch.setattr(base_model, "require_versions", lambda *, adapters: asked.append(adapters))
+    base_model.require_libraries(recipe.load("tiny", []))
+    base_model.require_libraries(recipe.load("tiny", ["lora.r=2"]))
     assert asked == [False, True]
 
 

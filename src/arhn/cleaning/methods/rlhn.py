@@ -25,6 +25,9 @@ from arhn.types import CleanedGroup, Group, Passage, Reason
 _SHARES = (1.0, 0.5, 0.25, 0.125)
 _LIST = r"(none|[0-9]{1,3}(?:, [0-9]{1,3})*)"
 _ANSWER = re.compile(rf"better: {_LIST}; worse: {_LIST}")
+# The same in GBNF.
+_GBNF_LIST = '(("none" | ([0-9]){1,3} (", " ([0-9]){1,3})*))'
+_GBNF = f'root ::= "better: " {_GBNF_LIST} "; worse: " {_GBNF_LIST}\n'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +86,8 @@ class Rlhn:
             positives="\n".join(f"- {passage_text(p, limit)}" for p in group.positives),
             candidates="\n".join(f"[{i}] {passage_text(p, limit)}" for i, p in enumerate(negatives, 1)),
         )
-        return Request(messages=messages, max_tokens=24 + 8 * len(negatives), constraint=Matching(_ANSWER.pattern))
+        constraint = Matching(_ANSWER.pattern, gbnf=_GBNF)
+        return Request(messages=messages, max_tokens=24 + 8 * len(negatives), constraint=constraint)
 
 
 def read(completion: Completion | None, shown: Sequence[str]) -> Judgement | None:

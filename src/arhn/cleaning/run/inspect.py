@@ -6,24 +6,30 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import orjson
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 
 from arhn.cleaning.run import Files
 from arhn.errors import DataError, FileMissing
-from arhn.formats import Format, detect, read
+from arhn.formats import FORMATS, detect, read
 from arhn.types import Action, Group, Label, Passage
 
 Record = TypeVar("Record", bound=BaseModel)
+
+
+def _known_format(name: str) -> str:
+    if name not in FORMATS.names():
+        raise ValueError(f"expected one of {', '.join(FORMATS.names())}")
+    return name
 
 
 class _Files(BaseModel):
     """What `inspect` needs to know of summary.json."""
 
     input: str
-    input_format: str = Field(pattern=f"^({'|'.join(Format)})$")
+    input_format: Annotated[str, AfterValidator(_known_format)]
     split: str | None
     decisions: str
 
@@ -127,7 +133,7 @@ def _damaged(what: str, path: Path, line: int | None) -> DataError:
 
 
 def _group(files: _Files, query_id: str) -> Group:
-    source = detect(files.input, split=files.split, format=Format(files.input_format), skip_bad_rows=True)
+    source = detect(files.input, split=files.split, format=files.input_format, skip_bad_rows=True)
     for group in read(source, on_bad_row="skip"):
         if group.query_id == query_id:
             return group

@@ -25,7 +25,7 @@ from arhn.engines.loops import LoopThread
 from arhn.errors import OutputLocked
 from arhn.files.apart import require_apart
 from arhn.files.locks import locked
-from arhn.formats import Format, OnBadRow, Reject, Source, detect, read
+from arhn.formats import FORMATS, OnBadRow, Reject, Source, detect, read
 from arhn.store import SqliteStore
 from arhn.types import CleanedGroup, Group
 
@@ -37,8 +37,8 @@ class Job:
     input: str
     files: Files
     config: CleanConfig = field(default_factory=CleanConfig)
-    format: Format | None = None
-    to: Format | None = None
+    format: str | None = None
+    to: str | None = None
     split: str | None = None
     limit: int | None = None
     on_bad_row: OnBadRow = "fail"
@@ -114,7 +114,7 @@ def close(engine: Engine) -> None:
 def count(job: Job) -> int | None:
     """How many groups a job will read, for a display: None where it can't be told from the number of rows."""
     source = _source(job)
-    if source.format in (Format.TRIPLET, Format.NTUPLE) or "://" in source.path:
+    if not FORMATS.get(source.format).ROW_IS_GROUP or "://" in source.path:
         return job.limit
     return sum(1 for _ in islice(source.records(), job.limit))
 
@@ -204,10 +204,10 @@ def _named(job: Job, source: Source, outputs: Outputs, progress: Progress) -> di
     files = job.files
     return {
         "input": source.path if "://" in source.path else str(Path(source.path).resolve()),
-        "input_format": source.format.value,
+        "input_format": source.format,
         "split": source.split,
         "output": files.said("output"),
-        "output_format": outputs.groups.format.value,
+        "output_format": outputs.groups.format,
         "decisions": files.said("decisions"),
         "rejects": files.said("rejects") if progress.rejected else None,
         "failures": files.said("failures") if outputs.failures.count else None,

@@ -14,7 +14,7 @@ from arhn.cleaning.run.files import Files
 from arhn.cleaning.run.records import decision_rows
 from arhn.files.atomic import AtomicFile, Output
 from arhn.files.jsonl import JsonlFile, JsonlIfAny
-from arhn.formats import Format, GroupWriter, Source
+from arhn.formats import GroupWriter, Source
 from arhn.types import CleanedGroup
 
 
@@ -29,7 +29,7 @@ class Outputs:
         OutputExists, OutputNotWritable, DiskFull: see `AtomicFile`.
     """
 
-    def __init__(self, files: Files, to: Format, like: Source, stack: ExitStack, *, overwrite: bool) -> None:
+    def __init__(self, files: Files, to: str, like: Source, stack: ExitStack, *, overwrite: bool) -> None:
         self._files = files
         # What a run that was killed while publishing left under its own name is replaced.
         self._replaceable = _journalled(files.journal) if not overwrite else None

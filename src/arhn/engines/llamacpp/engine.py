@@ -34,7 +34,7 @@ from arhn.engines.protocol import (
     Request,
     RequestFailed,
     Token,
-    begun,
+    split_lead,
 )
 from arhn.errors import EngineError
 
@@ -92,6 +92,7 @@ class LlamaCppEngine:
         self._frame = lru_cache(maxsize=16)(self._frame_of)
 
     async def complete(self, request: Request) -> Completion:
+        """The answer to one request; raises as `Engine.complete` does."""
         slot = await self._slots.acquire(request)
         try:
             completion = await asyncio.get_running_loop().run_in_executor(self._pool, self._complete, request, slot)
@@ -106,6 +107,7 @@ class LlamaCppEngine:
         return completion
 
     async def aclose(self) -> None:
+        """Stop llama.cpp and free its memory."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._http.close()
         with _signals_kept():
@@ -129,7 +131,7 @@ class LlamaCppEngine:
         """The prompt, and what of the answer is still to be written, and what of it is a part of the prompt."""
         before, after = self._frame(request.prefix)
         prompt = before + self._tokenize(request.messages[-1].content, special=False) + after
-        lead, constraint = begun(request.constraint)
+        lead, constraint = split_lead(request.constraint)
         return prompt + self._tokenize(lead, special=False) if lead else prompt, constraint, lead
 
     def _complete(self, request: Request, slot: int) -> Completion:

@@ -17,7 +17,7 @@ LEAST_SHARED = 64
 
 
 class Line(Generic[T]):
-    """Requests that wait, each with whoever waits for it."""
+    """Requests that wait, each with the future that its caller waits for."""
 
     def __init__(self) -> None:
         self._numbers = count()
@@ -57,7 +57,7 @@ class Line(Generic[T]):
         same = self._sorted.get(request.prefix, [])
         text = _text(request)
         place = bisect_left(same, (text, -1))
-        # In this order whoever shares most with it stands beside it.
+        # In this order the requests that share most with it stand beside it.
         beside = [(_shared(text, other), -number) for other, number in same[max(0, place - 1) : place + 1]]
         shared, number = max(beside, default=(0, 0))
         return -number if shared >= LEAST_SHARED else None

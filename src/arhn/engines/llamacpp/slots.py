@@ -17,8 +17,8 @@ class Slots:
     longest ago, but not the only one of a prefix, nor one that somebody waits for, unless it has none itself.
 
     Args:
-        nearest: whoever shares most with what a slot was last used for comes before the oldest, and whoever needs no
-            other prefix there before those who do.
+        nearest: a request that shares most with what a slot was last used for comes before the oldest, and one that
+            needs no other prefix there before those that do.
     """
 
     def __init__(self, count: int, limit: int, *, nearest: bool = False) -> None:
@@ -30,6 +30,7 @@ class Slots:
         self._line: Line[asyncio.Future[int]] = Line()
 
     async def acquire(self, request: Request) -> int:
+        """Wait for a slot for `request`; returns its number."""
         waiting: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._line.add(request, waiting)
         self._assign()
@@ -45,6 +46,7 @@ class Slots:
         return [None if request is None else request.prefix for request in self._last]
 
     def release(self, slot: int) -> None:
+        """Give a slot to the request that is next."""
         self._out -= 1
         self._free.append(slot)
         self._assign()

@@ -1,4 +1,4 @@
-"""How many requests a server gets at once. Pure: whoever uses it says what time it is.
+"""How many requests a server gets at once. Pure: the caller passes the time.
 
 Additive increase, multiplicative decrease, as TCP does it, by two signs. A server that says it is busy (429, 503) or
 answers nothing in time, to more requests than chance would explain, gets fewer at once. A server whose latency rises is
@@ -25,7 +25,7 @@ CONGESTED, LEAST_CONGESTED = 0.15, 4
 SLOWER = 1.5
 #: Growth of the limit from which on its gain is judged, and the share of it that must be gained.
 JUDGED, GAIN = 1.25, 0.1
-#: Measurements that a limit, found to be the best, is kept for before more is tried again.
+#: Measurements for which the best limit stays before a higher one is tried again.
 HOLD = 10
 #: What the limit grows by: this share of it, once it was too high.
 STEP = 1 / 16
@@ -45,6 +45,7 @@ class _Round:
     full: bool = False
 
     def means(self) -> dict[int, float]:
+        """Mean seconds of a request, by kind."""
         return {kind: self.seconds[kind] / count for kind, count in self.counts.items()}
 
 
@@ -115,7 +116,7 @@ class Controller:
             self._decrease(now)
 
     def restart(self, now: float) -> None:
-        """The server was away: begin anew."""
+        """The server was away: start over."""
         self._doubling = True
         self._set(min(FIRST, self.most), now)
         self._reference = None
@@ -133,7 +134,7 @@ class Controller:
         if slower > SLOWER * max(1.0, larger):
             self._decrease(now)
         elif larger < JUDGED:
-            # Too small a step to tell what it gained. What is usual at this limit may have changed meanwhile.
+            # Too small a step to show what it gained. What is usual at this limit may have changed meanwhile.
             if slower < 1 or self._held:
                 self._reference = _Reference(self.limit, means)
             self._grow(now)

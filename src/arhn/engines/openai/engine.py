@@ -1,7 +1,7 @@
 """Any OpenAI-compatible server: vLLM, SGLang, llama.cpp's server, Ollama, hosted APIs.
 
-`connect` asks the servers what they can do (engines/http/probe.py) and gives an engine that sends no more at once than
-they take well, asks again what got lost, and says for good when there is no answer.
+`connect` asks the servers what they can do (engines/openai/probe.py). The engine it gives sends no more requests
+at once than a server handles well, repeats those that got lost, and raises `RequestFailed` where no answer comes.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from arhn.engines.openai.probe import Found, probe
 from arhn.engines.openai.servers import Server, Servers
 from arhn.engines.openai.settings import Key, Settings, Timeouts
 from arhn.engines.openai.wire import Wire
+from arhn.engines.probes import USUAL_CONTEXT
 from arhn.engines.protocol import FAILURES_IN_A_ROW, Capabilities, Completion, Request, RequestFailed, extra_identity
-from arhn.engines.trial import USUAL_CONTEXT
 from arhn.errors import ArhnError, EngineError, ServerGone, UsageError
 
 logger = logging.getLogger(__name__)
@@ -70,20 +70,20 @@ async def open_engine(settings: Settings, budget: Budget | None = None) -> OpenA
 async def _probed(server: Server, settings: Settings) -> Found:
     wire = Wire(server.base, settings.key, settings.timeouts)
     try:
-        return await probe(wire, server.name, settings, random.Random())  # noqa: S311 - no secret hangs on it
+        return await probe(wire, server.name, settings, random.Random())  # noqa: S311 - no secret depends on it
     finally:
         await wire.aclose()
 
 
 def _require_equal(servers: Sequence[Server], answers: Sequence[Found | BaseException]) -> None:
     """Answers of different servers stand beside each other, so they must be made in the same way."""
-    said = {
+    ways = {
         server.name: f"{answer.model} {answer.features.identity}"
         for server, answer in zip(servers, answers, strict=True)
         if isinstance(answer, Found)
     }
-    if len(set(said.values())) > 1:
-        listed = "; ".join(f"{name}: {what}" for name, what in said.items())
+    if len(set(ways.values())) > 1:
+        listed = "; ".join(f"{name}: {what}" for name, what in ways.items())
         raise EngineError(f"these servers don't answer in the same way: {listed}. Give servers of one kind and model")
 
 
@@ -111,7 +111,7 @@ class OpenAIEngine:
         self._encoder = Encoder(
             found[0].model, features, thinking_tokens=settings.thinking_tokens, extra=settings.extra
         )
-        self._rng = random.Random()  # noqa: S311 - no secret hangs on it
+        self._rng = random.Random()  # noqa: S311 - no secret depends on it
         self._failures = 0
         self._open = 0
         self._idle = asyncio.Event()
@@ -120,6 +120,7 @@ class OpenAIEngine:
         self._session: Servers | None = None
 
     async def complete(self, request: Request) -> Completion:
+        """The answer to one request; raises as `Engine.complete` does."""
         servers = self._session if self._loop is asyncio.get_running_loop() else await self._opened()
         assert servers is not None
         encoded = self._encoder.encode(request)
@@ -142,6 +143,7 @@ class OpenAIEngine:
         return completion
 
     async def aclose(self) -> None:
+        """Close what is open in the running event loop."""
         # In another loop than it was opened in there is nothing to close: that loop has done it at its end.
         if self._generator is not None and self._loop is asyncio.get_running_loop():
             await self._generator.aclose()
@@ -281,12 +283,12 @@ def counts(found: Outcome) -> bool:
 
 
 def _context(settings: Settings, found: Sequence[Found]) -> int:
-    said = min((f.context for f in found if f.context is not None), default=None)
-    if said is not None and settings.context is not None and settings.context > said:
+    served = min((f.context for f in found if f.context is not None), default=None)
+    if served is not None and settings.context is not None and settings.context > served:
         logger.warning(
-            "--context %d: the server has %d, which is used; longer passages are cut", settings.context, said
+            "--context %d: the server has %d, which is used; longer passages are cut", settings.context, served
         )
-    return min(filter(None, (said, settings.context)), default=USUAL_CONTEXT)
+    return min(filter(None, (served, settings.context)), default=USUAL_CONTEXT)
 
 
 __all__ = ["Budget", "Key", "OpenAIEngine", "Settings", "Timeouts", "connect", "open_engine"]

@@ -66,26 +66,26 @@ def fault_of(reply: Reply, now: datetime | None = None) -> Fault | None:
     if status == 200:
         return None
     error = _error(reply.body)
-    code, said = _code(error), _message(error, reply)
-    reason = f"{status}: {said}" if said else str(status)
-    kind = _kind(status, code, said)
+    code, message = _code(error), _message(error, reply)
+    reason = f"{status}: {message}" if message else str(status)
+    kind = _kind(status, code, message)
     return Fault(
         kind=kind,
         reason=reason,
         wait=retry_after(reply.headers.get("retry-after"), now) if kind in ("busy", "broken") else None,
-        needed=_needed(error, said) if kind == "context" else 0,
+        needed=_needed(error, message) if kind == "context" else 0,
     )
 
 
-def _kind(status: int, code: str, said: str) -> Kind:
-    if code in _CONTEXT_CODES or status == 413 or (status in (400, 422) and _CONTEXT.search(said)):
+def _kind(status: int, code: str, message: str) -> Kind:
+    if code in _CONTEXT_CODES or status == 413 or (status in (400, 422) and _CONTEXT.search(message)):
         return "context"
     if status in (401, 407) or (status == 403):
         return "key"
     if status == 402 or code in ("insufficient_quota", "billing_hard_limit_reached"):
         return "credit"
     if status == 404:
-        return "model" if "model" in f"{code} {said}".casefold() else "api"
+        return "model" if "model" in f"{code} {message}".casefold() else "api"
     if status in _BUSY:
         return "busy"
     if status in _BROKEN or status >= 500:
@@ -147,20 +147,20 @@ def _telling(codes: list[str]) -> str:
 
 
 def _message(error: Mapping[str, Any], reply: Reply) -> str:
-    said = next((error[name] for name in ("message", "detail", "error") if error.get(name)), None)
-    if said is None:
+    message = next((error[name] for name in ("message", "detail", "error") if error.get(name)), None)
+    if message is None:
         text = reply.body[:4000].decode("utf-8", "replace")
-        said = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
-    return " ".join(str(said).split())[:_SHOWN]
+        message = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+    return " ".join(str(message).split())[:_SHOWN]
 
 
-def _needed(error: Mapping[str, Any], said: str) -> int:
+def _needed(error: Mapping[str, Any], message: str) -> int:
     exact = error.get("n_prompt_tokens")
     if isinstance(exact, int):
         return exact
-    if "at least" in said:
+    if "at least" in message:
         return 0  # vLLM counts no further than its limit
-    found = (pattern.search(said) for pattern in _NEEDED)
+    found = (pattern.search(message) for pattern in _NEEDED)
     return next((int(match[1]) for match in found if match), 0)
 
 

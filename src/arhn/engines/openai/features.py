@@ -10,7 +10,7 @@ import orjson
 
 from arhn.engines.gbnf import gbnf
 from arhn.engines.grammars import lark
-from arhn.engines.protocol import Constraint, Request, begun
+from arhn.engines.protocol import Constraint, Request, split_lead
 
 #: Changes with the way answers are made of the same model, so that a store doesn't mix them.
 _METHOD = "openai-1"
@@ -40,11 +40,11 @@ _BYTES_A_TOKEN = 3
 class Features:
     """What probes found. All of it shapes answers, so all of it is part of the engine's identity.
 
-    `way`: how constraints are sent; None where the server has none. `kinds`: the constraints it kept to, by name.
-    `top`: alternatives of the first token that it gives; 0 for none. `continues`: it goes on with an answer that was
-    begun. `quiet`: how the model is kept from thinking first; `thinks`: it thinks all the same. `limit`: what it calls
-    the most tokens of an answer. `temperature`, `seed`: it takes them. `penalty`: it may have a repetition penalty of
-    its own, which is switched off.
+    `way`: how constraints are sent; None where the server has none. `kinds`: the constraints that its answers
+    satisfied, by name. `top`: alternatives of the first token that it gives; 0 for none. `continues`: it continues an
+    answer whose first words it is given. `quiet`: how the model is kept from thinking first; `thinks`: it thinks all
+    the same. `limit`: what it calls the most tokens of an answer. `temperature`, `seed`: it takes them. `penalty`: it
+    may have a repetition penalty of its own, which is switched off.
     """
 
     way: Way | None = None
@@ -61,7 +61,7 @@ class Features:
     @property
     def identity(self) -> str:
         """How answers are made, in words that stay the same."""
-        said = {
+        parts = {
             "constraints": f"{self.way}({','.join(sorted(self.kinds))})" if self.way else "none",
             "first": self.top,
             "continues": int(self.continues),
@@ -69,11 +69,11 @@ class Features:
             "thinks": int(self.thinks),
         }
         odd = [name for name in ("temperature", "seed") if not getattr(self, name)]
-        return " ".join([_METHOD, *(f"{k}={v}" for k, v in said.items()), *(f"no-{name}" for name in odd)])
+        return " ".join([_METHOD, *(f"{k}={v}" for k, v in parts.items()), *(f"no-{name}" for name in odd)])
 
     @property
     def described(self) -> str:
-        """For people."""
+        """The features in a line, for people."""
         kinds = ", ".join(sorted(self.kinds))
         kept = f"constraints by {self.way} ({kinds})" if self.way else "no constraints: answers are checked afterwards"
         first = f"{self.top} log-probabilities" if self.top else "no log-probabilities: whole answers are asked for"
@@ -114,8 +114,9 @@ class Encoder:
         self._extra = extra
 
     def encode(self, request: Request) -> Encoded:
+        """The body of an HTTP request that asks for `request`."""
         features = self._features
-        lead, constraint = begun(request.constraint) if features.continues else ("", request.constraint)
+        lead, constraint = split_lead(request.constraint) if features.continues else ("", request.constraint)
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
         body = dict(self._common)
         if lead:

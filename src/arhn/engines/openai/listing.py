@@ -40,7 +40,7 @@ class Listed:
 async def has_model(wire: Wire, name: str, model: str, settings: Settings) -> bool:
     """Whether a server that was probed before, and was away, is there again with its model."""
     try:
-        listed = await list_models(wire, name, settings, random.Random(), tries=1)  # noqa: S311 - no secret hangs on it
+        listed = await list_models(wire, name, settings, random.Random(), tries=1)  # noqa: S311 - no secret depends on it
     except EngineError:
         return False
     return not listed.models or model in listed.names or f"{model}:latest" in listed.names
@@ -81,7 +81,7 @@ def _listed(reply: Reply) -> Listed:
         rows = orjson.loads(reply.body)["data"]
         models = {row["id"]: row for row in rows if isinstance(row.get("id"), str)}
     except (ValueError, KeyError, TypeError, AttributeError):
-        # Another API may answer here too; the next question will tell.
+        # Another API may answer here too; the next question shows it.
         return Listed(kind="", models={})
     owners = {str(row.get("owned_by")) for row in models.values()}
     return Listed(kind=next((kind for owner, kind in _KINDS.items() if owner in owners), ""), models=models)
@@ -111,9 +111,10 @@ def _names(listed: Listed) -> str:
 
 
 def context_of(row: Mapping[str, Any]) -> int | None:
+    """The context (tokens) that a row of `/models` names, under any of the usual keys; None if it doesn't."""
     meta = row.get("meta")
-    said = [row.get(key) for key in _CONTEXT_NAMES] + [meta.get("n_ctx") if isinstance(meta, dict) else None]
-    return next((n for n in said if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
+    sizes = [row.get(key) for key in _CONTEXT_NAMES] + [meta.get("n_ctx") if isinstance(meta, dict) else None]
+    return next((n for n in sizes if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
 
 
 def hopeless(fault: Fault, name: str, model: str, settings: Settings) -> EngineError:

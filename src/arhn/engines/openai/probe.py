@@ -1,7 +1,7 @@
 """Asked before a run: is the server there, does it have the model, and what can it do?
 
-Nothing is taken on trust. A constraint counts only if an answer kept to it that no model would give by itself: servers
-ignore fields that they don't know, and say nothing.
+Nothing is taken on trust. A constraint counts only if an answer satisfied it that no model would give by itself:
+servers ignore fields that they don't know, and say nothing.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from arhn.engines.openai.listing import TRIES, choose_model, context_of, hopeles
 from arhn.engines.openai.outcome import hidden, patiently
 from arhn.engines.openai.settings import Settings
 from arhn.engines.openai.wire import Dropped, Reply, TooSlow, Unreachable, Wire
-from arhn.engines.protocol import ALTERNATIVES, Completion, Constraint, Message, Request, SpanOf
-from arhn.engines.trial import (
-    ASKED,
+from arhn.engines.probes import (
     CONSTRAINED_TOKENS,
     CONSTRAINTS,
     LEAST_CONTEXT,
+    PROBE_MESSAGES,
     THOUGHT_TOKENS,
     USUAL_CONTEXT,
-    kept_to,
+    satisfies,
 )
+from arhn.engines.protocol import ALTERNATIVES, Completion, Constraint, Message, Request, SpanOf
 from arhn.errors import ContextTooShort, EngineError, OtherApi, ServerGone, UnknownModel
 
 _TOPS = (ALTERNATIVES, 20, 5)
@@ -89,7 +89,7 @@ class _Prober:
     async def _plain(self, features: Features) -> Features:
         """The usual fields, without those that the server says it doesn't take."""
         for _ in range(5):
-            reply = await self._reply(features, Request(messages=ASKED, max_tokens=4))
+            reply = await self._reply(features, Request(messages=PROBE_MESSAGES, max_tokens=4))
             fault = fault_of(reply)
             if fault is None:
                 return features
@@ -102,7 +102,7 @@ class _Prober:
     async def _quiet(self, features: Features) -> Features:
         """Keep the model from thinking, where it does."""
         ways: tuple[Quiet, ...] = ("template", "effort", "")
-        request = Request(messages=ASKED, max_tokens=THOUGHT_TOKENS)
+        request = Request(messages=PROBE_MESSAGES, max_tokens=THOUGHT_TOKENS)
         if not await self._thinks(features, request):
             # Some think about hard questions only; templates that don't know the switch ignore it.
             tried = replace(features, quiet="template")
@@ -122,13 +122,13 @@ class _Prober:
         """The most alternatives of the first token that the server gives; it may cap them, or say nothing."""
         for top in _TOPS:
             tried = replace(features, top=top)
-            answer = await self._answer(tried, Request(messages=ASKED, max_tokens=1, alternatives=top))
+            answer = await self._answer(tried, Request(messages=PROBE_MESSAGES, max_tokens=1, alternatives=top))
             if answer is not None and len(answer.first) > 1:
                 return tried
         return features
 
     async def _continuing(self, features: Features) -> Features:
-        """Whether it goes on where an answer was begun, rather than begin anew."""
+        """Whether it continues an answer whose first words it is given, rather than starting over."""
         tried = replace(features, continues=True)
         question = Message("user", "Count from one to nine in words, with a space between them.")
         constraint = SpanOf("", lead=_COUNTED)
@@ -137,7 +137,7 @@ class _Prober:
         return tried if answer is not None and "five" in answer.text.removeprefix(_COUNTED) else features
 
     async def _constrained(self, features: Features, kind: str) -> Features:
-        """The first way in which a span is kept to, and what else is."""
+        """The first way in which the constraint of a span is satisfied, and which other kinds are in that way."""
         for way in dict.fromkeys((*_FIRST_WAYS.get(kind, ()), *WAYS)):
             if not await self._keeps(features, way, CONSTRAINTS[0]):
                 continue
@@ -150,9 +150,9 @@ class _Prober:
         # The lead is a part of what is looked for.
         tried = replace(features, way=way, kinds=frozenset({name}), continues=False)
         answer = await self._answer(
-            tried, Request(messages=ASKED, max_tokens=CONSTRAINED_TOKENS, constraint=constraint)
+            tried, Request(messages=PROBE_MESSAGES, max_tokens=CONSTRAINED_TOKENS, constraint=constraint)
         )
-        return answer is not None and kept_to(constraint, answer.text.strip())
+        return answer is not None and satisfies(constraint, answer.text.strip())
 
     async def _answer(self, features: Features, request: Request) -> Completion | None:
         """None where the server refuses the question."""
@@ -207,16 +207,16 @@ class _Prober:
 
 def _without_named(features: Features, fault: Fault) -> Features | None:
     """The features without the one that a refusal names; None where it names none that can be left out."""
-    said = fault.reason.casefold()
+    reason = fault.reason.casefold()
     if fault.kind != "refused":
         return None
-    if "max_tokens" in said and features.limit == "max_tokens":
+    if "max_tokens" in reason and features.limit == "max_tokens":
         return replace(features, limit="max_completion_tokens")
-    if "repetition_penalty" in said and features.penalty:
+    if "repetition_penalty" in reason and features.penalty:
         return replace(features, penalty=False)
-    if "temperature" in said and features.temperature:
+    if "temperature" in reason and features.temperature:
         return replace(features, temperature=False)
-    if "seed" in said and features.seed:
+    if "seed" in reason and features.seed:
         return replace(features, seed=False)
     return None
 

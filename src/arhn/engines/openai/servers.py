@@ -45,6 +45,7 @@ class Server:
         return str(self.base)
 
     def count(self, what: str) -> None:
+        """Count one event, for the summary."""
         self.counts[what] = self.counts.get(what, 0) + 1
 
 
@@ -84,6 +85,7 @@ class Servers:
         return server
 
     def release(self, server: Server) -> None:
+        """Say that a request to `server` has ended."""
         server.controller.end()
         self._assign()
 
@@ -103,6 +105,7 @@ class Servers:
         server.drops = 0
 
     async def aclose(self) -> None:
+        """Close the connections, and end what looks after servers that are away."""
         if self._timer is not None:
             self._timer.cancel()
         tasks = list(self._tasks)

@@ -23,7 +23,7 @@ from arhn.errors import UsageError
 MOST_BYTES = 16 * 2**20
 #: Seconds that a connection may be idle: less than the five after which vLLM and others close it.
 KEEP_ALIVE = 4.0
-#: Characters of what went wrong that are told.
+#: Characters of an error's message that are shown.
 MOST_SAID = 300
 
 
@@ -85,6 +85,7 @@ class Wire:
         return yarl.URL(str(self._base.copy_with(path=self._base.path.rstrip("/") + path)), encoded=True)
 
     async def aclose(self) -> None:
+        """Close all connections."""
         await self._session.close()
 
     async def _send(self, method: str, url: yarl.URL, body: bytes | None, seconds: float) -> Reply:

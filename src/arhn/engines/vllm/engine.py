@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from arhn.engines.grammars import lark
 from arhn.engines.loops import BackgroundLoop
+from arhn.engines.probes import CONSTRAINED_TOKENS, CONSTRAINTS, PROBE_MESSAGES, THOUGHT_TOKENS, satisfies
 from arhn.engines.protocol import (
     ALTERNATIVES,
     FAILURES_IN_A_ROW,
@@ -28,10 +29,9 @@ from arhn.engines.protocol import (
     Request,
     RequestFailed,
     Token,
-    begun,
+    split_lead,
 )
 from arhn.engines.reading import CLOSE, OPEN, likely, thinks_aloud, without_thoughts
-from arhn.engines.trial import ASKED, CONSTRAINED_TOKENS, CONSTRAINTS, THOUGHT_TOKENS, kept_to
 from arhn.engines.vllm.start import Settings, start
 from arhn.errors import EngineError
 from arhn.libraries import library
@@ -80,11 +80,13 @@ class VLLMEngine:
 
     @property
     def model(self) -> str:
+        """The identity of the weights and of how answers are made."""
         kinds = ",".join(sorted(self._kinds)) or "none"
         return f"{self._started.name} {_METHOD} constraints={kinds} quiet={self._quiet}"
 
     @property
     def capabilities(self) -> Capabilities:
+        """What was found out when it started."""
         return Capabilities(
             constraints=bool(self._kinds),
             logprobs=not self._thinks,
@@ -93,6 +95,7 @@ class VLLMEngine:
         )
 
     async def complete(self, request: Request) -> Completion:
+        """The answer to one request; raises as `Engine.complete` does."""
         try:
             future = self._loop.submit(self._complete(request))
         except RuntimeError:
@@ -109,6 +112,7 @@ class VLLMEngine:
         return completion
 
     async def aclose(self) -> None:
+        """Stop vLLM and its processes."""
         self._close()
 
     @property
@@ -142,7 +146,7 @@ class VLLMEngine:
         self._started.processes.close()
 
     async def _try(self) -> None:
-        """Find out how the model is kept from thinking, and which constraints are kept to."""
+        """Find out how the model is kept from thinking, and which constraints its answers satisfy."""
         try:
             for self._quiet in _QUIETS:
                 self._frame.cache_clear()
@@ -155,18 +159,18 @@ class VLLMEngine:
 
     async def _keeps(self, constraint: Constraint) -> bool:
         try:
-            return kept_to(constraint, (await self._written(CONSTRAINED_TOKENS, constraint)).strip())
+            return satisfies(constraint, (await self._written(CONSTRAINED_TOKENS, constraint)).strip())
         except RequestFailed:
             return False
 
     async def _written(self, most: int, constraint: Constraint | None) -> str:
         """All that the model writes, thoughts and an answer's usual beginning too."""
-        request = Request(messages=ASKED, max_tokens=most)
+        request = Request(messages=PROBE_MESSAGES, max_tokens=most)
         output = await self._output(self._prompt(request), self._sampling(request, constraint))
         return str(output.outputs[0].text)
 
     async def _complete(self, request: Request) -> Completion:
-        lead, constraint = begun(request.constraint)
+        lead, constraint = split_lead(request.constraint)
         prompt = self._prompt(request) + self._tokens(lead, special=False)
         sampling = self._sampling(request, constraint)
         if len(prompt) + sampling.max_tokens > self._started.context:

@@ -1,4 +1,4 @@
-"""What vLLM's errors mean to whoever started it. Pure."""
+"""What vLLM's errors mean to the user who started it. Pure."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ def first_raised(logged: str) -> str:
 
 
 def explained(error: BaseException, model: str, reason: str) -> ModelError:
-    """What to tell the user of an exception that vLLM raised as it was to start.
+    """The error to raise for an exception that vLLM raised while it started.
 
     Args:
         reason: what its other processes logged; empty where they logged nothing.
     """
     raised = {type(each).__name__ for each in _chain(error)}
-    said = reason or f"{type(error).__name__}: {_short(str(error))}"
+    why = reason or f"{type(error).__name__}: {_short(str(error))}"
     if raised & _UNREACHABLE:
         return ModelUnavailable(
-            f"{model}: not on this machine, and its hub can't be asked ({said}). Fetch it first, or give a folder"
+            f"{model}: not on this machine, and its hub can't be asked ({why}). Fetch it first, or give a folder"
         )
     if raised & _MISSING or _NO_FOLDER in str(error):
         return ModelMissing(
-            f"{model}: no model that vLLM finds ({said}). Give a folder in Hugging Face's format, or the name of one "
+            f"{model}: no model that vLLM finds ({why}). Give a folder in Hugging Face's format, or the name of one "
             "on its hub (org/name); one that is gated needs HF_TOKEN"
         )
-    if _NO_DEVICE in said:
+    if _NO_DEVICE in why:
         return EngineError(
-            f"vLLM finds no GPU that it can use on this machine ({said}). Look at the driver, or install the vLLM "
+            f"vLLM finds no GPU that it can use on this machine ({why}). Look at the driver, or install the vLLM "
             "that is built for this device; on a CPU, --engine llamacpp is the simpler choice"
         )
-    if _MEMORY.search(said):
+    if _MEMORY.search(why):
         return EngineError(
-            f"{model}: not enough memory ({said}). Give another --gpu-memory, a smaller --context or --concurrency, "
+            f"{model}: not enough memory ({why}). Give another --gpu-memory, a smaller --context or --concurrency, "
             "more GPUs with --tensor-parallel, or a smaller model"
         )
     guard = ". A script needs the guard if __name__ == '__main__', for vLLM starts processes"
-    return EngineError(f"{model}: vLLM can't start ({said}){guard if 'bootstrapping' in said else ''}")
+    return EngineError(f"{model}: vLLM can't start ({why}){guard if 'bootstrapping' in why else ''}")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -14,10 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from arhn.engines.child_processes import Guard
 from arhn.engines.loops import outside_loops
-from arhn.engines.orphans import Guard
+from arhn.engines.probes import LEAST_CONTEXT, USUAL_CONTEXT
 from arhn.engines.protocol import ALTERNATIVES, extra_identity
-from arhn.engines.trial import LEAST_CONTEXT, USUAL_CONTEXT
 from arhn.engines.vllm.errors import explained, first_raised
 from arhn.errors import ArhnError, ContextTooShort, ModelMissing, UsageError
 from arhn.libraries import library
@@ -33,7 +33,7 @@ _FLAGS: Mapping[str, str] = {
     "max_model_len": "--context",
     "max_num_seqs": "--concurrency",
 }
-#: What answers are read by. Nobody may set these otherwise.
+#: Arguments that the reading of answers depends on; users can't set them.
 _FIXED: Mapping[str, Any] = {
     "structured_outputs_config": {"backend": "guidance"},
     "max_logprobs": ALTERNATIVES,
@@ -87,7 +87,7 @@ class Started:
 
 
 class Processes:
-    """vLLM's processes: they don't outlive this one, and log their errors to a file, for they don't tell otherwise."""
+    """vLLM's processes: they don't outlive this one. They report errors nowhere but in a log file."""
 
     def __init__(self) -> None:
         self._guard = Guard()
@@ -184,7 +184,7 @@ def _started(settings: Settings, model: str, processes: Processes) -> Started:
 
 
 def require_known(args: Mapping[str, Any], known: list[str]) -> None:
-    """Refuse arguments that vLLM doesn't have, and those that have a flag or that answers hang on.
+    """Refuse arguments that vLLM doesn't have, and those that have a flag or that answers depend on.
 
     Raises:
         UsageError

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from arhn.errors import BadJson, NothingToTrain
-from arhn.formats import Format, GroupWriter, read
+from arhn.formats import GroupWriter, read
 from arhn.train import filtered_passages, manifest
 from arhn.train.filtered_passages import FilteredPassages
 from arhn.train.groups import GroupStore, gather
@@ -86,7 +86,7 @@ class EpochGroups:
         """Write both files; the groups last, because they mark the refresh as complete."""
         self._folder.mkdir(exist_ok=True)
         dropped: dict[str, tuple[Passage, ...]] = {}
-        with GroupWriter(self._path(epoch, GROUPS), Format.TEVATRON, overwrite=True) as writer:
+        with GroupWriter(self._path(epoch, GROUPS), "tevatron", overwrite=True) as writer:
             for each in groups:
                 if isinstance(each, CleanedGroup):
                     dropped[each.group.query_id] = filtered_passages.list_filtered(each)

@@ -31,7 +31,7 @@ from arhn.cleaning.run import failures
 from arhn.cleaning.stats import Stats
 from arhn.errors import TooManyFailures, UsageError
 from arhn.files.jsonl import JsonlIfAny
-from arhn.formats import Format, GroupWriter, read
+from arhn.formats import GroupWriter, read
 from arhn.mine.counts import MiningCounts
 from arhn.mine.mining import mine
 from arhn.retrieval.collection import Collection
@@ -180,7 +180,7 @@ class NewNegatives:
             scorer=searchers[self._scorer],
             filtered=self._run.filtered.contains,
         )
-        with GroupWriter(self._path(epoch, _MINED), Format.TEVATRON, overwrite=True) as writer:
+        with GroupWriter(self._path(epoch, _MINED), "tevatron", overwrite=True) as writer:
             for group, mined in zip(self._read_present(epoch), found, strict=True):
                 done.mined.add(mined)
                 after = replace(group, negatives=mined.group.negatives if mined.group is not None else ())

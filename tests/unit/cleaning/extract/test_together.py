@@ -23,7 +23,6 @@ from arhn.cleaning.shown import shown_order
 from arhn.cleaning.stats import Failure, Stats
 from arhn.engines import Completion, Matching, Request, RequestFailed, Token
 from arhn.engines.fake import FakeEngine, Script
-from arhn.engines.gbnf import gbnf
 from arhn.errors import CalibrationError, UsageError
 from arhn.store import MemoryStore
 from arhn.types import CleanedGroup, Group, Passage, Reason
@@ -82,7 +81,6 @@ def test_the_request() -> None:
     assert isinstance(request.constraint, Matching)
     for text, matches in {"1: Yes\n2: No": True, "1: Yes\n2: No\n3: No": False, "2: No\n1: Yes": False}.items():
         assert bool(re.fullmatch(request.constraint.pattern, text)) == matches
-    assert gbnf(request.constraint) == 'root ::= "1: " (("Yes" | "No")) "\\x0A2: " (("Yes" | "No"))\n'
 
 
 @pytest.mark.parametrize("separator", ["\n", "\r\n", "\x0b", "\x85", "\u2028"])

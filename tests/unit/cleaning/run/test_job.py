@@ -235,7 +235,7 @@ def test_works_where_an_event_loop_runs(folder: Path) -> None:
 
 def test_written_counts_what_is_in_the_file(folder: Path) -> None:
     config = CleanConfig(negatives=1)
-    content = do(job(folder, output="cleaned.jsonl", to=formats.Format.TRIPLET, config=config))
+    content = do(job(folder, output="cleaned.jsonl", to="triplet", config=config))
     anchors = {row["anchor"] for row in rows(folder / "cleaned.jsonl")}
     assert content["groups"]["written"] == len(anchors) < content["groups"]["read"]
     assert content["unused_negatives"] == 12 * 6
@@ -268,7 +268,7 @@ def test_a_missing_output_folder(folder: Path) -> None:
 
 
 def test_another_output_format(folder: Path) -> None:
-    content = do(job(folder, to=formats.Format("flagembedding")))
+    content = do(job(folder, to="flagembedding"))
     assert content["files"]["output_format"] == "flagembedding"
     assert content["losses"]["doc_id"] > 0
     assert set(rows(folder / "cleaned.jsonl")[0]) == {"query", "pos", "neg"}

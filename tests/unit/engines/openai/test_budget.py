@@ -132,7 +132,7 @@ def test_a_snippet_goes_on_where_the_lead_ends() -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "constraint",
-    [SpanOf("a b"), OneOf(("1", "2")), Permutation(3), Matching("a[0-9]{2}")],
+    [SpanOf("a b"), OneOf(("1", "2")), Permutation(3), Matching("a[0-9]{2}", 'root ::= "a" ([0-9]){2,2}\n')],
     ids=lambda c: type(c).__name__,
 )
 def test_constraints_are_sent_where_they_are_kept_to(way: Any, constraint: Any) -> None:

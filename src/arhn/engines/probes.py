@@ -1,5 +1,6 @@
-"""What an engine is tried with before a run. A constraint counts only where an answer kept to it that no model would
-give by itself. Pure."""
+"""What an engine is asked before a run, to find out what it can do. Pure.
+
+A constraint counts only where an answer satisfied it that no model would give by itself."""
 
 from __future__ import annotations
 
@@ -9,21 +10,24 @@ from arhn.engines.protocol import Constraint, Matching, Message, OneOf, Permutat
 
 #: Tokens that instructions, examples, a short passage and an answer take.
 LEAST_CONTEXT = 1024
-#: Where neither the user nor the engine says.
+#: The context where neither the user nor the engine names one.
 USUAL_CONTEXT = 4096
-ASKED = (Message("system", "You are a helpful assistant."), Message("user", "Which city is the capital of France?"))
-#: Tokens of an answer that show whether a model thinks first, and that any answer to `CONSTRAINTS` fits.
+PROBE_MESSAGES = (
+    Message("system", "You are a helpful assistant."),
+    Message("user", "Which city is the capital of France?"),
+)
+#: Tokens of an answer: enough to see whether a model thinks first, and for any answer to `CONSTRAINTS`.
 THOUGHT_TOKENS, CONSTRAINED_TOKENS = 24, 32
-#: What no model answers to `ASKED`.
+#: What no model answers to `PROBE_MESSAGES`.
 CONSTRAINTS: tuple[Constraint, ...] = (
     SpanOf("The grey heron waits beside the weir until dusk.", lead='It says "', close='"'),
     OneOf(("ochre-41", "umber-73")),
     Permutation(4),
-    Matching(r"plate: [0-9]{3}(?:; worn|, new)"),
+    Matching(r"plate: [0-9]{3}(?:; worn|, new)", gbnf='root ::= "plate: " ([0-9]){3,3} ("; worn" | ", new")\n'),
 )
 
 
-def kept_to(constraint: Constraint, answer: str) -> bool:
+def satisfies(constraint: Constraint, answer: str) -> bool:
     """Whether an answer is one that `constraint` allows (of those that are tried)."""
     match constraint:
         case SpanOf(text, _, lead, close):
@@ -37,4 +41,12 @@ def kept_to(constraint: Constraint, answer: str) -> bool:
             return re.fullmatch(pattern, answer) is not None
 
 
-__all__ = ["ASKED", "CONSTRAINED_TOKENS", "CONSTRAINTS", "LEAST_CONTEXT", "THOUGHT_TOKENS", "USUAL_CONTEXT", "kept_to"]
+__all__ = [
+    "CONSTRAINED_TOKENS",
+    "CONSTRAINTS",
+    "LEAST_CONTEXT",
+    "PROBE_MESSAGES",
+    "THOUGHT_TOKENS",
+    "USUAL_CONTEXT",
+    "satisfies",
+]

@@ -1,8 +1,8 @@
 """Answers read before they are asked for.
 
-A run that is resumed asks for answers about in the order in which they came, which is that of the file. So where it
-does, what lies behind is read in one go, and found by key without a look into the tree of keys, whose pages are read in
-no order at all (as the locality-preserved cache of Zhu, Li and Patterson, FAST 2008).
+A run that is resumed asks for answers about in the order in which they came, which is that of the file. Where it does,
+the answers that follow are read in one go and found by key, without the tree of keys, whose pages would be read in
+random order (as the locality-preserved cache of Zhu, Li and Patterson, FAST 2008).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _MOST = 8 * _WINDOW
 
 
 class Row(NamedTuple):
-    """A stored answer as it lies there, its number, and the last run that used it."""
+    """A stored answer, still encoded; its number; and the last run that used it."""
 
     key: bytes
     answer: bytes
@@ -26,7 +26,7 @@ class Row(NamedTuple):
 
 
 class ReadAhead:
-    """What lies behind the answers asked for last.
+    """The answers that follow those asked for last.
 
     Args:
         read: the rows after one number, up to and with another.
@@ -42,7 +42,7 @@ class ReadAhead:
         return [self._rows.pop(key) for key in keys if key in self._rows]
 
     def forget(self, key: bytes) -> None:
-        """Its answer is no longer the one that was read."""
+        """Drop an answer that is replaced."""
         self._rows.pop(key, None)
 
     def follow(self, found: Sequence[Row]) -> None:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from arhn.files.rows import Row
-    from arhn.formats.draft import Format
     from arhn.types import Extra, Group, Passage
 
 NO_NEGATIVES = "groups without negatives"
@@ -34,7 +33,7 @@ def texts_of(passages: Iterable[Passage], losses: Counter[str]) -> list[str]:
 
 
 def carried(extra: Extra, taken: Collection[str], losses: Counter[str], what: str) -> Row:
-    """Unknown fields that go along; those whose name the format uses itself are counted as lost."""
+    """The unknown fields that the format can take over; those whose name it uses itself are counted as lost."""
     fields: Row = {}
     for name, value in extra.items():
         if name in taken:
@@ -45,11 +44,11 @@ def carried(extra: Extra, taken: Collection[str], losses: Counter[str], what: st
 
 
 def dropped(extra: Extra, losses: Counter[str], what: str, but: Collection[str] = ()) -> None:
-    """Count the unknown fields that don't go along: all `but` those named."""
+    """Count the unknown fields that are left out: all `but` those named."""
     losses.update(f"{what} {name}" for name in extra if name not in but)
 
 
-def from_format(passage: Passage, name: Format) -> bool:
+def from_format(passage: Passage, name: str) -> bool:
     """Whether the passage was read from the format `name`, so that its unknown fields were columns there."""
     return getattr(getattr(passage.extra, "origin", None), "format", None) == name
 

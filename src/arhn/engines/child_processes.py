@@ -1,7 +1,7 @@
 """Processes that a library starts for this one don't outlive it, even where it is killed and can't end them.
 
-They are told by a mark in their environment, which they inherit. Where there is no `/proc` (only Linux has it), nothing
-is done.
+They are found by a mark in their environment, which child processes inherit, in `/proc`. Only Linux has that; elsewhere
+nothing is done.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 
 _NAME = "ARHN_STARTED"
-#: Waits for the end of its standard input, which the system closes when whoever holds it dies; then kills, and waits
-#: until none is left.
+#: Waits for the end of its standard input, which the system closes when the process that holds it dies; then kills
+#: those with the mark until none is left.
 _WAIT_AND_KILL = """
 import os, pathlib, signal, sys, time
 sys.stdin.read()
@@ -46,15 +46,15 @@ class Guard:
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and a program of our own
             [sys.executable, "-I", "-S", "-c", _WAIT_AND_KILL, f"{_NAME}={self.mark[_NAME]}"],
             stdin=subprocess.PIPE,
-            # A Ctrl-C isn't for it.
+            # A Ctrl-C must not reach it.
             start_new_session=True,
-            # Nor is the guard of whoever started this process: it has work to do when that one kills.
+            # Without the mark of the process that started this one, whose guard would kill this guard.
             env={name: value for name, value in os.environ.items() if name != _NAME},
         )
 
     @contextmanager
     def marking(self) -> Iterator[None]:
-        """Whatever is started meanwhile has the mark, also where this process has one itself."""
+        """Within the `with`, each process that is started has the mark, also where this process has one itself."""
         before = {name: os.environ.get(name) for name in self.mark}
         os.environ.update(self.mark)
         try:

@@ -1,8 +1,8 @@
-"""What a reader remembers of a record so that its writer can put it back as it was.
+"""What a reader remembers of a record so that its writer can restore it.
 
-`Kept` is the one mechanism for this: to everyone it is a plain read-only mapping of the unknown fields; the
-bookkeeping (order of the fields, an id that was an integer, a title that was absent) sits beside it in
-`origin`, where no other format's writer can mistake it for a field.
+That is the `extra` of groups and passages, a `Kept`: a read-only mapping of the unknown fields. How the record looked
+(the order of its fields, an id that was an integer, a title that was absent) is in its `origin`, where no other
+format's writer can take it for a field.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ class Origin:
     format: str
     fields: tuple[str, ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # Partitions of a cluster's work are found by a hash of it: as it was when formats were an enumeration.
+        name = f"<Format.{self.format.upper()}: {self.format!r}>"
+        return f"Origin(format={name}, fields={self.fields!r}, raw={self.raw!r})"
 
 
 class Kept(Mapping[str, Any]):

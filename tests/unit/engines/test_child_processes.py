@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from arhn.engines.orphans import Guard
+from arhn.engines.child_processes import Guard
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc")
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 PARENT = """
 import os, subprocess, sys, time
-from arhn.engines.orphans import Guard
+from arhn.engines.child_processes import Guard
 guard = Guard()
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, **guard.mark})
 print(child.pid, flush=True)
@@ -74,7 +74,7 @@ def test_they_die_with_a_parent_that_is_killed(number: signal.Signals) -> None:
 
 NESTED = """
 import subprocess, sys, time
-from arhn.engines.orphans import Guard
+from arhn.engines.child_processes import Guard
 guard = Guard()
 with guard.marking():
     if len(sys.argv) > 1:

@@ -1,4 +1,4 @@
-"""What a store holds, and what of it is still wanted."""
+"""Looking into a store, deleting what is no longer used, and checking it before a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from arhn.store.keys import KeyIndex
 from arhn.store.tables import transaction, typed_errors
 
 Prune = Literal["unused", "all"]
-# A run that was killed used answers that it didn't come to note: it says nothing about the others.
+# A run that was killed used answers without noting it, so only finished runs show which ones are unused.
 _UNUSED = """
 MAX(run, IFNULL((SELECT uses.run FROM uses WHERE uses.id = answers.id), 0))
     < (SELECT IFNULL(MAX(id), 0) FROM runs WHERE finished)
@@ -33,7 +33,7 @@ class ModelAnswers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCounts:
-    """One run on the store: look-ups it answered and new answers it kept. `started` is a Unix time."""
+    """One run on the store: look-ups it answered and new answers it stored. `started` is a Unix time."""
 
     started: float
     version: str

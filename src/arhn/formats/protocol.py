@@ -1,12 +1,10 @@
-"""A group as one row gives it, before rows are joined and ids made unique; and what a format has to offer."""
+"""What a data set format is: from a row to a `Draft` of a group, and from a group to rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from arhn.errors import UsageError
 from arhn.formats import ids
 from arhn.types import Group, Passage
 
@@ -15,30 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Set
 
     from arhn.files.rows import Row
-    from arhn.formats.kept import Kept
-
-
-class Choice(StrEnum):
-    """Names that a user can choose from. An unknown one raises UsageError."""
-
-    @classmethod
-    def _missing_(cls, value: object) -> NoReturn:
-        raise UsageError(f"{value!r} is no {cls.__name__.lower()}; known are {', '.join(cls)}")
-
-
-class Format(Choice):
-    """The formats of training groups that arhn reads and writes."""
-
-    TEVATRON = "tevatron"
-    FLAGEMBEDDING = "flagembedding"
-    LABELED_LIST = "labeled_list"
-    NTUPLE = "ntuple"
-    TRIPLET = "triplet"
+    from arhn.formats.origin import Kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A group in the making. `query_id` is None where the format has none."""
+    """A group as one row gives it, before rows are joined and ids made unique.
+
+    `line` is the row's, from 1; `query_id` is None where the format has none.
+    """
 
     line: int
     query_id: str | None = None
@@ -48,18 +31,20 @@ class Draft:
     extra: Kept
 
 
-class Codec(Protocol):
-    """What the module of a format offers.
+class Format(Protocol):
+    """What the module (or object) of a format has.
 
-    `POSITIVES` and `NEGATIVES` are the fields that an error names when a group has none. `HOLDS` is what of
-    a group the format can hold besides its texts. `COLUMNS` are its fields, for a message.
+    `COLUMNS` are its fields, for a message. `POSITIVES` and `NEGATIVES` are the fields that an error names when a group
+    has none. `HOLDS` is what of a group the format can hold besides its texts: of `query_id`, `doc_id`, `title`,
+    `label`, `score`, `group fields`, `passage fields`, `groups without negatives`. `ROW_IS_GROUP`: no two rows are ever
+    joined to one group.
     """
 
-    NAME: Format
     COLUMNS: str
     POSITIVES: str
     NEGATIVES: str
     HOLDS: frozenset[str]
+    ROW_IS_GROUP: bool
 
     def fits(self, fields: Set[str]) -> bool:
         """Whether a row with these fields is of this format."""
@@ -89,3 +74,6 @@ def each_row(drafts: Iterator[Draft]) -> Iterator[Draft]:
 def passage(text: str, extra: Kept) -> Passage:
     """A passage of a format without ids: its id is made from its text."""
     return Passage(doc_id=ids.doc_id(text), text=text, extra=extra)
+
+
+__all__ = ["Draft", "Format", "each_row", "passage"]
