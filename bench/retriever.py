@@ -50,7 +50,7 @@ Row = dict[str, Any]
 Models = Sequence[Trained]
 
 
-def table(a: argparse.Namespace, lab: Lab) -> list[Row]:
+def compare_arms(a: argparse.Namespace, lab: Lab) -> list[Row]:
     """A row an arm and data set."""
     groups, gold = load(a.folder, "train", limit=a.groups)
     cleaners = Cleaners(llm=a.llm, store=a.store, stored_only=a.stored_only, similarity=a.similarity or a.model)
@@ -60,15 +60,15 @@ def table(a: argparse.Namespace, lab: Lab) -> list[Row]:
     models: dict[str, list[Trained]] = {arm.name: [] for arm in made}
     for seed in range(a.seeds):
         for arm in made:
-            models[arm.name].append(lab.trained(arm, seed))
+            models[arm.name].append(lab.train_arm(arm, seed))
     rows = []
     for dataset in lab.names:
         rows.append({"data": dataset, "name": "start", NDCG: start.results.dataset(dataset).means[NDCG]})
-        rows += corrected([row | facts[row["name"]] for row in compared(models, dataset)])
+        rows += correct_p_values([row | facts[row["name"]] for row in compare_models(models, dataset)])
     return rows
 
 
-def levels(a: argparse.Namespace, lab: Lab) -> list[Row]:
+def compare_levels(a: argparse.Namespace, lab: Lab) -> list[Row]:
     """A row a level, arm and data set."""
     groups, gold = load(a.folder, "train", limit=a.groups)
     noise = Noise(groups, gold, open_collection(folder=a.folder / "beir", split="train"), a.negatives)
@@ -79,7 +79,7 @@ def levels(a: argparse.Namespace, lab: Lab) -> list[Row]:
     for seed in range(a.seeds):
         for number, share in enumerate(shares):
             for arm in noise.level(share, seed).arms():
-                models.setdefault((number, arm.name), []).append(lab.trained(arm, seed))
+                models.setdefault((number, arm.name), []).append(lab.train_arm(arm, seed))
     rows = []
     for dataset in lab.names:
         of_dataset = []
@@ -87,12 +87,12 @@ def levels(a: argparse.Namespace, lab: Lab) -> list[Row]:
             level = noise.level(share, 0)
             about = {"share": level.share, "groups hit": level.hit}
             here = {arm: found for (n, arm), found in models.items() if n == number}
-            of_dataset += [about | row for row in compared(here, dataset)]
-        rows += corrected(of_dataset)
+            of_dataset += [about | row for row in compare_models(here, dataset)]
+        rows += correct_p_values(of_dataset)
     return rows
 
 
-def compared(models: Mapping[str, Models], dataset: str) -> list[Row]:
+def compare_models(models: Mapping[str, Models], dataset: str) -> list[Row]:
     """The arms on one data set, against `none`."""
     found = [
         Contender(name=name, results=tuple(_only(model, dataset) for model in each)) for name, each in models.items()
@@ -124,7 +124,7 @@ def _numbers(cell: Cell, baseline: Cell) -> Row:
     return row
 
 
-def corrected(rows: Sequence[Row]) -> list[Row]:
+def correct_p_values(rows: Sequence[Row]) -> list[Row]:
     """Rows with Holm's correction over all of their p."""
     adjusted = iter(holm([row["p"] for row in rows if "p" in row]))
     return [row | {"p, Holm": next(adjusted)} if "p" in row else row for row in rows]
@@ -150,7 +150,7 @@ _COLUMNS = (
 )
 
 
-def _shown(rows: Sequence[Row]) -> list[Row]:
+def _format_rows(rows: Sequence[Row]) -> list[Row]:
     """Rows as the table has them."""
     made = [{**row, **({"95%": f"{row['low']:+.4f} to {row['high']:+.4f}"} if "low" in row else {})} for row in rows]
     there = [column for column in _COLUMNS if any(column in row for row in made)]
@@ -194,12 +194,12 @@ def main() -> None:
         threads=a.threads,
     )
     try:
-        rows = levels(a, lab) if a.noise else table(a, lab)
+        rows = compare_levels(a, lab) if a.noise else compare_arms(a, lab)
     except ArhnError as error:
         raise SystemExit(str(error)) from error
     title = f"{a.recipe}, {a.seeds} seeds" + (f", {a.negatives} negatives a group" if a.noise else "")
     for dataset in lab.names:
-        output.show_lines(f"{dataset}: {title}", _shown([row for row in rows if row["data"] == dataset]))
+        output.show_lines(f"{dataset}: {title}", _format_rows([row for row in rows if row["data"] == dataset]))
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(a).items()}
     output.write(a.json, "retriever", settings, rows)
     if a.noise:

@@ -1,5 +1,7 @@
-"""Train on an arm's groups, evaluate the model, keep what was found: a line of JSON for each model, so that a second
-run trains nothing again."""
+"""Models trained on the groups of an arm, and their evaluation.
+
+A line of JSON is recorded for each model, so that a second run trains nothing again.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from arhn.train.preparation import Training, prepare
 from arhn.train.recipe import Recipe, load
 from bench.arms import Arm
 
-#: Passages a query in a run: enough for recall@100, and a tenth of what an evaluation keeps otherwise.
+#: Passages for each query in a run: enough for recall@100, and a tenth of the default.
 DEPTH = 100
 LEDGER = "models.jsonl"
 
@@ -43,10 +45,10 @@ class Trained:
 
 @dataclass(kw_only=True)
 class Lab:
-    """Where models are trained and evaluated alike. `folders` are BEIR folders, the first one's the data's own domain.
+    """Trains and evaluates models under equal conditions. `folders` are BEIR folders, the first of the data's domain.
 
-    A model is known by everything that its training hangs on: recipe, settings, seed, groups and what was filtered from
-    them. Arms that are the same groups are the same model.
+    A model is identified by all that its training depends on: recipe, settings, seed, groups and what was filtered from
+    them. Arms with the same groups share a model.
     """
 
     recipe: str
@@ -59,7 +61,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         self.work.mkdir(parents=True, exist_ok=True)
-        self.known = {line["key"]: Trained.read(line) for line in _lines(self.work / LEDGER)}
+        self.known = {line["key"]: Trained.read(line) for line in _read_lines(self.work / LEDGER)}
 
     @cached_property
     def sources(self) -> list[Source]:
@@ -85,10 +87,10 @@ class Lab:
             with tempfile.TemporaryDirectory(dir=self.work) as folder, base_model.silence_libraries():
                 place = Path(folder) / "model"
                 base_model.load(recipe).save_pretrained(str(place), create_model_card=False)
-                self._keep(key, self._evaluated("start", place), {})
+                self._record(key, self._evaluate("start", place), {})
         return self.known[key]
 
-    def trained(self, arm: Arm, seed: int) -> Trained:
+    def train_arm(self, arm: Arm, seed: int) -> Trained:
         """The model of an arm and a seed."""
         with tempfile.TemporaryDirectory(dir=self.work) as folder:
             training = self._training(arm, seed, Path(folder))
@@ -97,9 +99,9 @@ class Lab:
             if key not in self.known:
                 started = time.monotonic()
                 record = train(training, prepared=prepared)
-                results = self._evaluated(f"{arm.name}-seed{seed}", Path(training.output))
+                results = self._evaluate(f"{arm.name}-seed{seed}", Path(training.output))
                 data = record.data
-                self._keep(
+                self._record(
                     key, results, {"groups": data.used, "positives": data.positives, "negatives": data.negatives}
                 )
                 print(f"{arm.name}, seed {seed}: {time.monotonic() - started:.0f} s", file=sys.stderr)
@@ -124,7 +126,7 @@ class Lab:
             threads=self.threads,
         )
 
-    def _evaluated(self, name: str, model: Path) -> Results:
+    def _evaluate(self, name: str, model: Path) -> Results:
         retriever = DenseRetriever(str(model), name=name, device="cpu", threads=self.threads)
         return evaluate(retriever, self.sources, model.parent / "results", depth=DEPTH)
 
@@ -132,14 +134,14 @@ class Lab:
         content = json.dumps([identity, self.data, DEPTH], sort_keys=True, default=str)
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def _keep(self, key: str, results: Results, counts: Mapping[str, int]) -> None:
+    def _record(self, key: str, results: Results, counts: Mapping[str, int]) -> None:
         line = {"key": key, "counts": dict(counts), "results": results.model_dump(mode="json")}
         with (self.work / LEDGER).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.known[key] = Trained(results=results, counts=counts)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def _read_lines(path: Path) -> list[dict[str, Any]]:
     """What a ledger holds; a last line that a killed run left unfinished is cut off."""
     if not path.exists():
         return []

@@ -39,7 +39,7 @@ from bench.overhead import peak_mib
 Step = Callable[[list[Example]], None]
 
 
-def invented(count: int, negatives: int) -> Iterator[Group]:
+def make_groups(count: int, negatives: int) -> Iterator[Group]:
     rng = random.Random(0)
     words = ["".join(rng.choices("aeioulnrst", k=rng.randint(2, 8))) for _ in range(2000)]
 
@@ -54,8 +54,8 @@ def invented(count: int, negatives: int) -> Iterator[Group]:
         yield Group(query_id=str(i), query=query, positives=passages("p", i, 1), negatives=passages("n", i, negatives))
 
 
-def distinct(group: Group) -> Group:
-    """Its passages with ids and texts that no other group has, of the same length but for a number."""
+def make_distinct(group: Group) -> Group:
+    """The group with passages that no other group has: ids and texts get the query's id."""
 
     def own(passages: tuple[Passage, ...]) -> tuple[Passage, ...]:
         return tuple(
@@ -65,15 +65,15 @@ def distinct(group: Group) -> Group:
     return replace(group, positives=own(group.positives), negatives=own(group.negatives))
 
 
-def batches(a: argparse.Namespace, recipe: Recipe) -> list[list[Example]]:
-    """Batches of examples that all have as many negatives, as columns want it."""
+def make_batches(a: argparse.Namespace, recipe: Recipe) -> list[list[Example]]:
+    """Make batches of examples with equally many negatives, which the library's columns need."""
     found = (
         (g for g in formats.read(a.groups) if len(g.negatives) >= recipe.negatives)
         if a.groups
-        else invented(a.batch * a.steps, recipe.negatives)
+        else make_groups(a.batch * a.steps, recipe.negatives)
     )
     taken = islice(found, a.batch * a.steps)
-    store = gather(taken if a.as_they_are else map(distinct, taken))
+    store = gather(taken if a.as_they_are else map(make_distinct, taken))
     examples = Examples(store, recipe)
     whole = [i for i in range(len(store)) if len(store[i].negatives) >= recipe.negatives]
     picked = [whole[i : i + a.batch] for i in range(0, len(whole) - a.batch + 1, a.batch)]
@@ -82,7 +82,8 @@ def batches(a: argparse.Namespace, recipe: Recipe) -> list[list[Example]]:
     return [[examples[i, 0] for i in picked[n % len(picked)]] for n in range(a.steps)]
 
 
-def plain(model: Any, recipe: Recipe) -> Step:
+def make_library_step(model: Any, recipe: Recipe) -> Step:
+    """A training step of sentence-transformers."""
     import torch
     from sentence_transformers.sentence_transformer import SentenceTransformerDataCollator, losses
 
@@ -109,12 +110,13 @@ def plain(model: Any, recipe: Recipe) -> Step:
 
 
 def _features(batch: dict[str, Any], name: str, device: Any) -> dict[str, Any]:
-    """What a batch holds of one column, where the model is."""
+    """The features of one column of a batch, moved to the model's device."""
     own = {key.removeprefix(f"{name}_"): value for key, value in batch.items() if key.startswith(f"{name}_")}
     return {key: value.to(device) if hasattr(value, "to") else value for key, value in own.items()}
 
 
-def ours(model: Any, recipe: Recipe) -> Step:
+def make_arhn_step(model: Any, recipe: Recipe) -> Step:
+    """A training step of arhn."""
     import torch
 
     from arhn.train.trainers import make_collator, make_retriever_loss
@@ -135,11 +137,11 @@ def ours(model: Any, recipe: Recipe) -> Step:
     return step
 
 
-KINDS: dict[str, Callable[[Any, Recipe], Step]] = {"plain": plain, "arhn": ours}
+KINDS: dict[str, Callable[[Any, Recipe], Step]] = {"plain": make_library_step, "arhn": make_arhn_step}
 
 
 def measure(a: argparse.Namespace, kinds: list[str]) -> dict[str, list[float]]:
-    """Seconds of each step, by kind; the kinds take turns, and who begins changes each time."""
+    """Seconds of each step, by kind. The kinds take turns, and start in alternating order."""
     import torch
 
     if a.threads:
@@ -151,7 +153,7 @@ def measure(a: argparse.Namespace, kinds: list[str]) -> dict[str, list[float]]:
     if a.device:
         model.to(a.device)
     steps = {kind: KINDS[kind](copy.deepcopy(model).train(), recipe) for kind in kinds}
-    made = batches(a, recipe)
+    made = make_batches(a, recipe)
     for kind in kinds:
         steps[kind](made[0])  # the first step allocates
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}

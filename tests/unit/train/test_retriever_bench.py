@@ -142,7 +142,7 @@ def test_equal_groups_are_one_model_and_no_model_is_trained_twice(
     arm = Arm(name="none", groups=groups, filtered={})
     less = Arm(name="less", groups=groups, filtered={groups[0].query_id: groups[0].negatives[:1]})
     first = lab(folder, retriever, tmp_path)
-    found = [first.trained(arm, 0), first.trained(less, 0), first.trained(arm, 1), first.start()]
+    found = [first.train_arm(arm, 0), first.train_arm(less, 0), first.train_arm(arm, 1), first.start()]
     assert len({each.results.model.identity for each in found}) == 4
     assert found[0].counts == {"groups": QUERIES, "positives": QUERIES, "negatives": 4 * QUERIES}
     assert found[1].counts["negatives"] == 4 * QUERIES - 1
@@ -154,19 +154,19 @@ def test_equal_groups_are_one_model_and_no_model_is_trained_twice(
     monkeypatch.setattr(trained, "evaluate", never)
     again = lab(folder, retriever, tmp_path)
     same = replace(arm, name="filtered", groups=tuple(groups))
-    assert [again.trained(same, 0), again.trained(less, 0), again.trained(arm, 1), again.start()] == found
+    assert [again.train_arm(same, 0), again.train_arm(less, 0), again.train_arm(arm, 1), again.start()] == found
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 def test_a_line_that_a_killed_run_left_unfinished_is_cut_off(tmp_path: Path) -> None:
     ledger = tmp_path / trained.LEDGER
     ledger.write_text('{"key": 1}\n{"key": 2}\n{"ke')
-    assert trained._lines(ledger) == [{"key": 1}, {"key": 2}]
+    assert trained._read_lines(ledger) == [{"key": 1}, {"key": 2}]
     assert ledger.read_text() == '{"key": 1}\n{"key": 2}\n'
 
 
 def test_rows_are_corrected_together() -> None:
-    rows = retriever.corrected([{"name": "none"}, {"name": "a", "p": 0.01}, {"name": "b", "p": 0.04}])
+    rows = retriever.correct_p_values([{"name": "none"}, {"name": "a", "p": 0.01}, {"name": "b", "p": 0.04}])
     assert [row.get("p, Holm") for row in rows] == [None, 0.02, 0.04]
 
 
