@@ -1,7 +1,7 @@
 """The file of a store: its tables, who may open it, and what can be wrong with it.
 
 Answers lie in the order in which they came: a new one is written to the end of the file, and a run that is resumed
-reads it from front to back. In a tree by key, which is a hash, both would jump about in the whole file (LOG.md,
+reads it from front to back. In a tree by key, which is a hash, both would jump about in the whole file (docs/log,
 2026-11-23). Their keys have a tree of their own, which gets them later (`arhn.store.keys`), and uses of an answer are
 kept apart for the same reason.
 """
