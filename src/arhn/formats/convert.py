@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from arhn.cleaning.run.files import Files
 from arhn.files.apart import require_apart
 from arhn.files.jsonl import JsonlIfAny
+from arhn.files.names import local, stem_of
 from arhn.formats import Format, GroupWriter, OnBadRow, Source, read
 
 
@@ -36,7 +36,8 @@ def convert(
     Raises:
         DataError, OutputError, UsageError: see errors.py.
     """
-    place = Files.beside(output, rejects=rejects).rejects
+    written = local(output, rejects)
+    place = rejects or written.with_name(f"{stem_of(written.name)}.rejects.jsonl")
     require_apart(source.path, {"--output": output, "--rejects": place})
     with (
         GroupWriter(output, to, like=source, overwrite=overwrite) as writer,
