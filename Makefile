@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 # Sets up the environment and the starter model, cleans the demo data and compares with its gold labels.
 demo: $(VENV)/run.ready
@@ -27,5 +27,13 @@ $(VENV)/dev.ready: $(VENV)/run.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# Builds the site of docs/ into site/: a link that leads nowhere fails. A test of `make test` builds it, too.
+docs: $(VENV)/docs.ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+$(VENV)/docs.ready: $(VENV)/run.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo/out bench/out
+	rm -rf $(VENV) demo/out bench/out site
