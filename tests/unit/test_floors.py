@@ -90,7 +90,7 @@ def floors(folder: str) -> dict[str, int]:
 def inside(folder: str) -> set[str]:
     """The names of what lies directly in `folder`."""
     depth = folder.count(".") + 1
-    return {name.split(".")[depth] for name in modules() if name.startswith(f"{folder}.")}
+    return {name.split(".")[depth] for name in modules() if name.startswith(f"{folder}.")} - {"__main__"}
 
 
 def climbs(folder: str) -> Iterator[str]:
@@ -98,7 +98,7 @@ def climbs(folder: str) -> Iterator[str]:
     level, depth = floors(folder), folder.count(".") + 1
     for module in modules():
         for other in imported(module):
-            if not (module.startswith(f"{folder}.") and other.startswith(f"{folder}.")):
+            if module == "arhn.__main__" or not (module.startswith(f"{folder}.") and other.startswith(f"{folder}.")):
                 continue
             above, below = module.split(".")[depth], other.split(".")[depth]
             if above != below and level[above] >= level[below]:
