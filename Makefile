@@ -15,7 +15,7 @@ INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP) --
 # What isn't compiled when it is installed, which would take as long again, is when it is first imported, and kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo check test test-newest lock clean
+.PHONY: demo check test test-newest docs lock clean
 
 # Sets up the environment and the starter model, cleans the demo data and compares with its gold labels.
 demo: $(VENV)/run.ready
@@ -31,7 +31,7 @@ check: $(VENV)/dev.ready
 test: $(VENV)/dev.ready
 	$(call checks,$(BIN),tests)
 
-# The same with the newest release of everything but torch, in an environment of its own. LOG.md has what fails.
+# The same with the newest release of everything but torch, in an environment of its own. docs/log has what fails.
 test-newest:
 	[ -x $(NEWEST)/bin/python ] || $(PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -68,5 +68,13 @@ lock:
 	$(COMPILE) --extra dev -c constraints.txt -o locks/dev.txt
 	$(COMPILE) -c locks/dev.txt -o locks/run.txt
 
+# Builds the site of docs/ into site/: a link that leads nowhere fails. A test of `make test` builds it, too.
+docs: $(VENV)/docs.ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+$(VENV)/docs.ready: $(VENV)/run.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(NEWEST) demo/out bench/out
+	rm -rf $(VENV) $(NEWEST) demo/out bench/out site

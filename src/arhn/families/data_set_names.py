@@ -7,39 +7,17 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from arhn.families.family import Family
+from arhn.families.family import DATASETS, Family
 from arhn.types import Group
 
 #: Fields of a record that may name the data set a group comes from, in the order they are tried.
 FIELDS = ("subset", "dataset", "task", "source")
 _LONGEST_NAME = 120
 
-_NAMES = {
-    Family.QUESTION: """
-        msmarco mmarco nq nqopen naturalquestions hotpotqa fiqa squad xquad xquadwindows triviaqa trivia eli5 treccovid
-        bioasq webquestions webqsp curatedtrec popqa entityquestions searchqa newsqa paq gooaq amazonqa yahooanswers
-        pubmedqa mrtydi miracl mldr dureader 2wikimultihopqa musique narrativeqa qasper wikiqa mkqa tydiqa lotte techqa
-        trecdl dl19 dl20 touche webistouche
-        """,
-    Family.CLAIM: "fever feverous climatefever scifact scifactopen vitaminc hover healthver covidfact pubhealth",
-    Family.ARGUMENT: "arguana",
-    Family.TITLE: """
-        scidocs scidocsrr nfcorpus dbpedia dbpediaentity trecnews signal1m s2orc specter agnews ccnews npr
-        """,
-    Family.DUPLICATE: """
-        quora quoraduplicates quoraduplicatequestions quoraduplicatesquestions quoraquestionpairs qqp cqadupstack
-        stackoverflowduplicatequestions stackoverflowdupquestions stackoverflowdup stackoverflowduplicates
-        stackexchangeduplicates stackexchangeduplicatequestions askubuntu askubuntudupquestions
-        sprintduplicatequestions wikianswers linkso
-        """,
-}
-
-#: Families by name of a data set: lower-case letters and digits only, without what `list_spellings` removes.
-#: Touché's queries are questions for debate ("Should ...?"), which any passage that takes sides answers. Sets with many
-#: kinds of query (BEIR's Robust04, titles of forum posts) aren't listed: the form of each query decides.
+#: Family by name of a data set: lower-case letters and digits only, without what `list_spellings` removes.
 KNOWN: Mapping[str, Family] = {
     **{family.value: family for family in Family},
-    **{name: family for family, names in _NAMES.items() for name in names.split()},
+    **{name: family for family, names in DATASETS.items() for name in names.split()},
 }
 
 _BEFORE = re.compile(r"(beir|mteb|bge|rlhn|tevatron|sentencetransformers|embeddingtrainingdata)")

@@ -1,9 +1,9 @@
 """The file of a store: its tables, who may open it, and what can be wrong with it.
 
 Answers lie in the order in which they came: a new one is written to the end of the file, and a run that is resumed
-reads it from front to back. In a tree by key, which is a hash, both would jump about in the whole file (LOG.md,
-2026-11-23). Their keys have a tree of their own, which gets them later (`arhn.store.keys`), and uses of an answer have
-a table of their own for the same reason.
+reads it from front to back. In a tree by key, which is a hash, both would jump about in the whole file (docs/log,
+2026-11-23). Their keys have a tree of their own, which gets them later (`arhn.store.keys`), and uses of an answer are
+kept apart for the same reason.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ def _write(db: sqlite3.Connection, script: str) -> None:
 
 def _corrupt(path: Path, error: sqlite3.DatabaseError) -> StoreCorrupt:
     return StoreCorrupt(
-        f"{path}: not a response store, or damaged ({error}). Move it away to start afresh, or choose another --store"
+        f"{path}: not a response store, or damaged ({error}). Move it away to begin anew, or choose another --store"
     )
 
 

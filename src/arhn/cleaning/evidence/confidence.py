@@ -1,6 +1,6 @@
 """How sure we are that a passage answers: log-odds to calibrated confidences, within their group. Pure.
 
-Log-odds carry an offset per query (LOG.md, 2026-11-23), so a confidence is made against the group's mean; a
+Log-odds carry an offset per query (docs/log, 2026-11-23), so a confidence is made against the group's mean; a
 retriever's similarity, if there is one, is a second piece of evidence, centred likewise. Which weights turn
 these into a probability is fitted on labelled groups, for one model and one prompt each (calibrate.py).
 """

@@ -2,7 +2,7 @@
 
 The labelled positives come first, each on its own. What they answer is then shown with every negative: whether a
 passage gives an answer like a known one is a far easier question for a small LLM than whether it answers at all
-(LOG.md, 2026-11-23). `show_answer: false` asks about every passage alone, as the paper does.
+(docs/log, 2026-11-23). `show_answer: false` asks about every passage alone, as the paper does.
 """
 
 from __future__ import annotations

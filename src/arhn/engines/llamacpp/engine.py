@@ -52,12 +52,12 @@ class LlamaCppEngine:
         path: the GGUF file.
         model: its identity (`weights.identity`), part of every store key.
         slots: requests decoded together. More than one may help on a GPU, but what is batched together changes
-            log-probabilities in the second digit, so that runs no longer repeat to the byte (LOG.md, 2026-11-23).
+            log-probabilities in the second digit, so that runs no longer repeat to the byte (docs/log, 2026-11-23).
         context: tokens a request may take, prompt and answer.
         threads: CPU threads; the cores this process may use, unless given.
         gpu_layers: layers to put on a GPU; all that fit, unless given.
         lookahead: groups to choose the next request from, so that a passage of several of them is computed once. What
-            was computed before changes log-probabilities in the second digit (LOG.md, 2026-11-23).
+            was computed before changes log-probabilities in the second digit (docs/log, 2026-11-23).
 
     Raises:
         EngineError: llama.cpp can't load the file.

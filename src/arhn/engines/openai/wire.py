@@ -1,7 +1,7 @@
 """Bytes to a server and back: HTTP/1.1 with connections kept open, at little cost.
 
 By aiohttp, which parses in C: httpx takes over three times as long for a request, and at 256 of them at once it, not
-the server, would set the pace (LOG.md, 2026-11-23).
+the server, would set the pace (docs/log, 2026-11-23).
 """
 
 from __future__ import annotations
