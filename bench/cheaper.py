@@ -1,13 +1,12 @@
 """Each way of asking an LLM less, on its own: what it saves, and how far verdicts agree with those of asking all.
 
-    python -m bench.cheaper FOLDER --every 30 --model qwen2.5-coder-1.5b --query-first --together 8 \
+    python -m bench.cheaper FOLDER --every 30 --model qwen2.5-coder-1.5b \
         --flag-model qwen2.5-coder-0.5b --similarity MODEL --work DIR
-    python -m bench.cheaper FOLDER --groups 40 --query-first --together 8 --lookahead 1000 --work DIR
+    python -m bench.cheaper FOLDER --groups 40 --lookahead 1000 --work DIR
 
 Stage 1 only, of the groups of a gold folder (bench/scoring.py). Rows: every negative asked about in turn; with
---lookahead (a passage of several groups is read once); with the query first (a group's prompts begin alike); --together
-negatives in one request; and triage, at each share of --shares, by similarity and by the small model, whose own calls
-and tokens are rows too.
+--lookahead (a passage of several groups is read once); and triage, at each share of --shares, by similarity and by the
+small model, whose own calls and tokens are rows too.
 
 Calls and tokens are a group's, of a run with an empty store; "computed" prompt tokens weren't in the engine's cache.
 "AUC": of log-odds minus their group's mean, false against true negatives by the gold labels. "agrees": as many
@@ -119,20 +118,18 @@ class Asking:
         self._groups = groups
         self._work = work
 
-    def asked(
-        self, engine: Engine, name: str, config: CleanConfig | None = None, flagger: Engine | None = None
-    ) -> Asked:
+    def asked(self, engine: Engine, name: str, flagger: Engine | None = None) -> Asked:
         self._work.mkdir(parents=True, exist_ok=True)
         with SqliteStore(self._work / f"{name}.sqlite", model=engine.model) as store:
             costs = Costs(store)
             models = Models(engine=engine, flagger=flagger)
-            evidence = asyncio.run(self._evidence(models, config or CleanConfig(), costs))
+            evidence = asyncio.run(self._evidence(models, costs))
         found = {what.removesuffix("/group"): n for what, n in costs.of(len(self._groups)).items()}
         prompt = sum(c.prompt_tokens for c in costs.seen.values()) / len(self._groups)
         return Asked(evidence=evidence, costs={"calls": found.pop("calls"), "prompt tokens": prompt, **found})
 
-    async def _evidence(self, models: Models, config: CleanConfig, store: Costs) -> list[Evidence]:
-        stream = aevidence(self._groups, models=models, config=config, store=store, stats=Stats())
+    async def _evidence(self, models: Models, store: Costs) -> list[Evidence]:
+        stream = aevidence(self._groups, models=models, config=CleanConfig(), store=store, stats=Stats())
         return [each async for each in stream]
 
 
@@ -142,12 +139,6 @@ def table(a: argparse.Namespace, groups: Sequence[Group], gold: Gold) -> list[Ro
         full = asking.asked(engine, "full")
         bench = Bench(groups=groups, gold=gold, found=_found(full, _calibration(engine)))
         rows = [bench.row("every negative in turn", full.odds, full.costs)]
-        if a.query_first:
-            first = asking.asked(engine, "query_first", CleanConfig(query_first=True))
-            rows.append(bench.row("query first", first.odds, first.costs))
-        if a.together:
-            several = asking.asked(engine, f"together_{a.together}", CleanConfig(together=a.together))
-            rows.append(bench.row(f"{a.together} together", several.odds, several.costs))
     if a.lookahead:
         with engine_for(a.model, threads=a.threads, lookahead=a.lookahead) as engine:
             ahead = asking.asked(engine, f"lookahead_{a.lookahead}")
@@ -191,8 +182,6 @@ def main() -> None:
     add("--model", default=weights.STARTER)
     add("--flag-model", metavar="MODEL", help="a smaller one")
     add("--similarity", metavar="MODEL")
-    add("--query-first", action="store_true")
-    add("--together", type=int, metavar="N")
     add("--lookahead", type=int, metavar="N", help="says something where groups are neighbours: not with --every")
     add("--shares", default=[0.75, 0.5, 0.25], type=lambda text: [float(s) for s in text.split(",")])
     add("--threads", type=int)

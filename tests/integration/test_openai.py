@@ -477,18 +477,6 @@ def test_without_constraints_and_log_probabilities(unharmed: list[CleanedGroup])
     assert statuses == [[e.status for e in g.extractions] for g in unharmed[:6]]
 
 
-@pytest.mark.parametrize("top", [20, 5, 0])
-def test_several_passages_a_request(unharmed: list[CleanedGroup], top: int) -> None:
-    served = Served(top=top)
-    with Server(served) as server:
-        groups = list(clean(many(6), engine=opened(server.url), config=CleanConfig(together=4)))
-    for found, single in zip(groups, unharmed, strict=False):
-        assert found.decisions == single.decisions
-        assert [e.status for e in found.extractions] == [e.status for e in single.extractions]
-        odds = [e.log_odds for e in found.extractions]
-        assert odds == (pytest.approx([e.log_odds for e in single.extractions]) if top else [None] * len(odds))
-
-
 # --- The command line -----------------------------------------------------------------------------
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from arhn.cleaning.evidence.calibration import Calibration
 from arhn.cleaning.margin_rule import Margin
-from arhn.errors import UsageError
 from arhn.families.choice import TaskMap
 from arhn.types import Mode
 
@@ -44,7 +43,6 @@ class CleanConfig(BaseModel):
     """How groups are cleaned. Every field changes the result, so all of them are part of summary.json.
 
     Raises:
-        UsageError: `samples` or `query_first` with `together`.
         pydantic.ValidationError: an unknown key, or a value out of range.
     """
 
@@ -65,12 +63,8 @@ class CleanConfig(BaseModel):
     triage: float | None = Field(default=None, gt=0, le=1)
     #: Ask for whole answers and let this many vote, instead of reading log-probabilities. 0: only where there are none.
     samples: int = Field(default=0, ge=0, le=64)
-    #: Negatives that one request asks about, at most; their verdicts are then lines of one answer.
-    together: int = Field(default=1, ge=1, le=64)
     #: Whether the positives' answer is shown when a negative is judged; else each passage is judged alone.
     show_answer: bool = True
-    #: Whether the query, and the positives' answer, stand before the passage, so that a group's prompts begin alike.
-    query_first: bool = False
     #: The user's own calibrations, looked up before the shipped ones.
     calibrations: tuple[Calibration, ...] = ()
     #: How candidates are put in order, and what of them is shown.
@@ -86,16 +80,3 @@ class CleanConfig(BaseModel):
     task_map: TaskMap = Field(default_factory=TaskMap)
     #: The rule of method `margin`.
     margin: Margin = Field(default_factory=Margin)
-
-    @model_validator(mode="after")
-    def _one_way_of_asking(self) -> Self:
-        if self.samples and self.together > 1:
-            raise UsageError(
-                "--samples: can't be had with --together, where one greedy answer judges several passages. "
-                "Leave one out"
-            )
-        if self.query_first and self.together > 1:
-            raise UsageError(
-                "--query-first: can't be had with --together, whose prompt has its own order. Leave one out"
-            )
-        return self

@@ -39,16 +39,9 @@ def samples_of(config: CleanConfig, capabilities: Capabilities) -> int:
     return config.samples or (0 if capabilities.logprobs else 1)
 
 
-def prompts_of(family: Family, config: CleanConfig) -> FamilyPrompts:
-    """What one kind of query is asked with."""
-    return prompts.load(family, query_first=config.query_first)
-
-
 def negatives_prompt(family: Family, config: CleanConfig) -> Prompt:
     """What negatives are asked with, and so what a calibration is for."""
-    found = prompts_of(family, config)
-    if config.together > 1:
-        return found.together if config.show_answer else found.together_alone
+    found = prompts.load(family)
     return found.check if config.show_answer else found.extract
 
 
@@ -83,7 +76,7 @@ def tasks_for(
     return {
         family: Task(
             family=family,
-            prompts=prompts_of(family, config),
+            prompts=prompts.load(family),
             calibration=known or instead[family],
             fitted=known is not None,
             asked=1.0 if config.triage is None or known is None else known.share_at(config.triage, flagger),
@@ -92,10 +85,10 @@ def tasks_for(
     }
 
 
-def uncalibrated_tasks(config: CleanConfig) -> dict[Family, Task]:
+def uncalibrated_tasks() -> dict[Family, Task]:
     """Prompts of every family, for whoever is about to make calibrations."""
     return {
-        family: Task(family=family, prompts=prompts_of(family, config), calibration=OWN_WORD, fitted=False)
+        family: Task(family=family, prompts=prompts.load(family), calibration=OWN_WORD, fitted=False)
         for family in Family
     }
 
@@ -130,8 +123,6 @@ def _refuse_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: 
     if not flags:
         return
     signal = f"{samples} sampled answer(s) a passage" if samples else "log-probabilities"
-    if config.together > 1:
-        signal += " and several passages a request"
     fused = f" and the similarity of {scorer}" if scorer else ""
     raise CalibrationError(
         f"{flags}: there is no calibration for {model} with {signal}{fused}. Make one from labelled groups with "

@@ -29,8 +29,6 @@ _BELONG = {
     "triage": ("arhn",),
     "calibration": ("arhn",),
     "samples": ("arhn",),
-    "together": ("arhn",),
-    "query_first": ("arhn",),
     "task_map": ("arhn",),
     "show_answer": ("arhn",),
     "ranker": ("arhn",),
@@ -93,8 +91,6 @@ _SETTINGS = (
     "precision",
     "triage",
     "samples",
-    "together",
-    "query_first",
     "ranker",
     "rank_by",
     "shuffles",
@@ -178,19 +174,6 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         type=positive,
         metavar="N",
         help="let N sampled answers vote instead of reading log-probabilities",
-    )
-    add(
-        "--together",
-        type=positive,
-        metavar="N",
-        help="ask about up to N negatives in one request: cheaper, for models that keep them apart; default: 1",
-    )
-    add(
-        "--query-first",
-        action="store_true",
-        default=None,
-        help="show the query before the passage, so that a group's prompts begin alike: cheaper, for models whose "
-        "verdicts are as good that way",
     )
     add(
         "--similarity",

@@ -1042,18 +1042,6 @@ def test_memory_does_not_grow_with_the_number_of_groups(tmp_path: Path, monkeypa
     assert peak(800) < 1.2 * peak(200)
 
 
-def test_the_query_first_where_a_group_is_to_begin_alike() -> None:
-    """The passage comes last, after all that is the same for every negative of a group."""
-    engine = FakeEngine(lambda request: verdict(YES if "ANSWER" in request.messages[-1].content else NO))
-    cleaned(group(negatives=["near", "far"]), engine, query_first=True, mode="F")
-    contents = [r.messages[-1].content for r in asked(engine, "verdict")]
-    positive, *negatives = (content.split("\n") for content in contents)
-    assert [line.partition(":")[0] for line in positive] == ["Question", "Passage"]
-    assert [line.partition(":")[0] for line in negatives[0]] == ["Question", "Answer elsewhere", "Passage"]
-    assert negatives[0][:2] == negatives[1][:2]
-    assert [r.prefix for r in asked(engine, "verdict")][1] != prompts.load("question").check.prefix
-
-
 # Triage: the LLM is asked about the likeliest negatives only
 
 

@@ -114,36 +114,11 @@ def test_what_all_prompts_share_is_computed_once_in_a_run_and_not_in_every_sampl
     assert whole.computed < whole.prompt / 3
 
 
-@pytest.mark.parametrize("together", [2, 4, 7])
-def test_several_passages_a_request(together: int) -> None:
-    groups = list(many(40))
-    stats = Stats()
-    engine = FakeEngine(answer_by_marks)
-    found = list(clean(groups, engine=engine, config=CleanConfig(together=together), stats=stats))
-    hits, of = answering(found)
-    pilot = Pilot.measured(hits, of, words=1, source="test")
-    guess = estimated(groups, pilot=pilot, together=together)
-    assert guess.stages["extract"].calls == pytest.approx(stats.of("extract").asked, rel=0.1)
-    assert guess.answering == pytest.approx(hits / of, abs=0.1)
-    single = estimated(groups, pilot=pilot)
-    assert guess.stages["extract"].calls < single.stages["extract"].calls
-    assert guess.stages["extract"].prompt < single.stages["extract"].prompt
-
-
-def test_the_lines_of_several_verdicts_are_written_tokens() -> None:
-    groups = list(many(40))
-    nothing = Pilot.measured(0, 10**6, words=1, source="test")
-    single, together = (estimated(groups, pilot=nothing, together=n).stages["extract"] for n in (1, 7))
-    # A positive and seven negatives; "1: No" and the end of its line have six characters, four a token.
-    assert single.completion - together.completion == pytest.approx(40 * (7 - (7 * 6 - 1) / 4 - 1), abs=40)
-
-
-@pytest.mark.parametrize("together", [1, 4])
-def test_without_log_probabilities_several_are_counted_as_well(together: int) -> None:
+def test_whole_answers_are_counted_as_well() -> None:
     groups = list(many(20))
     found = estimate(
         spread(groups, 100, passages),
-        config=CleanConfig(together=together),
+        config=CleanConfig(),
         models=Models(engine=Planned("planned", replace(ABLE, logprobs=False))),
         counting=COUNTING,
         pilot=Pilot.measured(300, 1000, words=1, source="test"),

@@ -29,7 +29,6 @@ from arhn.cleaning.extract.questions import (
     snippet_request,
     verdict_request,
 )
-from arhn.cleaning.extract.together_stage import Together
 from arhn.cleaning.prompts import ExtractPrompt
 from arhn.cleaning.setup import Task, samples_of
 from arhn.cleaning.spans import Span
@@ -101,7 +100,6 @@ class ExtractionStage:
         self._similarity = similarity
         self._samples = samples_of(config, capabilities)
         self._room = capabilities.context - MAX_SNIPPET_TOKENS - MARKUP_TOKENS
-        self._together = Together(asker=asker, most=config.together, by_word=self._samples == 1, room=self._room)
 
     async def extract(
         self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], task: Task
@@ -125,7 +123,7 @@ class ExtractionStage:
         """What the confidences of a group are made from: labels and calibration unseen."""
         self._expect(len(positives), len(negatives), task)
         found, known = await self._positives(query, positives, task)
-        verdicts = await self._verdicts_on_negatives(query, negatives, task, known)
+        verdicts = await self._verdicts(query, negatives, _negatives_wording(task, known))
         return Evidence(
             positives=tuple(e.log_odds for e in found),
             negatives=tuple(v.log_odds for v in verdicts),
@@ -135,12 +133,11 @@ class ExtractionStage:
 
     def _expect(self, positives: int, negatives: int, task: Task) -> None:
         """Say how many requests a group will take, but for those that hang on answers."""
-        each, most = max(1, self._samples), self._together.most
+        each = max(1, self._samples)
         shown = positives if self._show_answer and not self._samples else 0
         flagged = negatives if self._flagger is not None and task.asked < 1 else 0
         asked = math.ceil(task.asked * negatives)
-        verdicts = each * asked if most == 1 else math.ceil(asked / most)
-        self._asker.expect(each * positives + shown + flagged + verdicts)
+        self._asker.expect(each * (positives + asked) + shown + flagged)
 
     async def _negatives(
         self,
@@ -161,7 +158,7 @@ class ExtractionStage:
             places = likeliest((similarities or ()) if flags is None else flags, task.asked)
         wording = _negatives_wording(task, known)
         asked = [passages[i] for i in places]
-        verdicts = await self._verdicts_on_negatives(query, asked, task, known)
+        verdicts = await self._verdicts(query, asked, wording)
         odds = [v.log_odds for v in verdicts]
         if means is None and not (task.calibration.centre and None in odds):
             means = group_means(with_spared(odds, len(passages)), similarities, task.calibration)
@@ -212,14 +209,6 @@ class ExtractionStage:
             return None
         verdicts = await self._flagger._verdicts(query, passages, _negatives_wording(task, known))
         return tuple(verdict.log_odds for verdict in verdicts)
-
-    async def _verdicts_on_negatives(
-        self, query: str, passages: Sequence[Passage], task: Task, known: str
-    ) -> list[Verdict]:
-        if self._together.most == 1:
-            return await self._verdicts(query, passages, _negatives_wording(task, known))
-        prompt = task.prompts.together if known else task.prompts.together_alone
-        return await self._together.verdicts(query, passages, prompt, known)
 
     async def _verdicts(self, query: str, passages: Sequence[Passage], wording: _Wording) -> list[Verdict]:
         requests = [r for p in passages for r in self._requests(query, p, wording)]

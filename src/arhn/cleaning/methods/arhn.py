@@ -57,7 +57,7 @@ class Arhn:
                 flagger=flagger.asker.model if flagger else "",
             )
         else:
-            self._tasks = uncalibrated_tasks(config)
+            self._tasks = uncalibrated_tasks()
         front = None if flagger is None else ExtractionStage(flagger.asker, config, flagger.capabilities, stage="flag")
         self._extraction = ExtractionStage(asker, config, capabilities, similarity, flagger=front)
         self._ranking = RankingStage(asker, config, capabilities)

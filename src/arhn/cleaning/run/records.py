@@ -15,7 +15,7 @@ from arhn.cleaning import prompts
 from arhn.cleaning.config import CleanConfig, Method
 from arhn.cleaning.models import Described
 from arhn.cleaning.run.tally import Progress, Tally
-from arhn.cleaning.setup import prompts_of, tasks_of
+from arhn.cleaning.setup import tasks_of
 from arhn.cleaning.stats import StageStats
 from arhn.families.family import Family
 from arhn.types import CleanedGroup, Label
@@ -110,7 +110,7 @@ def summary(
 def _prompts(config: CleanConfig, tally: Tally) -> dict[str, Any]:
     if config.method is Method.RLHN:
         return {"rlhn": {"judge": prompts.load_section("rlhn", "judge").hash}}
-    return {name: prompts_of(Family(name), config).hashes for name in sorted({family for family, _ in tally.families})}
+    return {name: prompts.load(Family(name)).hashes for name in sorted({family for family, _ in tally.families})}
 
 
 def _calibrations(config: CleanConfig, tally: Tally, described: Described) -> dict[str, Any]:
