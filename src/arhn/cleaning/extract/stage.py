@@ -79,7 +79,7 @@ class ExtractionStage:
     """Stage 1; everything it asks goes through `asker`.
 
     Args:
-        flagger: a smaller model's; it is asked about every negative first, and triage goes by what it says.
+        small_model: a smaller model's; it is asked about every negative first, and triage goes by what it says.
         stage: what its questions are counted as.
     """
 
@@ -90,11 +90,11 @@ class ExtractionStage:
         capabilities: Capabilities,
         similarity: Similarity | None = None,
         *,
-        flagger: ExtractionStage | None = None,
+        small_model: ExtractionStage | None = None,
         stage: Stage = "extract",
     ) -> None:
         self._asker = asker
-        self._flagger = flagger
+        self._small_model = small_model
         self._stage = stage
         self._show_answer = config.show_answer
         self._similarity = similarity
@@ -135,7 +135,7 @@ class ExtractionStage:
         """Say how many requests a group will take, but for those that hang on answers."""
         each = max(1, self._samples)
         shown = positives if self._show_answer and not self._samples else 0
-        flagged = negatives if self._flagger is not None and task.asked < 1 else 0
+        flagged = negatives if self._small_model is not None and task.asked < 1 else 0
         asked = math.ceil(task.asked * negatives)
         self._asker.expect(each * (positives + asked) + shown + flagged)
 
@@ -205,9 +205,9 @@ class ExtractionStage:
         self, query: str, passages: Sequence[Passage], task: Task, known: str
     ) -> tuple[float | None, ...] | None:
         """What the small model in front says of negatives; None where there is none."""
-        if self._flagger is None:
+        if self._small_model is None:
             return None
-        verdicts = await self._flagger._verdicts(query, passages, _negatives_wording(task, known))
+        verdicts = await self._small_model._verdicts(query, passages, _negatives_wording(task, known))
         return tuple(verdict.log_odds for verdict in verdicts)
 
     async def _verdicts(self, query: str, passages: Sequence[Passage], wording: _Wording) -> list[Verdict]:

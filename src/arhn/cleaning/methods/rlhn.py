@@ -41,9 +41,9 @@ class Rlhn:
     Negatives that weren't used aren't judged, so the floor policy `backfill` finds nothing to take in.
     """
 
-    def __init__(self, judge: Asker, flagger: Asker, config: CleanConfig) -> None:
+    def __init__(self, judge: Asker, small_model: Asker, config: CleanConfig) -> None:
         self._judge = judge
-        self._flagger = flagger
+        self._small_model = small_model
         self._config = config
         self._prompt = prompts.load_section("rlhn", "judge")
 
@@ -63,7 +63,7 @@ class Rlhn:
     async def _judged(self, group: Group, negatives: Sequence[Passage]) -> Judgement | None:
         if not negatives:
             return Judgement(better=frozenset(), worse=frozenset())
-        flagged = await self._ask(self._flagger, "flag", group, negatives)
+        flagged = await self._ask(self._small_model, "flag", group, negatives)
         if flagged is None or not (flagged.better or flagged.worse):
             return flagged
         return await self._ask(self._judge, "judge", group, negatives)
