@@ -10,7 +10,7 @@ from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence, Extracted, ExtractionStage
 from arhn.cleaning.extract.verdicts import VerdictAsker
 from arhn.cleaning.rank.stage import RankingStage
-from arhn.cleaning.relabel import decide, floored, reasons
+from arhn.cleaning.relabel import decide, finish, hold_against_floor, reasons
 from arhn.cleaning.select import Parts, spares, take_apart, with_copies
 from arhn.cleaning.setup import Task, samples_of, tasks_for, uncalibrated_tasks
 from arhn.engines import Capabilities
@@ -80,18 +80,16 @@ class Arhn:
         extractions, held_back = await self._ranking.compare_fullness(group, extractions, ranking, task)
         found = reasons(group, extractions, ranking, held_back=held_back)
         decisions = decide(group, found, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
-        kept = floored(group, decisions, config)
-        if kept.wanted:
-            taken = await self._backfill(group, parts, extractions, extracted, kept.wanted, task)
-            kept = kept.backfilled(taken)
-        return CleanedGroup(
-            group=group,
-            decisions=kept.decisions,
-            extractions=tuple(extractions[p.doc_id] for p in group.passages if p.doc_id in extractions),
+        floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)
+        if floored.wanted:
+            taken = await self._backfill(group, parts, extractions, extracted, floored.wanted, task)
+            floored = floored.backfilled(taken)
+        return finish(
+            group,
+            floored,
+            extractions=extractions,
             ranking=ranking,
             similarities={p.doc_id: s for p, s in zip(negatives, extracted.similarities or (), strict=False)},
-            below_floor=kept.below,
-            dropped=kept.dropped,
             family=choice.family.value,
             family_from=choice.source,
         )

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from arhn.cleaning.margin_rule import drops
-from arhn.cleaning.relabel import decide, floored
+from arhn.cleaning.relabel import decide, finish, hold_against_floor
 from arhn.cleaning.select import spares, take_apart
 from arhn.types import CleanedGroup, Group, Reason
 
@@ -35,19 +35,13 @@ class MarginMethod:
         dropped = drops(positives, [scores[d] for d in negatives], self._config.margin)
         found = {p.doc_id: Reason.POSITIVE for p in group.positives}
         found |= {d: Reason.MARGIN if drop else Reason.UNDISPUTED for d, drop in zip(negatives, dropped, strict=True)}
-        decisions = decide(group, found, mode=self._config.mode, copies=parts.copies, unused=parts.unused_ids)
-        kept = floored(group, decisions, self._config)
-        if kept.wanted:
+        config = self._config
+        decisions = decide(group, found, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
+        floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)
+        if floored.wanted:
             spare = [p.doc_id for p in spares(parts) if found[p.doc_id] is Reason.UNDISPUTED]
-            kept = kept.backfilled(frozenset(spare[: kept.wanted]))
-        return CleanedGroup(
-            group=group,
-            decisions=kept.decisions,
-            extractions=(),
-            similarities=scores,
-            below_floor=kept.below,
-            dropped=kept.dropped,
-        )
+            floored = floored.backfilled(frozenset(spare[: floored.wanted]))
+        return finish(group, floored, similarities=scores)
 
     def _scores(self, group: Group) -> dict[str, float]:
         scores = self._similarity.scores(group.query, group.passages)

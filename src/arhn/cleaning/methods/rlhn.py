@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from arhn.cleaning import prompts
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.relabel import decide, floored
+from arhn.cleaning.relabel import decide, finish, hold_against_floor
 from arhn.cleaning.select import take_apart
 from arhn.cleaning.shown import PASSAGE_SHOWN, halve, passage_text, shown_order
 from arhn.cleaning.stats import Stage
@@ -48,17 +48,15 @@ class Rlhn:
         self._prompt = prompts.load_section("rlhn", "judge")
 
     async def clean(self, group: Group) -> CleanedGroup:
-        parts = take_apart(group, self._config.negatives)
+        config = self._config
+        parts = take_apart(group, config.negatives)
         asked = {p.doc_id for p in parts.asked}
         negatives = shown_order(group.query, [p for p in group.negatives if p.doc_id in asked])
         found = await self._judged(group, negatives)
         reasons = {p.doc_id: Reason.POSITIVE for p in group.positives}
         reasons |= {p.doc_id: _reason(p.doc_id, found) for p in negatives}
-        decisions = decide(group, reasons, mode=self._config.mode, copies=parts.copies, unused=parts.unused_ids)
-        kept = floored(group, decisions, self._config)
-        return CleanedGroup(
-            group=group, decisions=kept.decisions, extractions=(), below_floor=kept.below, dropped=kept.dropped
-        )
+        decisions = decide(group, reasons, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
+        return finish(group, hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy))
 
     async def _judged(self, group: Group, negatives: Sequence[Passage]) -> Judgement | None:
         if not negatives:
