@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence, Extracted, ExtractionStage
+from arhn.cleaning.extract.verdicts import VerdictAsker
 from arhn.cleaning.rank.stage import RankingStage
 from arhn.cleaning.relabel import decide, floored, reasons
 from arhn.cleaning.select import Parts, spares, take_apart, with_copies
@@ -61,7 +62,7 @@ class Arhn:
         front = (
             None
             if small_model is None
-            else ExtractionStage(small_model.asker, config, small_model.capabilities, stage="flag")
+            else VerdictAsker(small_model.asker, config, small_model.capabilities, stage="flag")
         )
         self._extraction = ExtractionStage(asker, config, capabilities, similarity, small_model=front)
         self._ranking = RankingStage(asker, config, capabilities)

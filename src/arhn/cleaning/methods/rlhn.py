@@ -16,13 +16,13 @@ from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.relabel import decide, floored
 from arhn.cleaning.select import take_apart
-from arhn.cleaning.shown import PASSAGE_SHOWN, passage_text, shown_order
+from arhn.cleaning.shown import PASSAGE_SHOWN, halve, passage_text, shown_order
 from arhn.cleaning.stats import Stage
 from arhn.engines import Completion, Matching, Request
 from arhn.types import CleanedGroup, Group, Passage, Reason
 
-#: How much of the usual text passages show, the first that fits the context.
-_SHARES = (1.0, 0.5, 0.25, 0.125)
+#: The least share of the usual text that passages show, where a whole group doesn't fit the context otherwise.
+_LEAST = 0.125
 _LIST = r"(none|[0-9]{1,3}(?:, [0-9]{1,3})*)"
 _ANSWER = re.compile(rf"better: {_LIST}; worse: {_LIST}")
 
@@ -69,12 +69,11 @@ class Rlhn:
         return await self._ask(self._judge, "judge", group, negatives)
 
     async def _ask(self, asker: Asker, stage: Stage, group: Group, negatives: Sequence[Passage]) -> Judgement | None:
-        completion = None
-        for share in _SHARES:
-            [completion] = await asker.ask(stage, [self._request(group, negatives, share)])
-            if completion is None or completion.finish != "context":
-                break
-        return read(completion, [p.doc_id for p in negatives])
+        def requests(share: float) -> list[Request]:
+            return [self._request(group, negatives, share)]
+
+        found = await asker.ask_fitting(stage, 1.0, requests, halve(_LEAST))
+        return read(found.answers[0], [p.doc_id for p in negatives])
 
     def _request(self, group: Group, negatives: Sequence[Passage], share: float) -> Request:
         limit = int(share * PASSAGE_SHOWN)
