@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from arhn.cleaning.stats import Failure, OnFailure, Stage, Stats
-from arhn.engines import Completion, Engine, Request, RequestFailed
+from arhn.engines import Capabilities, Completion, Engine, Request, RequestFailed
 from arhn.store import ResponseStore
 
 T = TypeVar("T")
@@ -55,8 +55,13 @@ class Asker:
 
     @property
     def model(self) -> str:
-        """Who is asked."""
+        """The identity of the LLM that is asked."""
         return self._engine.model
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+        return self._engine.capabilities
 
     async def ask(
         self, stage: Stage, requests: Sequence[Request], doc_ids: Sequence[str | None] = ()

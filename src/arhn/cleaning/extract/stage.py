@@ -19,7 +19,6 @@ from arhn.cleaning.extract.questions import Verdict, known_answer
 from arhn.cleaning.extract.verdicts import VerdictAsker, Wording
 from arhn.cleaning.setup import Task, samples_of
 from arhn.cleaning.spans import Span
-from arhn.engines import Capabilities
 from arhn.retrieval.similarity import Similarity
 from arhn.types import Band, Extraction, Passage
 
@@ -65,7 +64,6 @@ class ExtractionStage:
         self,
         asker: Asker,
         config: CleanConfig,
-        capabilities: Capabilities,
         similarity: Similarity | None = None,
         *,
         small_model: VerdictAsker | None = None,
@@ -74,8 +72,8 @@ class ExtractionStage:
         self._small_model = small_model
         self._show_answer = config.show_answer
         self._similarity = similarity
-        self._samples = samples_of(config, capabilities)
-        self._verdicts = VerdictAsker(asker, config, capabilities)
+        self._samples = samples_of(config, asker.capabilities)
+        self._verdicts = VerdictAsker(asker, config)
 
     async def extract(
         self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], task: Task

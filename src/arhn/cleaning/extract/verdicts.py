@@ -23,7 +23,7 @@ from arhn.cleaning.prompts import ExtractPrompt
 from arhn.cleaning.setup import samples_of
 from arhn.cleaning.spans import Span
 from arhn.cleaning.stats import Stage
-from arhn.engines import Capabilities, Completion, Request
+from arhn.engines import Completion, Request
 from arhn.types import Passage
 
 
@@ -42,13 +42,11 @@ class VerdictAsker:
         stage: what verdicts are counted as.
     """
 
-    def __init__(
-        self, asker: Asker, config: CleanConfig, capabilities: Capabilities, *, stage: Stage = "extract"
-    ) -> None:
+    def __init__(self, asker: Asker, config: CleanConfig, *, stage: Stage = "extract") -> None:
         self._asker = asker
         self._stage = stage
-        self._samples = samples_of(config, capabilities)
-        self._room = capabilities.context - MAX_SNIPPET_TOKENS - MARKUP_TOKENS
+        self._samples = samples_of(config, asker.capabilities)
+        self._room = asker.capabilities.context - MAX_SNIPPET_TOKENS - MARKUP_TOKENS
 
     async def judge(self, query: str, passages: Sequence[Passage], wording: Wording) -> list[Verdict]:
         """A verdict on each passage, in their order."""

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence, Extracted, ExtractionStage
 from arhn.cleaning.extract.verdicts import VerdictAsker
+from arhn.cleaning.rank.fullness import FullnessStage
 from arhn.cleaning.rank.stage import RankingStage
 from arhn.cleaning.relabel import decide, finish, hold_against_floor, reasons
 from arhn.cleaning.select import Parts, spares, take_apart, with_copies
 from arhn.cleaning.setup import Task, samples_of, tasks_for, uncalibrated_tasks
-from arhn.engines import Capabilities
 from arhn.families.choice import family_of
 from arhn.retrieval.similarity import Similarity
 from arhn.types import CleanedGroup, Extraction, Group, Passage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmallModel:
-    """A smaller model that is asked about every negative first: who asks it, and what it can do."""
-
-    asker: Asker
-    capabilities: Capabilities
 
 
 class Arhn:
     """Cleans one group at a time; everything it asks goes through `asker`.
 
     Args:
-        small_model: triage goes by what it says, else by `similarity`.
+        small_model: asks a smaller LLM about every negative first; triage goes by what it says, else by `similarity`.
         calibrated: False where only `evidence` is wanted, to make a calibration from.
 
     Raises:
@@ -42,10 +33,9 @@ class Arhn:
         self,
         asker: Asker,
         config: CleanConfig,
-        capabilities: Capabilities,
         similarity: Similarity | None = None,
         *,
-        small_model: SmallModel | None = None,
+        small_model: Asker | None = None,
         calibrated: bool = True,
     ) -> None:
         self._config = config
@@ -53,19 +43,16 @@ class Arhn:
             self._tasks = tasks_for(
                 config,
                 asker.model,
-                samples_of(config, capabilities),
+                samples_of(config, asker.capabilities),
                 scorer=similarity.identity if similarity else "",
-                small_model=small_model.asker.model if small_model else "",
+                small_model=small_model.model if small_model else "",
             )
         else:
             self._tasks = uncalibrated_tasks()
-        front = (
-            None
-            if small_model is None
-            else VerdictAsker(small_model.asker, config, small_model.capabilities, stage="flag")
-        )
-        self._extraction = ExtractionStage(asker, config, capabilities, similarity, small_model=front)
-        self._ranking = RankingStage(asker, config, capabilities)
+        front = None if small_model is None else VerdictAsker(small_model, config, stage="flag")
+        self._extraction = ExtractionStage(asker, config, similarity, small_model=front)
+        self._ranking = RankingStage(asker, config)
+        self._fullness = FullnessStage(asker, config)
 
     async def clean(self, group: Group) -> CleanedGroup:
         """Both stages and the decisions of one group."""
@@ -77,7 +64,7 @@ class Arhn:
         extracted = await self._extraction.extract(group.query, positives, negatives, task)
         extractions = with_copies({e.doc_id: e for e in extracted.extractions}, parts)
         ranking = await self._ranking.rank(group, extractions, parts.copies, task)
-        extractions, held_back = await self._ranking.compare_fullness(group, extractions, ranking, task)
+        extractions, held_back = await self._fullness.compare(group, extractions, ranking, task)
         found = reasons(group, extractions, ranking, held_back=held_back)
         decisions = decide(group, found, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
         floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig, Method
-from arhn.cleaning.methods.arhn import Arhn, SmallModel
+from arhn.cleaning.methods.arhn import Arhn
 from arhn.cleaning.methods.margin import MarginMethod
 from arhn.cleaning.methods.none import NoMethod
 from arhn.cleaning.methods.rlhn import Rlhn
@@ -50,14 +50,13 @@ def arhn_method(
     return Arhn(
         asker_for(engine),
         config,
-        engine.capabilities,
         models.similarity,
         small_model=_small_model(models.small_model, asker_for),
         calibrated=calibrated,
     )
 
 
-def _small_model(engine: Engine | None, asker_for: Callable[[Engine], Asker]) -> SmallModel | None:
+def _small_model(engine: Engine | None, asker_for: Callable[[Engine], Asker]) -> Asker | None:
     if engine is None:
         return None
     if not engine.capabilities.logprobs:
@@ -65,7 +64,7 @@ def _small_model(engine: Engine | None, asker_for: Callable[[Engine], Asker]) ->
             f"--flag-model: {engine.model} gives no log-probabilities, so it can't say which negatives are likelier "
             "to answer. Use another model or server, or triage by --similarity"
         )
-    return SmallModel(asker=asker_for(engine), capabilities=engine.capabilities)
+    return asker_for(engine)
 
 
 def _required(engine: Engine | None, config: CleanConfig) -> Engine:
