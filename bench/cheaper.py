@@ -33,7 +33,7 @@ from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.methods.arhn import asked_negatives
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import aevidence
-from arhn.cleaning.setup import negatives_prompt
+from arhn.cleaning.setup import choose_prompt
 from arhn.cleaning.stats import Stats
 from arhn.engines import Engine
 from arhn.errors import CalibrationError
@@ -162,7 +162,7 @@ def table(a: argparse.Namespace, groups: Sequence[Group], gold: Gold) -> list[Ro
 
 
 def _calibration(engine: Engine) -> Calibration:
-    found = calibration_for(engine.model, negatives_prompt(Family.QUESTION, CleanConfig()).hash)
+    found = calibration_for(engine.model, choose_prompt(Family.QUESTION, CleanConfig()).hash)
     if found is None:
         raise CalibrationError(f"{engine.model}: has no calibration for questions")
     return found

@@ -11,7 +11,7 @@ for cleaned in arhn.clean(arhn.formats.read("train.jsonl"), engine):
 
 from arhn import formats, weights
 from arhn._version import __version__
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import aclean, clean
 from arhn.cleaning.stats import Stats
@@ -27,7 +27,6 @@ __all__ = [
     "Extraction",
     "Group",
     "MemoryStore",
-    "Method",
     "Mode",
     "Models",
     "Passage",

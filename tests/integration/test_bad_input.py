@@ -955,7 +955,7 @@ def test_flags_of_the_consistent_ranker(similar: Arhn) -> None:
 
 def test_method_margin(similar: Arhn) -> None:
     margin = (*CLEAN, "--method", "margin")
-    similar.fails(UsageError, *margin, says=("--method margin: needs a similarity model. Give one with --similarity",))
+    similar.fails(UsageError, *margin, says=("method margin: needs a similarity model. Give one with --similarity",))
     with_model = (*margin, "--similarity", "s")
     similar.fails(UsageError, *with_model, "--mode", "R", says=("--mode: method margin only filters", "Use F or R+F"))
     similar.works(*with_model)

@@ -11,7 +11,7 @@ import pytest
 
 from arhn import weights
 from arhn.cleaning import prompts
-from arhn.cleaning.config import CleanConfig, Method, RankerSettings
+from arhn.cleaning.config import CleanConfig, RankerSettings
 from arhn.cleaning.evidence.calibration import Calibration
 from arhn.cleaning.extract.questions import (
     MAX_SNIPPET_TOKENS,
@@ -120,7 +120,7 @@ def test_the_judge_of_rlhn_gives_answers_that_can_be_read(llama: LlamaCppEngine)
             return None
 
     group = Group(query_id="q", query=QUERY, positives=(FERRY,), negatives=(PAINT, passage("two", "It was a ferry.")))
-    [cleaned] = clean([group], Listening(), config=CleanConfig(method=Method.RLHN))
+    [cleaned] = clean([group], Listening(), config=CleanConfig(method="rlhn"))
     assert answered
     for completion in answered:
         if completion.finish != "stop":

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from arhn.cleaning.asking import Asker, Work, in_work
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence
-from arhn.cleaning.methods.choose import arhn_method, choose
+from arhn.cleaning.methods.arhn import Arhn
+from arhn.cleaning.methods.method import find_method
 from arhn.cleaning.models import Models
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.engines import Engine
@@ -54,7 +55,8 @@ async def aclean(
     """
     models = Models.of(models)
     askers = _Askers(store or MemoryStore(), stats or Stats(), on_failure)
-    method = choose(config or CleanConfig(), models, askers.of)
+    config = config or CleanConfig()
+    method = find_method(config)(config, models, askers.of)
     async with aclosing(_in_order(groups, method.clean, models, askers)) as cleaned:
         async for each in cleaned:
             yield each
@@ -68,8 +70,8 @@ async def aevidence(
     No calibration is needed. Raises as `aclean` does.
     """
     askers = _Askers(store, stats)
-    arhn = arhn_method(config, models, askers.of, calibrated=False)
-    async with aclosing(_in_order(groups, arhn.evidence, models, askers)) as found:
+    arhn = Arhn(config, models, askers.of, calibrated=False)
+    async with aclosing(_in_order(groups, arhn.gather_evidence, models, askers)) as found:
         async for each in found:
             yield each
 

@@ -1,8 +1,4 @@
-"""Stage 2, ranking: candidates in the order of how directly they answer the query.
-
-Three rankers: `listwise` (the paper's: all candidates in one prompt), `consistent` (the same over several shuffled
-orders), `pivot` (each negative against the best positive, in both orders). Pure; the pipeline asks.
-"""
+"""How passages that are compared are shown to the LLM: in which order, and how much of each. Pure."""
 
 from __future__ import annotations
 
@@ -17,6 +13,8 @@ from arhn.types import Extraction, Passage
 #: Characters of a candidate that is shown: of its snippet, and of the passage.
 SNIPPET_SHOWN = 400
 PASSAGE_SHOWN = 1200
+#: The least share of that, where a prompt doesn't fit the context otherwise.
+LEAST_SHOWN = 0.25
 
 
 def shown_order(query: str, candidates: Sequence[Passage], shuffle: int = 0) -> tuple[Passage, ...]:

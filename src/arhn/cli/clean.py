@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel
 from rich.console import Console
 
-from arhn.cleaning.config import CleanConfig, FloorPolicy, Method, RankBy, Ranker, RankerSettings
+from arhn.cleaning.config import CleanConfig, FloorPolicy, RankBy, RankerSettings
+from arhn.cleaning.methods import METHODS
+from arhn.cleaning.rank import RANKERS
 from arhn.cli.clustering import add_cluster, cluster_of
 from arhn.cli.judging import add_judging, config_of, models_of
 from arhn.cli.serving import add_limit
@@ -63,7 +65,7 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     )
     policies = get_args(FloorPolicy)
     add("--floor-policy", choices=policies, help=f"for groups with fewer; default: {_default('floor_policy')}")
-    add("--method", choices=[m.value for m in Method], default=Method.ARHN.value, help="default: %(default)s")
+    add("--method", choices=METHODS.names(), default=_default("method"), help="default: %(default)s")
     add(
         "--precision",
         type=float,
@@ -99,7 +101,7 @@ def _add_ranker(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--ranker",
-        choices=[r.value for r in Ranker],
+        choices=RANKERS.names(),
         help="listwise: as in the paper; consistent: several shuffled orders vote; "
         f"pivot: each negative against the positive; default: {_default('name', RankerSettings)}",
     )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from arhn.cleaning.config import CleanConfig, Method, Ranker
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.margin_rule import DEFAULTS, Margin
+from arhn.cleaning.methods import METHODS
 from arhn.cli import serving
 from arhn.cli.shared import flag_of, positive, unfit
 from arhn.errors import UsageError
@@ -58,16 +59,16 @@ def config_of(a: argparse.Namespace, *, fitting: bool = False) -> CleanConfig:
         if getattr(a, name) is not None and a.method not in methods:
             flag = _FLAGS.get(name) or flag_of(name)
             raise UsageError(f"{flag}: does nothing for --method {a.method}, only for {', '.join(methods)}")
-    ranker = a.ranker or _DEFAULT.ranker.name.value
+    ranker = a.ranker or _DEFAULT.ranker.name
     for name in ("shuffles", "stable"):
-        if getattr(a, name) is not None and ranker != Ranker.CONSISTENT:
-            raise UsageError(f"--{name}: does nothing for --ranker {ranker}, only for {Ranker.CONSISTENT}")
+        if getattr(a, name) is not None and ranker != "consistent":
+            raise UsageError(f"--{name}: does nothing for --ranker {ranker}, only for consistent")
     if a.triage is not None and a.similarity is None and a.flag_model is None:
         raise UsageError(
             "--triage: needs something to tell likely from unlikely negatives by. Give a retriever with --similarity, "
             "or a smaller LLM with --flag-model"
         )
-    if a.flag_model is not None and a.method == Method.ARHN and a.triage is None and not fitting:
+    if a.flag_model is not None and a.method == "arhn" and a.triage is None and not fitting:
         raise UsageError("--flag-model: does nothing for --method arhn without --triage, such as --triage 0.98")
     given = {name: getattr(a, name) for name in _SETTINGS if getattr(a, name) is not None}
     given["ranker"] = {name: getattr(a, flag) for name, flag in _RANKER.items() if getattr(a, flag) is not None}
@@ -116,7 +117,7 @@ def models_of(a: argparse.Namespace, stack: ExitStack) -> Models:
 
     serving.require_fitting(a)
     similarity = Similarity(a.similarity) if a.similarity is not None else None
-    if a.method in (Method.NONE, Method.MARGIN):
+    if not METHODS.get(a.method).asks_llm:
         return Models(similarity=similarity)
     budget = serving.budget_of(a)
 

@@ -990,7 +990,7 @@ def test_a_broken_fullness_never_relabels(broken: Completion | str, about: str) 
 
 
 def test_methods_refuse_to_start_without_what_they_need() -> None:
-    with pytest.raises(UsageError, match="--method arhn: needs an LLM"):
+    with pytest.raises(UsageError, match="method arhn: needs an LLM"):
         list(clean([group()], Models()))
 
 
@@ -1174,7 +1174,7 @@ def test_a_small_model_needs_log_probabilities_and_a_calibration_of_its_own(engi
     config = CleanConfig(calibrations=(fitted(triage=points, flagger="another"),), triage=0.95)
     with pytest.raises(CalibrationError, match="and --flag-model"):
         list(clean([group()], Models(engine=engine, small_model=small()), config=config))
-    with pytest.raises(UsageError, match="--flag-model: fake gives no log-probabilities"):
+    with pytest.raises(UsageError, match="small_model: fake gives no log-probabilities"):
         list(clean([group()], Models(engine=engine, small_model=without_logprobs(answer_by_marks)), config=config))
     assert engine.asked == []
 

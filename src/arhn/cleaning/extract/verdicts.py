@@ -20,7 +20,7 @@ from arhn.cleaning.extract.questions import (
     verdict_request,
 )
 from arhn.cleaning.prompts import ExtractPrompt
-from arhn.cleaning.setup import samples_of
+from arhn.cleaning.setup import count_samples
 from arhn.cleaning.spans import Span
 from arhn.cleaning.stats import Stage
 from arhn.engines import Completion, Request
@@ -45,7 +45,7 @@ class VerdictAsker:
     def __init__(self, asker: Asker, config: CleanConfig, *, stage: Stage = "extract") -> None:
         self._asker = asker
         self._stage = stage
-        self._samples = samples_of(config, asker.capabilities)
+        self._samples = count_samples(config, asker.capabilities)
         self._room = asker.capabilities.context - MAX_SNIPPET_TOKENS - MARKUP_TOKENS
 
     async def judge(self, query: str, passages: Sequence[Passage], wording: Wording) -> list[Verdict]:

@@ -8,23 +8,30 @@ rule's default; the same rules as `mine_hard_negatives` of sentence-transformers
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.margin_rule import drops
+from arhn.cleaning.methods.method import AskerFor
+from arhn.cleaning.models import Models
 from arhn.cleaning.relabel import decide, finish, hold_against_floor
 from arhn.cleaning.select import spares, take_apart
+from arhn.errors import UsageError
 from arhn.types import CleanedGroup, Group, Reason
-
-if TYPE_CHECKING:
-    from arhn.cleaning.config import CleanConfig
-    from arhn.retrieval.similarity import Similarity
 
 
 class MarginMethod:
-    """Filters by a similarity model's scores; no LLM is asked. Floor policy `backfill` takes the first that stay."""
+    """Filters by a similarity model's scores; no LLM is asked. Floor policy `backfill` takes the first that stay.
 
-    def __init__(self, similarity: Similarity, config: CleanConfig) -> None:
-        self._similarity = similarity
+    Raises:
+        UsageError: there is no similarity model.
+    """
+
+    asks_llm = False
+
+    def __init__(self, config: CleanConfig, models: Models, asker_for: AskerFor) -> None:  # noqa: ARG002 - none is asked
+        if models.similarity is None:
+            raise UsageError("method margin: needs a similarity model. Give one with --similarity")
+        self._similarity = models.similarity
         self._config = config
 
     async def clean(self, group: Group) -> CleanedGroup:

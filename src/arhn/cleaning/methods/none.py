@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.methods.method import AskerFor
+from arhn.cleaning.models import Models
 from arhn.cleaning.relabel import finish, hold_against_floor
 from arhn.types import CleanedGroup, Decision, Group, Reason
 
@@ -10,7 +12,9 @@ from arhn.types import CleanedGroup, Decision, Group, Reason
 class NoMethod:
     """Every label stays; only negatives beyond `negatives` are left out, and the floor is kept."""
 
-    def __init__(self, config: CleanConfig) -> None:
+    asks_llm = False
+
+    def __init__(self, config: CleanConfig, models: Models, asker_for: AskerFor) -> None:  # noqa: ARG002 - none is asked
         self._config = config
 
     async def clean(self, group: Group) -> CleanedGroup:

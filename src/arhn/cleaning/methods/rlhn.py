@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from arhn.cleaning import prompts
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.methods.method import AskerFor, Basis, require_llm
+from arhn.cleaning.models import Described, Models
+from arhn.cleaning.prompts import Prompt
 from arhn.cleaning.relabel import decide, finish, hold_against_floor
 from arhn.cleaning.select import take_apart
 from arhn.cleaning.shown import PASSAGE_SHOWN, halve, passage_text, shown_order
@@ -25,6 +28,10 @@ from arhn.types import CleanedGroup, Group, Passage, Reason
 _LEAST = 0.125
 _LIST = r"(none|[0-9]{1,3}(?:, [0-9]{1,3})*)"
 _ANSWER = re.compile(rf"better: {_LIST}; worse: {_LIST}")
+
+
+def _prompt() -> Prompt:
+    return prompts.load_section("rlhn", "judge")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +46,29 @@ class Rlhn:
     """Both stages. With one LLM for both, the second question equals the first and is answered by the store.
 
     Negatives that weren't used aren't judged, so the floor policy `backfill` finds nothing to take in.
+
+    Raises:
+        UsageError: there is no LLM.
     """
 
-    def __init__(self, judge: Asker, small_model: Asker, config: CleanConfig) -> None:
-        self._judge = judge
-        self._small_model = small_model
+    asks_llm = True
+
+    def __init__(self, config: CleanConfig, models: Models, asker_for: AskerFor) -> None:
+        engine = require_llm(models, config)
+        self._judge = asker_for(engine)
+        self._small_model = asker_for(models.small_model or engine)
         self._config = config
-        self._prompt = prompts.load_section("rlhn", "judge")
+        self._prompt = _prompt()
+
+    @classmethod
+    def basis(cls, config: CleanConfig, described: Described, families: Sequence[str]) -> Basis:  # noqa: ARG003 - the same for all
+        """The hash of the one prompt."""
+        return Basis(prompts={"rlhn": {"judge": _prompt().hash}})
+
+    @classmethod
+    def fingerprint(cls, config: CleanConfig, described: Described) -> str:  # noqa: ARG003 - the same for all
+        """The hash of the one prompt."""
+        return _prompt().hash
 
     async def clean(self, group: Group) -> CleanedGroup:
         config = self._config

@@ -10,7 +10,7 @@ from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.confidence import sigmoid
 from arhn.cleaning.extract.questions import MARKUP_TOKENS, fill_in, shorten
 from arhn.cleaning.prompts import Prompt
-from arhn.cleaning.setup import Task
+from arhn.cleaning.setup import FamilySetup
 from arhn.engines import ALTERNATIVES, Completion, OneOf, Request, log_odds
 from arhn.types import Extraction, Group, Passage, Ranking, Reason
 
@@ -27,7 +27,7 @@ class FullnessStage:
         self._room = asker.capabilities.context - MARKUP_TOKENS
 
     async def compare(
-        self, group: Group, extractions: Mapping[str, Extraction], ranking: Ranking | None, task: Task
+        self, group: Group, extractions: Mapping[str, Extraction], ranking: Ranking | None, setup: FamilySetup
     ) -> tuple[dict[str, Extraction], dict[str, Reason]]:
         """Ask whether those that would be relabelled answer all of the query, and if one doesn't, whether the best
         positive does.
@@ -48,11 +48,11 @@ class FullnessStage:
             return found, {}
         above = [d for d in ranking.order[: ranking.order.index(best)] if d not in ranking.unstable]
         passages = {p.doc_id: p for p in group.passages}
-        full = await self._ask(group.query, [passages[d] for d in above], task.prompts.fullness)
+        full = await self._ask(group.query, [passages[d] for d in above], setup.prompts.fullness)
         held_back = {d: Reason.FULLNESS_UNKNOWN for d in above if full[d] is None}
         partial = [d for d in above if _answers_in_part(full[d])]
         if partial:
-            full |= await self._ask(group.query, [passages[best]], task.prompts.fullness)
+            full |= await self._ask(group.query, [passages[best]], setup.prompts.fullness)
             if not _answers_in_part(full[best]):
                 reason = Reason.FULLNESS_UNKNOWN if full[best] is None else Reason.PARTIAL
                 held_back |= dict.fromkeys(partial, reason)

@@ -142,7 +142,7 @@ class _InProcess:
 def _in_process(job: Job, open_models: Callable[[ExitStack], Models], stack: ExitStack) -> Cleaner:
     store.check(job.files.store)
     models = open_models(stack)
-    names = [engine.model for engine in models.engines] or [job.config.method.value]
+    names = [engine.model for engine in models.engines] or [job.config.method]
     answers = stack.enter_context(SqliteStore(job.files.store, model=names[0]))
     return _InProcess(job, models, answers)
 
