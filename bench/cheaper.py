@@ -28,7 +28,7 @@ from typing import Any
 from arhn import weights
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import Calibration, calibration_for
-from arhn.cleaning.evidence.confidence import band, confidences, likeliest
+from arhn.cleaning.evidence.confidence import find_band, make_confidences, pick_likeliest
 from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.methods.arhn import asked_negatives
 from arhn.cleaning.models import Models
@@ -72,7 +72,7 @@ class Bench:
 
     def spared(self, name: str, full: Sequence[Odds], signal: Sequence[Odds], share: float, costs: Row) -> Row:
         """The first row's log-odds of the likeliest share of every group by another signal, and what it took."""
-        asked = [likeliest(each, share) for each in signal]
+        asked = [pick_likeliest(each, share) for each in signal]
         odds = [[o if i in of else None for i, o in enumerate(each)] for each, of in zip(full, asked, strict=True)]
         part = sum(map(len, asked)) / sum(map(len, full))
         return self.row(name, odds, {what: part * n for what, n in costs.items()})
@@ -170,7 +170,7 @@ def _calibration(engine: Engine) -> Calibration:
 
 def _found(full: Asked, calibration: Calibration) -> list[list[bool]]:
     return [
-        [c is not None and band(c, calibration) == "answer" for c in confidences(odds, calibration)]
+        [c is not None and find_band(c, calibration) == "answer" for c in make_confidences(odds, calibration)]
         for odds in full.odds
     ]
 

@@ -14,15 +14,13 @@ from dataclasses import dataclass, replace
 
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.confidence import band, confidences, group_means, likeliest, sigmoid, with_spared
+from arhn.cleaning.evidence.confidence import Means, centre_group, find_band, make_confidences, pick_likeliest, sigmoid
 from arhn.cleaning.extract.questions import Verdict, known_answer
 from arhn.cleaning.extract.verdicts import VerdictAsker, Wording
 from arhn.cleaning.setup import FamilySetup, count_samples
 from arhn.cleaning.spans import Span
 from arhn.retrieval.similarity import Similarity
 from arhn.types import Band, Extraction, Passage
-
-Means = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,19 +129,18 @@ class ExtractionStage:
         places: Sequence[int] = range(len(passages))
         if means is None and setup.asked < 1:
             flags = await self._flags(query, passages, setup, known)
-            places = likeliest((similarities or ()) if flags is None else flags, setup.asked)
+            places = pick_likeliest((similarities or ()) if flags is None else flags, setup.asked)
         wording = _negatives_wording(setup, known)
         asked = [passages[i] for i in places]
         verdicts = await self._verdicts.judge(query, asked, wording)
         odds = [v.log_odds for v in verdicts]
-        if means is None and not (setup.calibration.centre and None in odds):
-            means = group_means(with_spared(odds, len(passages)), similarities, setup.calibration)
+        means = means or centre_group(odds, similarities, setup.calibration, size=len(passages))
         own = None if similarities is None else [similarities[i] for i in places]
-        found = confidences(odds, setup.calibration, similarities=own, means=means)
-        answering = [c is not None and band(c, setup.calibration) == "answer" for c in found]
+        found = make_confidences(odds, setup.calibration, similarities=own, means=means)
+        answering = [c is not None and find_band(c, setup.calibration) == "answer" for c in found]
         spans = await self._verdicts.find_snippets(query, verdicts, answering, wording)
         extractions = {
-            p.doc_id: _extraction(p, v, c, None if c is None else band(c, setup.calibration), span)
+            p.doc_id: _extraction(p, v, c, None if c is None else find_band(c, setup.calibration), span)
             for p, v, c, span in zip(asked, verdicts, found, spans, strict=True)
         }
         spared = {p.doc_id: Extraction(doc_id=p.doc_id, status="spared") for p in passages}
