@@ -1,13 +1,12 @@
 """Each way of asking an LLM less, on its own: what it saves, and how far verdicts agree with those of asking all.
 
-    python -m bench.cheaper FOLDER --every 30 --model qwen2.5-coder-1.5b --query-first --together 8 \
+    python -m bench.cheaper FOLDER --every 30 --model qwen2.5-coder-1.5b \
         --flag-model qwen2.5-coder-0.5b --similarity MODEL --work DIR
-    python -m bench.cheaper FOLDER --groups 40 --query-first --together 8 --lookahead 1000 --work DIR
+    python -m bench.cheaper FOLDER --groups 40 --lookahead 1000 --work DIR
 
 Stage 1 only, of the groups of a gold folder (bench/scoring.py). Rows: every negative asked about in turn; with
---lookahead (a passage of several groups is read once); with the query first (a group's prompts begin alike); --together
-negatives in one request; and triage, at each share of --shares, by similarity and by the small model, whose own calls
-and tokens are rows too.
+--lookahead (a passage of several groups is read once); and triage, at each share of --shares, by similarity and by the
+small model, whose own calls and tokens are rows too.
 
 Calls and tokens are a group's, of a run with an empty store; "computed" prompt tokens weren't in the engine's cache.
 "AUC": of log-odds minus their group's mean, false against true negatives by the gold labels. "agrees": as many
@@ -29,12 +28,12 @@ from typing import Any
 from arhn import weights
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import Calibration, calibration_for
-from arhn.cleaning.evidence.confidence import band, confidences, likeliest
+from arhn.cleaning.evidence.confidence import find_band, make_confidences, pick_likeliest
 from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.methods.arhn import asked_negatives
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import aevidence
-from arhn.cleaning.setup import negatives_prompt
+from arhn.cleaning.setup import choose_prompt
 from arhn.cleaning.stats import Stats
 from arhn.engines import Engine
 from arhn.errors import CalibrationError
@@ -73,7 +72,7 @@ class Bench:
 
     def spared(self, name: str, full: Sequence[Odds], signal: Sequence[Odds], share: float, costs: Row) -> Row:
         """The first row's log-odds of the likeliest share of every group by another signal, and what it took."""
-        asked = [likeliest(each, share) for each in signal]
+        asked = [pick_likeliest(each, share) for each in signal]
         odds = [[o if i in of else None for i, o in enumerate(each)] for each, of in zip(full, asked, strict=True)]
         part = sum(map(len, asked)) / sum(map(len, full))
         return self.row(name, odds, {what: part * n for what, n in costs.items()})
@@ -119,20 +118,18 @@ class Asking:
         self._groups = groups
         self._work = work
 
-    def asked(
-        self, engine: Engine, name: str, config: CleanConfig | None = None, flagger: Engine | None = None
-    ) -> Asked:
+    def asked(self, engine: Engine, name: str, small_model: Engine | None = None) -> Asked:
         self._work.mkdir(parents=True, exist_ok=True)
         with SqliteStore(self._work / f"{name}.sqlite", model=engine.model) as store:
             costs = Costs(store)
-            models = Models(engine=engine, flagger=flagger)
-            evidence = asyncio.run(self._evidence(models, config or CleanConfig(), costs))
+            models = Models(engine=engine, small_model=small_model)
+            evidence = asyncio.run(self._evidence(models, costs))
         found = {what.removesuffix("/group"): n for what, n in costs.of(len(self._groups)).items()}
         prompt = sum(c.prompt_tokens for c in costs.seen.values()) / len(self._groups)
         return Asked(evidence=evidence, costs={"calls": found.pop("calls"), "prompt tokens": prompt, **found})
 
-    async def _evidence(self, models: Models, config: CleanConfig, store: Costs) -> list[Evidence]:
-        stream = aevidence(self._groups, models=models, config=config, store=store, stats=Stats())
+    async def _evidence(self, models: Models, store: Costs) -> list[Evidence]:
+        stream = aevidence(self._groups, models=models, config=CleanConfig(), store=store, stats=Stats())
         return [each async for each in stream]
 
 
@@ -142,12 +139,6 @@ def table(a: argparse.Namespace, groups: Sequence[Group], gold: Gold) -> list[Ro
         full = asking.asked(engine, "full")
         bench = Bench(groups=groups, gold=gold, found=_found(full, _calibration(engine)))
         rows = [bench.row("every negative in turn", full.odds, full.costs)]
-        if a.query_first:
-            first = asking.asked(engine, "query_first", CleanConfig(query_first=True))
-            rows.append(bench.row("query first", first.odds, first.costs))
-        if a.together:
-            several = asking.asked(engine, f"together_{a.together}", CleanConfig(together=a.together))
-            rows.append(bench.row(f"{a.together} together", several.odds, several.costs))
     if a.lookahead:
         with engine_for(a.model, threads=a.threads, lookahead=a.lookahead) as engine:
             ahead = asking.asked(engine, f"lookahead_{a.lookahead}")
@@ -158,8 +149,11 @@ def table(a: argparse.Namespace, groups: Sequence[Group], gold: Gold) -> list[Ro
         )
         rows += [bench.spared(f"similar {s:.0%}", full.odds, signal, s, full.costs) for s in a.shares]
     if a.flag_model:
-        with engine_for(a.model, threads=a.threads) as engine, engine_for(a.flag_model, threads=a.threads) as flagger:
-            both = asking.asked(engine, "full", flagger=flagger)
+        with (
+            engine_for(a.model, threads=a.threads) as engine,
+            engine_for(a.flag_model, threads=a.threads) as small_model,
+        ):
+            both = asking.asked(engine, "full", small_model=small_model)
         small = [e.flags or () for e in both.evidence]
         costs = {what: n - full.costs[what] for what, n in both.costs.items()}
         rows.append(bench.row("small model alone", small, costs))
@@ -168,7 +162,7 @@ def table(a: argparse.Namespace, groups: Sequence[Group], gold: Gold) -> list[Ro
 
 
 def _calibration(engine: Engine) -> Calibration:
-    found = calibration_for(engine.model, negatives_prompt(Family.QUESTION, CleanConfig()).hash)
+    found = calibration_for(engine.model, choose_prompt(Family.QUESTION, CleanConfig()).hash)
     if found is None:
         raise CalibrationError(f"{engine.model}: has no calibration for questions")
     return found
@@ -176,7 +170,7 @@ def _calibration(engine: Engine) -> Calibration:
 
 def _found(full: Asked, calibration: Calibration) -> list[list[bool]]:
     return [
-        [c is not None and band(c, calibration) == "answer" for c in confidences(odds, calibration)]
+        [c is not None and find_band(c, calibration) == "answer" for c in make_confidences(odds, calibration)]
         for odds in full.odds
     ]
 
@@ -191,8 +185,6 @@ def main() -> None:
     add("--model", default=weights.STARTER)
     add("--flag-model", metavar="MODEL", help="a smaller one")
     add("--similarity", metavar="MODEL")
-    add("--query-first", action="store_true")
-    add("--together", type=int, metavar="N")
     add("--lookahead", type=int, metavar="N", help="says something where groups are neighbours: not with --every")
     add("--shares", default=[0.75, 0.5, 0.25], type=lambda text: [float(s) for s in text.split(",")])
     add("--threads", type=int)

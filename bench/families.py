@@ -36,10 +36,10 @@ from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import Calibration, calibration_for
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.rank.fullness import fullness_request, read_fullness
-from arhn.cleaning.setup import negatives_prompt
+from arhn.cleaning.setup import choose_prompt
 from arhn.cleaning.stats import Stats
 from arhn.engines import Engine
-from arhn.families.choice import TaskMap
+from arhn.families.choice import FamilyMap
 from arhn.families.family import Family
 from arhn.store import ResponseStore
 from arhn.types import Group
@@ -51,9 +51,9 @@ _DEFAULTS = CleanConfig()
 
 def calibrations(family: Family, model: str) -> dict[str, Calibration]:
     """What makes confidences of a family's log-odds, by the name of its row."""
-    prompt = negatives_prompt(family, _DEFAULTS).hash
+    prompt = choose_prompt(family, _DEFAULTS).hash
     found = {"own word": Calibration(model=model, prompt=prompt, family=family.value)}
-    question = calibration_for(model, negatives_prompt(Family.QUESTION, _DEFAULTS).hash)
+    question = calibration_for(model, choose_prompt(Family.QUESTION, _DEFAULTS).hash)
     if question is not None:
         found["question's calibration"] = question.model_copy(update={"prompt": prompt, "family": family.value})
     return found
@@ -63,9 +63,9 @@ def family_rows(
     family: Family, groups: Sequence[Group], gold: Gold, engine: Engine, store: ResponseStore
 ) -> Iterator[dict[str, Any]]:
     for name, calibration in calibrations(family, engine.model).items():
-        config = CleanConfig(calibrations=(calibration,), task_map=TaskMap(default=family))
+        config = CleanConfig(calibrations=(calibration,), families=FamilyMap(default=family))
         stats = Stats()
-        cleaned = list(clean(groups, engine=engine, config=config, store=store, stats=stats))
+        cleaned = list(clean(groups, engine, config=config, store=store, stats=stats))
         found = decided(cleaned, gold)
         false = sum(n.false for n in found)
         yield {

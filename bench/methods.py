@@ -31,7 +31,7 @@ from arhn import weights
 from arhn.agree.agreement import compare
 from arhn.agree.judgements import ABSTAINED, Judgements, Kind
 from arhn.cleaning import prompts
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig, RankerSettings
 from arhn.cleaning.evidence.calibration import Calibration, load_calibrations
 from arhn.cleaning.margin_rule import DEFAULTS, Margin
 from arhn.cleaning.models import Models
@@ -136,15 +136,7 @@ def _agreement(bench: Bench, variant: Variant) -> float | None:
 
 
 def _clean(variant: Variant, groups: Sequence[Group], store: ResponseStore) -> Iterator[CleanedGroup]:
-    models = variant.models
-    return clean(
-        groups,
-        engine=models.engine,
-        flagger=models.flagger,
-        similarity=models.similarity,
-        config=variant.config,
-        store=store,
-    )
+    return clean(groups, variant.models, config=variant.config, store=store)
 
 
 def _cold_seconds(variant: Variant, groups: Sequence[Group]) -> float:
@@ -188,30 +180,30 @@ def arhn_variants(
 ) -> Iterator[Variant]:
     name = _short(engine)
     for ranker in a.rankers:
-        config = CleanConfig(calibrations=given, ranker=ranker)
+        config = CleanConfig(calibrations=given, ranker=RankerSettings(name=ranker))
         yield Variant(
             name=f"arhn {name}, {ranker}", config=config, models=Models(engine=engine), store=a.store, timed=True
         )
     first = a.rankers[0]
     for precision in a.precision:
-        config = CleanConfig(calibrations=given, ranker=first, precision=precision)
+        config = CleanConfig(calibrations=given, ranker=RankerSettings(name=first), precision=precision)
         yield Variant(
             name=f"arhn {name}, precision {precision:g}", config=config, models=Models(engine=engine), store=a.store
         )
     if similarity is not None:
         models = Models(engine=engine, similarity=similarity)
-        config = CleanConfig(calibrations=given, ranker=first)
+        config = CleanConfig(calibrations=given, ranker=RankerSettings(name=first))
         yield Variant(name=f"arhn {name}, fused", config=config, models=models, store=a.store)
         for triage in a.triage:
             yield Variant(
                 name=f"arhn {name}, fused, triage {triage:g}",
-                config=CleanConfig(calibrations=given, ranker=first, triage=triage),
+                config=CleanConfig(calibrations=given, ranker=RankerSettings(name=first), triage=triage),
                 models=models,
                 store=a.store,
                 cheaper_than=f"arhn {name}, fused",
             )
         for precision in a.precision:
-            config = CleanConfig(calibrations=given, ranker=first, precision=precision)
+            config = CleanConfig(calibrations=given, ranker=RankerSettings(name=first), precision=precision)
             yield Variant(
                 name=f"arhn {name}, fused, precision {precision:g}", config=config, models=models, store=a.store
             )
@@ -227,11 +219,11 @@ def paper_variant(engine: LlamaCppEngine, a: argparse.Namespace) -> Variant:
 
 
 def rlhn_variants(engines: Sequence[LlamaCppEngine], a: argparse.Namespace) -> Iterator[Variant]:
-    flagger = engines[0]
+    small = engines[0]
     for engine in engines:
-        name = _short(engine) if engine is flagger else f"{_short(flagger)} > {_short(engine)}"
-        models = Models(engine=engine, flagger=flagger)
-        config = CleanConfig(method=Method.RLHN)
+        name = _short(engine) if engine is small else f"{_short(small)} > {_short(engine)}"
+        models = Models(engine=engine, small_model=small)
+        config = CleanConfig(method="rlhn")
         yield Variant(name=f"rlhn {name}", config=config, models=models, store=a.store, timed=True)
 
 
@@ -240,7 +232,7 @@ def margin_variants(bench: Bench, similarity: Similarity) -> Iterator[Variant]:
     models = Models(similarity=Scored(similarity, bench.groups))
 
     def variant(rule: Any, value: float, name: str = "") -> Variant:
-        config = CleanConfig(method=Method.MARGIN, margin=Margin(rule=rule, value=value))
+        config = CleanConfig(method="margin", margin=Margin(rule=rule, value=value))
         return Variant(name=f"margin {rule}={value:g}{name}", config=config, models=models)
 
     def f1_of(tried: Variant) -> float:
@@ -371,7 +363,7 @@ def _variants(
     if "margin" in a.methods and similarity is not None:
         yield from margin_variants(bench, similarity)
     if "none" in a.methods:
-        yield Variant(name="none", config=CleanConfig(method=Method.NONE), models=Models())
+        yield Variant(name="none", config=CleanConfig(method="none"), models=Models())
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from arhn.cleaning.config import RankBy
 from arhn.cleaning.extract.questions import known_answer, read_snippet, snippet_request
 from arhn.cleaning.prompts import FamilyPrompts
 from arhn.cleaning.rank import listwise, pivot
+from arhn.cleaning.rank.consistent import combine
 from arhn.cleaning.shown import shown_order, shown_text
 from arhn.cleaning.stats import Stats
 from arhn.engines import Completion
@@ -156,7 +157,7 @@ async def listwise_rows(
             if ranking.order:
                 single.first_wins.append(ranking.order[0] == shown[0].doc_id)
                 single.chance.append(1 / len(shown))
-        vote = listwise.consistent(rankings, [c.positive], 0.8)
+        vote = combine(rankings, [c.positive], 0.8)
         voted.add(c, vote)
         if vote.agreement is not None:
             single.settled.append(vote.agreement)

@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 
 from arhn.cleaning.rank import pivot
-from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf, Token
+from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf
 from arhn.engines.fake import FakeEngine, Script
 from arhn.types import Group, Passage
 
@@ -48,7 +48,7 @@ def yes(snippet: str) -> str:
     return f'Yes, the answer is "{snippet}"'
 
 
-Kind = Literal["verdict", "together", "snippet", "whole", "rank", "pivot", "fullness", "judge"]
+Kind = Literal["verdict", "snippet", "whole", "rank", "pivot", "fullness", "judge"]
 
 
 def kind_of(request: Request) -> Kind:
@@ -65,8 +65,6 @@ def kind_of(request: Request) -> Kind:
             return "rank"
         case OneOf(choices):
             return "pivot" if choices == (pivot.FIRST, pivot.SECOND) else "fullness"
-        case Matching() if request.throughout:
-            return "together"
         case Matching():
             return "judge"
 
@@ -91,22 +89,6 @@ def verdict(first: Mapping[str, float]) -> Completion:
     return Completion(text=text, first=first, finish="length", prompt_tokens=100, cached_tokens=40, completion_tokens=1)
 
 
-def lines(*verdicts: Mapping[str, float]) -> Completion:
-    """Verdicts on several passages, a line each, with every token's alternatives."""
-    tokens: list[Token] = []
-    for number, first in enumerate(verdicts, 1):
-        word = max(first, key=lambda token: first[token])
-        begin = [Token("\n", {"\n": -0.1})] if tokens else []
-        tokens += [*begin, Token(str(number), {str(number): -0.1}), Token(":", {":": -0.1}), Token(f" {word}", first)]
-    text = "".join(token.text for token in tokens)
-    return Completion(text=text, tokens=tuple(tokens), prompt_tokens=300, completion_tokens=len(tokens) + 1)
-
-
-def numbered(request: Request) -> list[str]:
-    """The passages that a request numbers, in their order."""
-    return re.findall(r"^\[\d+\] (.*)$", shown(request), re.MULTILINE)
-
-
 def answer_by_marks(request: Request) -> Completion | str:
     """Extraction copies ANSWER<n>; ranking and judging go by n; what is said PARTLY is no full answer."""
     text = shown(request)
@@ -125,8 +107,6 @@ def answer_by_marks(request: Request) -> Completion | str:
             return replace(verdict({"1": -0.1, "2": -2.4} if one <= two else {"1": -2.4, "2": -0.1}), finish="stop")
         case OneOf():
             return replace(verdict(NO if "PARTLY" in text else YES), finish="stop")
-        case Matching() if request.throughout:
-            return lines(*(YES if "ANSWER" in line else NO for line in numbered(request)))
         case Matching():
             best = min(mark for _, mark in _marks(text, "(-)"))
             named = [(number, mark) for number, mark in _marks(text, r"\[(\d+)\]") if mark < UNMARKED]

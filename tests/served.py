@@ -74,7 +74,7 @@ class Served:
         text = f"<think>Well.</think>\n\n{said.text}" if thinking else said.text
         first = dict(list(said.first.items())[: body.get("top_logprobs", 0)]) if self.top else {}
         self.answered[request.key("m")] += 1
-        return completed(replace(said, text=text, first=first, tokens=said.tokens if self.top else ()))
+        return completed(replace(said, text=text, first=first))
 
     def _said(self, request: Request, continues: bool) -> Completion:
         question = request.messages[-1].content
@@ -117,7 +117,6 @@ def request_of(body: Json) -> Request:
         max_tokens=body.get("max_tokens") or body["max_completion_tokens"],
         constraint=constraint,
         alternatives=body.get("top_logprobs", 0),
-        throughout=isinstance(constraint, Matching) and constraint.pattern.startswith("1: "),
         temperature=body.get("temperature", 0.0),
         seed=body.get("seed", 0),
     )

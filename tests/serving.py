@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 import orjson
 
-from arhn.engines import Completion, Token
+from arhn.engines import Completion
 
 Json = dict[str, Any]
 #: What is done with a reply: sent, cut in half, dropped (nothing sent), or never sent.
@@ -181,22 +181,18 @@ def chat(
     *,
     finish: str | None = "stop",
     first: Mapping[str, float] | None = None,
-    tokens: Sequence[Token] = (),
     prompt_tokens: int = 100,
     completion_tokens: int = 5,
     **message: Any,
 ) -> Json:
-    """The JSON of a chat completion. `tokens` are all of its tokens; of `first` only the first one's are known."""
+    """The JSON of a chat completion; of `first`, the first token's alternatives are known."""
     choice: Json = {
         "index": 0,
         "message": {"role": "assistant", "content": text, **message},
         "finish_reason": finish,
         "logprobs": None,
     }
-    if tokens:
-        content = [{"token": t.text, "logprob": -0.1, "top_logprobs": _top(t.alternatives)} for t in tokens]
-        choice["logprobs"] = {"content": content}
-    elif first:
+    if first:
         top = _top(first)
         choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
     usage = {
@@ -219,7 +215,6 @@ def completed(completion: Completion) -> Json:
         completion.text,
         finish=finish,
         first=first,
-        tokens=completion.tokens,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
     )

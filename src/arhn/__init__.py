@@ -5,13 +5,14 @@ from arhn.engines.llamacpp import LlamaCppEngine
 
 path = arhn.weights.resolve("qwen2.5-coder-0.5b")
 engine = LlamaCppEngine(path, model=arhn.weights.identity(path))
-for cleaned in arhn.clean(arhn.formats.read("train.jsonl"), engine=engine):
+for cleaned in arhn.clean(arhn.formats.read("train.jsonl"), engine):
     print(cleaned.positives, cleaned.negatives, cleaned.decisions)
 """
 
 from arhn import formats, weights
 from arhn._version import __version__
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import aclean, clean
 from arhn.cleaning.stats import Stats
 from arhn.errors import ArhnError
@@ -26,8 +27,8 @@ __all__ = [
     "Extraction",
     "Group",
     "MemoryStore",
-    "Method",
     "Mode",
+    "Models",
     "Passage",
     "Ranking",
     "Reason",

@@ -42,7 +42,7 @@ from arhn.cluster.run import run as run_on_ray
 from arhn.engines import Completion, Matching, OneOf, Permutation, Request, RequestFailed, SpanOf
 from arhn.engines.fake import FakeEngine
 from arhn.estimate import BlockReuse, Characters, Counting, estimate, spread
-from arhn.families.choice import TaskMap
+from arhn.families.choice import FamilyMap
 from arhn.formats import FORMATS, detect, read
 from arhn.formats.convert import convert
 from arhn.retrieval.similarity import Similarity
@@ -289,13 +289,22 @@ def content(path: Path) -> bytes:
     return data
 
 
+def _as_recorded(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run in the shape that they had when the record was made, before there were sections."""
+    ranker, families = settings["ranker"], dict(settings["families"])
+    left = _without(settings, "ranker", "families")
+    listwise = {"ranker": ranker["name"], "rank_by": ranker["by"]}
+    votes = {"shuffles": ranker["shuffles"], "stable": ranker["stable"]}
+    return {**left, **listwise, **votes, "task_map": {"default": families.pop("*", None), "families": families}}
+
+
 def settled(summary: dict[str, Any]) -> dict[str, Any]:
     """A summary without what may differ from run to run."""
     left = {name: value for name, value in summary.items() if name not in ("versions", "seconds")}
     files = {what: name and Path(name).name for what, name in left["files"].items()}
     stages = {name: _without(stage, "seconds") for name, stage in left["llm"].items()}
     prompts = {family: _without(hashes, *_APART) for family, hashes in left["prompts"].items()}
-    settings = _without(left["settings"], *_APART)
+    settings = _as_recorded(_without(left["settings"], *_APART))
     return {**left, "files": files, "llm": stages, "prompts": prompts, "settings": settings}
 
 
@@ -374,14 +383,14 @@ class Runs:
         """Every method, mode and ranker, with settings that matter to it."""
         for mode in ("R", "F", "R+F"):
             for ranker in ("listwise", "consistent", "pivot"):
-                self.clean(f"arhn {mode} {ranker}", mode=mode, ranker=ranker)
+                self.clean(f"arhn {mode} {ranker}", mode=mode, ranker={"name": ranker})
             self.clean(f"rlhn {mode}", method="rlhn", mode=mode)
         self.clean("rlhn flagger", _with_flagger, method="rlhn", negatives=4, floor=2, floor_policy="drop")
         for ranker in ("listwise", "consistent", "pivot"):
             for by in ("passage", "both"):
-                self.clean(f"by {by} {ranker}", ranker=ranker, rank_by=by)
-        self.clean("shuffles", ranker="consistent", shuffles=4, stable=0.5)
-        self.clean("stable", ranker="consistent", stable=1.0)
+                self.clean(f"by {by} {ranker}", ranker={"name": ranker, "by": by})
+        self.clean("shuffles", ranker={"name": "consistent", "shuffles": 4, "stable": 0.5})
+        self.clean("stable", ranker={"name": "consistent", "stable": 1.0})
         for rule in ("absolute", "relative", "perc"):
             self.clean(f"margin {rule}", _with_similarity, method="margin", margin={"rule": rule}, mode="F")
         self.clean("margin value", _with_similarity, method="margin", margin={"rule": "relative", "value": 0.2})
@@ -403,9 +412,9 @@ class Runs:
         self.clean("alone", show_answer=False)
         self.clean("partial positives", fullness=False)
         self.clean("no log-probabilities", lambda _: Models(engine=engine(logprobs=False)))
-        self.clean("task map", task_map=TaskMap.parse("my own set=claim, Quora=question, fever=title"))
+        self.clean("task map", families=FamilyMap.parse("my own set=claim, Quora=question, fever=title"))
         for family in ("question", "claim", "argument", "title", "duplicate"):
-            self.clean(f"all {family}", task_map=TaskMap.parse(f"*={family}"), limit=FEW)
+            self.clean(f"all {family}", families=FamilyMap.parse(f"*={family}"), limit=FEW)
 
     def calibrated(self) -> None:
         """With calibrations, which are for the prompts that a summary names."""
@@ -468,7 +477,7 @@ class Runs:
     def in_memory(self) -> None:
         """`arhn.clean`, without files."""
         stats = Stats()
-        cleaned = list(clean(read(self._many), engine=engine(), stats=stats))
+        cleaned = list(clean(read(self._many), engine(), stats=stats))
         said = [(g.cleaned, g.extractions, g.ranking, g.decisions, g.below_floor, g.dropped) for g in cleaned]
         self.record["in memory"] = {
             "content": _digest("\n".join(map(repr, said)).encode()),
@@ -502,7 +511,7 @@ class Runs:
         with closing(StoredAnswers(part)) as stored:
             for name, known in (("estimate", None), ("estimate with a store", stored)):
                 for method in ("arhn", "rlhn"):
-                    config, models = CleanConfig(method=method), Models(engine=engine())  # type: ignore[arg-type]
+                    config, models = CleanConfig(method=method), Models(engine=engine())
                     found = estimate(sample, config=config, models=models, counting=counting, stored=known)
                     self.record[f"{name} {method}"] = {
                         "middle": {what: round(n) for what, n in asdict(found.middle).items()},
@@ -554,7 +563,7 @@ def _rounded(value: Any, digits: int) -> Any:
 
 
 def _with_flagger(_: ExitStack) -> Models:
-    return Models(engine=engine(), flagger=engine(model="small"))
+    return Models(engine=engine(), small_model=engine(model="small"))
 
 
 def _with_similarity(_: ExitStack) -> Models:
@@ -636,7 +645,7 @@ def record_calibrating(folder: Path) -> Record:
     ]
     gold, output = _write(folder / "gold.jsonl", labels), folder / "calibration.json"
     fitting = Fitting(gold=gold, groups=str(groups), output=output)
-    done = calibrate(fitting, CleanConfig(negatives=6, task_map=TaskMap.parse("*=claim")), just_the_engine)
+    done = calibrate(fitting, CleanConfig(negatives=6, families=FamilyMap.parse("*=claim")), just_the_engine)
     [found] = json.loads(output.read_bytes())
     found["fitted"].pop("when")
     found |= {"curve": len(found["curve"]), "triage": len(found["triage"])}

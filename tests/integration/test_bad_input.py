@@ -427,10 +427,6 @@ def missing_module(name: str) -> Any:
         (("--on-bad-row", "ignore"), "argument --on-bad-row: invalid choice: 'ignore'"),
         (("--samples", "0"), "argument --samples: expected a whole number from 1"),
         (("--samples", "65"), "--samples: Input should be less than or equal to 64, found 65"),
-        (("--together", "0"), "argument --together: expected a whole number from 1"),
-        (("--together", "65"), "--together: Input should be less than or equal to 64, found 65"),
-        (("--together", "2", "--samples", "3"), "--samples: can't be had with --together"),
-        (("--together", "2", "--query-first"), "--query-first: can't be had with --together"),
         (("--ranker", "consistent", "--shuffles", "5"), "--shuffles: Input should be a multiple of 2, found 5"),
         (
             ("--ranker", "consistent", "--shuffles", "66"),
@@ -919,8 +915,6 @@ BELONGS: dict[tuple[str, ...], tuple[Says, Says]] = {
     ("--precision", "0.9"): (("none", "margin", "rlhn"), ()),
     ("--calibration", "c.json"): (("none", "margin", "rlhn"), ()),
     ("--samples", "3"): (("none", "margin", "rlhn"), ("arhn",)),
-    ("--together", "3"): (("none", "margin", "rlhn"), ("arhn",)),
-    ("--query-first",): (("none", "margin", "rlhn"), ("arhn",)),
     ("--task-map", "nq=claim"): (("none", "margin", "rlhn"), ("arhn",)),
     ("--passages-alone",): (("none", "margin", "rlhn"), ("arhn",)),
     ("--partial-positives",): (("none", "margin", "rlhn"), ("arhn",)),
@@ -961,9 +955,9 @@ def test_flags_of_the_consistent_ranker(similar: Arhn) -> None:
 
 def test_method_margin(similar: Arhn) -> None:
     margin = (*CLEAN, "--method", "margin")
-    similar.fails(UsageError, *margin, says=("--method margin: needs a similarity model. Give one with --similarity",))
+    similar.fails(UsageError, *margin, says=("method margin: needs a similarity model. Give one with --similarity",))
     with_model = (*margin, "--similarity", "s")
-    similar.fails(UsageError, *with_model, "--mode", "R", says=("--method margin only filters", "Use F or R+F"))
+    similar.fails(UsageError, *with_model, "--mode", "R", says=("--mode: method margin only filters", "Use F or R+F"))
     similar.works(*with_model)
     assert read_json("out.summary.json")["similarity"] == "s"
     assert similar.engines == []
@@ -979,8 +973,8 @@ def test_method_margin(similar: Arhn) -> None:
         ("perc=0.9=0.8", "found 'perc=0.9=0.8'"),
         ("perc=nan", "found 'perc=nan'"),
         ("perc=inf", "found 'perc=inf'"),
-        ("perc=1.5", "Margin rule 'perc': the value 1.5 is not in [0, 1]"),
-        ("relative=-1", "Margin rule 'relative': the value -1 is not in [0, 2]"),
+        ("perc=1.5", "with rule 'perc', 1.5 is not in [0, 1]"),
+        ("relative=-1", "with rule 'relative', -1 is not in [0, 2]"),
         ("", "found ''"),
     ],
 )  # fmt: skip
@@ -1160,7 +1154,6 @@ def test_bad_groups_to_calibrate_on(labelled: Arhn) -> None:
         (("--store", "/"), "'/': has no file name to write to"),
         (("--task-map", "nq=claims"), "'claims' isn't a family"),
         (("--samples", "65"), "--samples: Input should be less than or equal to 64"),
-        (("--samples", "5", "--together", "8"), "--samples: can't be had with --together"),
     ],
 )
 def test_flag_that_does_not_fit_calibrate(labelled: Arhn, flags: Says, says: str) -> None:
@@ -1201,21 +1194,6 @@ def test_calibrate_without_log_probabilities(labelled: Arhn) -> None:
     clean = (*CLEAN, "--calibration", "c.json")
     labelled.fails(CalibrationError, *clean, says=("no calibration for fake with 1 sampled answer",))
     labelled.works(*clean, "--samples", "5")
-
-
-def test_calibrate_with_several_passages_a_request(labelled: Arhn) -> None:
-    labelled.works(*CALIBRATE)
-    clean = (*CLEAN, "--overwrite", "--calibration", "c.json")
-    labelled.fails(CalibrationError, *clean, "--together", "4", says=("log-probabilities and several passages",))
-    labelled.works(*CALIBRATE, "--overwrite", "--together", "4")
-    labelled.works(*clean, "--together", "4")
-    # The verdicts on negatives, too, are in a store that was made while calibrating.
-    labelled.works(*clean, "--together", "4", "--store", "c.responses.sqlite")
-    assert not any(request.throughout for request in labelled.engines[-1].asked)
-    summary = read_json("out.summary.json")
-    assert summary["settings"]["together"] == 4
-    assert {c["calibrated"] for c in summary["calibrations"].values()} == {True}
-    labelled.fails(CalibrationError, *clean, says=("there is no calibration for fake with log-probabilities. ",))
 
 
 def test_calibrate_without_its_library(labelled: Arhn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from arhn import clean, cli, formats
-from arhn.cleaning.config import CleanConfig, Ranker
+from arhn.cleaning.config import CleanConfig
 from arhn.engines import Completion, Message, Request, RequestFailed
 from arhn.engines.fake import FakeEngine
 from arhn.engines.openai.budget import Budget
@@ -436,7 +436,7 @@ GROUPS = 30
 
 def expected() -> list[CleanedGroup]:
     engine = FakeEngine(answer_by_marks)
-    return list(clean(many(GROUPS), engine=engine))
+    return list(clean(many(GROUPS), engine))
 
 
 @pytest.fixture(scope="module")
@@ -456,7 +456,7 @@ def test_wrong_ids_change_no_label() -> None:
         return answer_by_marks(request)
 
     with Server(Served(script=script)) as server:
-        groups = list(clean(many(6), engine=opened(server.url)))
+        groups = list(clean(many(6), opened(server.url)))
     assert {d.action for g in groups for d in g.decisions} == {"keep"}
 
 
@@ -472,21 +472,9 @@ def test_without_constraints_and_log_probabilities(unharmed: list[CleanedGroup])
 
     with Server(Served(script=script, constraints=False, top=0, continues=False)) as server:
         engine = opened(server.url)
-        groups = list(clean(many(6), engine=engine, config=CleanConfig(ranker=Ranker.LISTWISE, fullness=False)))
+        groups = list(clean(many(6), engine, config=CleanConfig(fullness=False)))
     statuses = [[e.status for e in g.extractions] for g in groups]
     assert statuses == [[e.status for e in g.extractions] for g in unharmed[:6]]
-
-
-@pytest.mark.parametrize("top", [20, 5, 0])
-def test_several_passages_a_request(unharmed: list[CleanedGroup], top: int) -> None:
-    served = Served(top=top)
-    with Server(served) as server:
-        groups = list(clean(many(6), engine=opened(server.url), config=CleanConfig(together=4)))
-    for found, single in zip(groups, unharmed, strict=False):
-        assert found.decisions == single.decisions
-        assert [e.status for e in found.extractions] == [e.status for e in single.extractions]
-        odds = [e.log_odds for e in found.extractions]
-        assert odds == (pytest.approx([e.log_odds for e in single.extractions]) if top else [None] * len(odds))
 
 
 # --- The command line -----------------------------------------------------------------------------

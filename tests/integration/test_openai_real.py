@@ -9,7 +9,6 @@ import pytest
 
 from arhn.cleaning import prompts
 from arhn.cleaning.extract.questions import read_snippet, read_verdict, snippet_request, verdict_request
-from arhn.cleaning.extract.together import read_together, together_request
 from arhn.engines import Matching, Message, OneOf, Permutation, Request
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.engines.openai.engine import OpenAIEngine, connect
@@ -63,16 +62,6 @@ def test_answers_are_those_of_the_engine_in_this_process(llama: LlamaCppEngine, 
         assert there_snippet.text.startswith(EXTRACT.lead)
         assert read_snippet(there_snippet, said, EXTRACT) == read_snippet(here_snippet, said, EXTRACT)
         assert there.prompt_tokens == pytest.approx(here.prompt_tokens, abs=2)
-
-
-def test_several_verdicts_are_those_of_the_engine_in_this_process(llama: LlamaCppEngine, served: OpenAIEngine) -> None:
-    # Of these the model is sure: what is batched together moves log-odds across 0 where they are near it.
-    request = together_request(QUERY, [PAINT, PAINT], prompts.load("question").together, known="a ferry")
-    [here], [there] = ask(llama, request), ask(served, request)
-    assert there.text == here.text
-    found, others = read_together(here, 2), read_together(there, 2)
-    assert None not in found
-    assert others == pytest.approx(found, abs=0.4)
 
 
 def test_gbnf_constrains_too(served: OpenAIEngine) -> None:

@@ -17,7 +17,6 @@ import pytest
 
 from arhn.cleaning import prompts
 from arhn.cleaning.extract.questions import read_snippet, read_verdict, snippet_request, verdict_request
-from arhn.cleaning.extract.together import read_together, together_request
 from arhn.engines import Completion, Matching, Message, OneOf, Permutation, Request
 from arhn.engines.vllm import VLLMEngine
 from arhn.engines.vllm.start import Settings
@@ -73,17 +72,6 @@ def test_answers(engine: VLLMEngine) -> None:
     [again] = ask(engine, verdict)
     assert again.cached_tokens > 0.5 * again.prompt_tokens  # by whole blocks, of 128 tokens on a CPU
     assert read_verdict(again, EXTRACT) == pytest.approx(read_verdict(first, EXTRACT), abs=0.2)
-
-
-def test_verdicts_on_several_passages(engine: VLLMEngine) -> None:
-    paint = passage("paint", "The Kettle Bridge was painted green. Its lamps were lit by hand until the war.")
-    request = together_request(QUERY, [paint, FERRY], prompts.load("question").together, known="a ferry")
-    [completion] = ask(engine, request)
-    assert completion.finish == "stop"
-    assert "".join(t.text for t in completion.tokens).startswith(completion.text)
-    assert all(len(t.alternatives) <= request.alternatives for t in completion.tokens)
-    found = read_together(completion, 2)
-    assert [o is not None and o > 0 for o in found] == [line.endswith("Yes") for line in completion.text.splitlines()]
 
 
 def test_constraints(engine: VLLMEngine) -> None:

@@ -24,7 +24,7 @@ from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.methods.arhn import asked_negatives
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import aevidence
-from arhn.cleaning.setup import negatives_prompt, samples_of
+from arhn.cleaning.setup import choose_prompt, count_samples
 from arhn.cleaning.stats import Stats
 from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
@@ -137,7 +137,7 @@ def _labelled(fitting: Fitting, config: CleanConfig, judgements: Judgements) -> 
         asked = asked_negatives(group, config.negatives)
         labels = {p.doc_id: _label(words.get(p.doc_id, unnamed)) for p in asked}
         if any(label is not None for label in labels.values()):
-            yield group, labels, family_of(group, config.task_map).family
+            yield group, labels, family_of(group, config.families).family
 
 
 def _label(word: str | None) -> bool | None:
@@ -185,7 +185,7 @@ def _evidence(
     stack: ExitStack,
     on_group: OnGroup | None,
 ) -> list[Evidence]:
-    if models.engine is not None and samples_of(config, models.engine.capabilities) == 1:
+    if models.engine is not None and count_samples(config, models.engine.capabilities) == 1:
         raise CalibrationError(
             f"{models.engine.model} gives no log-probabilities, and a single answer has no confidence. "
             "Let several answers vote: --samples 5"
@@ -193,7 +193,7 @@ def _evidence(
     stats = Stats()
     answers = stack.enter_context(SqliteStore(fitting.answers, model=models.engine.model if models.engine else ""))
     found: list[Evidence] = []
-    stream = aevidence((g for g, _, _ in groups), models=models, config=config, store=answers, stats=stats)
+    stream = aevidence((g for g, _, _ in groups), models, config=config, store=answers, stats=stats)
     if on_group is not None:
         on_group(0, len(groups), stats)
     with LoopThread() as loop:
@@ -231,11 +231,11 @@ def _fits(
             fits[family] = fit(
                 labelled,
                 model=_name(engine),
-                prompt=negatives_prompt(family, config).hash,
+                prompt=choose_prompt(family, config).hash,
                 family=family.value,
-                samples=samples_of(config, engine.capabilities),
+                samples=count_samples(config, engine.capabilities),
                 scorer=models.similarity.identity if models.similarity else "",
-                flagger=_name(models.flagger) if models.flagger else "",
+                flagger=_name(models.small_model) if models.small_model else "",
             )
         except CalibrationError as error:
             failures[family] = error

@@ -11,12 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from arhn.types import Action, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
-
-if TYPE_CHECKING:
-    from arhn.cleaning.config import CleanConfig
+from arhn.types import Action, CleanedGroup, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
 
 #: Reasons of labels that stay because nothing is known, not because something speaks for them.
 UNDECIDED = frozenset(
@@ -166,7 +162,7 @@ def _copy(doc_id: str, original: Decision, positives: Collection[str], mode: Mod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floored:
-    """Decisions held against the floor. `wanted`: unused negatives to take in, where the policy is backfill."""
+    """Decisions held against the floor. `short`: how many negatives are missing; `policy`: what becomes of that."""
 
     decisions: tuple[Decision, ...]
     short: int
@@ -174,14 +170,17 @@ class Floored:
 
     @property
     def wanted(self) -> int:
+        """Unused negatives to take in."""
         return self.short if self.policy == "backfill" else 0
 
     @property
     def below(self) -> bool:
+        """Whether the group has fewer negatives left than it should."""
         return self.short > 0
 
     @property
     def dropped(self) -> bool:
+        """Whether it is left out for that."""
         return self.below and self.policy == "drop"
 
     def backfilled(self, taken: Collection[str]) -> Floored:
@@ -192,6 +191,41 @@ class Floored:
         return replace(self, decisions=decisions, short=self.short - len(taken))
 
 
-def floored(group: Group, decisions: tuple[Decision, ...], config: CleanConfig) -> Floored:
+def hold_against_floor(group: Group, decisions: tuple[Decision, ...], *, floor: int, policy: str) -> Floored:
+    """Decisions about a group, held against the floor.
+
+    Args:
+        floor: negatives that a group should have left.
+        policy: what is to become of a group with fewer: `keep`, `drop` or `backfill`.
+    """
     left = sum(d.action == "keep" for d in decisions) - len(group.positives)
-    return Floored(decisions=decisions, short=max(0, config.floor - left), policy=config.floor_policy)
+    return Floored(decisions=decisions, short=max(0, floor - left), policy=policy)
+
+
+def finish(
+    group: Group,
+    floored: Floored,
+    *,
+    extractions: Mapping[str, Extraction] = MappingProxyType({}),
+    ranking: Ranking | None = None,
+    similarities: Mapping[str, float] = MappingProxyType({}),
+    family: str = "",
+    family_from: str = "",
+) -> CleanedGroup:
+    """The end of every method: the group with all that was found and decided.
+
+    Args:
+        extractions, similarities: by `doc_id`; passages that weren't asked about are absent.
+        family, family_from: the family of the query and where that comes from, for methods that ask by family.
+    """
+    return CleanedGroup(
+        group=group,
+        decisions=floored.decisions,
+        extractions=tuple(extractions[p.doc_id] for p in group.passages if p.doc_id in extractions),
+        ranking=ranking,
+        similarities=dict(similarities),
+        below_floor=floored.below,
+        dropped=floored.dropped,
+        family=family,
+        family_from=family_from,
+    )

@@ -16,7 +16,7 @@ from arhn.families.family import Family
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class FamilySetup:
     """What one kind of query is asked with.
 
     `fitted`: a calibration decides, not the LLM's own word, nor nothing. `asked`: the share of negatives, the
@@ -34,41 +34,36 @@ class Task:
         return log_odds is not None and log_odds >= self.calibration.doubtful
 
 
-def samples_of(config: CleanConfig, capabilities: Capabilities) -> int:
+def count_samples(config: CleanConfig, capabilities: Capabilities) -> int:
     """Sampled answers per passage; 0: one token with log-probabilities instead."""
     return config.samples or (0 if capabilities.logprobs else 1)
 
 
-def prompts_of(family: Family, config: CleanConfig) -> FamilyPrompts:
-    """What one kind of query is asked with."""
-    return prompts.load(family, query_first=config.query_first)
-
-
-def negatives_prompt(family: Family, config: CleanConfig) -> Prompt:
+def choose_prompt(family: Family, config: CleanConfig) -> Prompt:
     """What negatives are asked with, and so what a calibration is for."""
-    found = prompts_of(family, config)
-    if config.together > 1:
-        return found.together if config.show_answer else found.together_alone
+    found = prompts.load(family)
     return found.check if config.show_answer else found.extract
 
 
-def tasks_for(
-    config: CleanConfig, model: str, samples: int, *, scorer: str = "", flagger: str = ""
-) -> dict[Family, Task]:
-    """Prompts and calibration of every family.
+def set_up(config: CleanConfig, described: Described) -> dict[Family, FamilySetup]:
+    """Prompts and calibration of every family, for these models.
 
     Where a precision is asked for, a family that has no calibration, or one that doesn't reach it, abstains.
 
     Raises:
         CalibrationError: something is asked for that needs a calibration, and no family has a fitting one.
     """
+    assert described.capabilities is not None
+    model, scorer = described.names["model"], described.names.get("similarity", "")
+    small_model = described.names.get("flagger", "")
+    samples = count_samples(config, described.capabilities)
     found = {
         family: calibration_for(
             model,
-            negatives_prompt(family, config).hash,
+            choose_prompt(family, config).hash,
             samples=samples,
             scorer=scorer,
-            flagger=flagger,
+            small_model=small_model,
             given=config.calibrations,
         )
         for family in Family
@@ -81,21 +76,21 @@ def tasks_for(
         for family, known in found.items()
     }
     return {
-        family: Task(
+        family: FamilySetup(
             family=family,
-            prompts=prompts_of(family, config),
+            prompts=prompts.load(family),
             calibration=known or instead[family],
             fitted=known is not None,
-            asked=1.0 if config.triage is None or known is None else known.share_at(config.triage, flagger),
+            asked=1.0 if config.triage is None or known is None else known.share_at(config.triage, small_model),
         )
         for family, known in used.items()
     }
 
 
-def uncalibrated_tasks(config: CleanConfig) -> dict[Family, Task]:
-    """Prompts of every family, for whoever is about to make calibrations."""
+def set_up_uncalibrated() -> dict[Family, FamilySetup]:
+    """Prompts of every family, to make calibrations with."""
     return {
-        family: Task(family=family, prompts=prompts_of(family, config), calibration=OWN_WORD, fitted=False)
+        family: FamilySetup(family=family, prompts=prompts.load(family), calibration=OWN_WORD, fitted=False)
         for family in Family
     }
 
@@ -130,22 +125,8 @@ def _refuse_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: 
     if not flags:
         return
     signal = f"{samples} sampled answer(s) a passage" if samples else "log-probabilities"
-    if config.together > 1:
-        signal += " and several passages a request"
     fused = f" and the similarity of {scorer}" if scorer else ""
     raise CalibrationError(
         f"{flags}: there is no calibration for {model} with {signal}{fused}. Make one from labelled groups with "
         "'arhn calibrate' and the same flags, and give it with --calibration; or leave these flags out"
-    )
-
-
-def tasks_of(config: CleanConfig, described: Described) -> dict[Family, Task]:
-    """Prompts and calibrations that method `arhn` uses with an LLM. Raises CalibrationError as `Arhn` does."""
-    assert described.capabilities is not None
-    return tasks_for(
-        config,
-        described.names["model"],
-        samples_of(config, described.capabilities),
-        scorer=described.names.get("similarity", ""),
-        flagger=described.names.get("flagger", ""),
     )

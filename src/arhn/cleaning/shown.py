@@ -1,21 +1,20 @@
-"""Stage 2, ranking: candidates in the order of how directly they answer the query.
-
-Three rankers: `listwise` (the paper's: all candidates in one prompt), `consistent` (the same over several shuffled
-orders), `pivot` (each negative against the best positive, in both orders). Pure; the pipeline asks.
-"""
+"""How passages that are compared are shown to the LLM: in which order, and how much of each. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from arhn.cleaning.config import RankBy
 from arhn.cleaning.spans import cut
+from arhn.engines import Completion
 from arhn.types import Extraction, Passage
 
 #: Characters of a candidate that is shown: of its snippet, and of the passage.
 SNIPPET_SHOWN = 400
 PASSAGE_SHOWN = 1200
+#: The least share of that, where a prompt doesn't fit the context otherwise.
+LEAST_SHOWN = 0.25
 
 
 def shown_order(query: str, candidates: Sequence[Passage], shuffle: int = 0) -> tuple[Passage, ...]:
@@ -31,6 +30,11 @@ def shown_order(query: str, candidates: Sequence[Passage], shuffle: int = 0) -> 
         return blake2b(f"{salt}{query}\0{passage.text}\0{passage.doc_id}".encode(), digest_size=8).digest()
 
     return tuple(sorted(candidates, key=place, reverse=shuffle != drawn))
+
+
+def halve(least: float) -> Callable[[float, Completion], float | None]:
+    """Half of a share of the usual length, where a prompt with that doesn't fit; None below `least`."""
+    return lambda share, _: share / 2 if share > least else None
 
 
 def shown_text(passage: Passage, extraction: Extraction, by: RankBy, share: float = 1.0) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from arhn.cleaning.config import Method
 from arhn.cli.judging import add_judging, config_of, models_of
 from arhn.cli.shared import FORMATS, Tasks, console, positive, task
 
@@ -39,7 +38,7 @@ def add(tasks: Tasks) -> None:
         "margin",
         "mode",
     )
-    parser.set_defaults(method=Method.ARHN.value, floor=None, floor_policy=None, **dict.fromkeys(unset))
+    parser.set_defaults(method="arhn", floor=None, floor_policy=None, **dict.fromkeys(unset))
 
 
 def _run(a: argparse.Namespace) -> None:

@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.methods import METHODS
 from arhn.cli import serving
 from arhn.cli.clean import add_method
 from arhn.cli.judging import add_judging, config_of, models_of
@@ -76,7 +77,7 @@ def _run(a: argparse.Namespace) -> None:
 def _require_sound(a: argparse.Namespace) -> None:
     if a.calls_per_second and (a.prompt_rate or a.completion_rate):
         raise UsageError("--calls-per-second: instead of --prompt-rate and --completion-rate, not with them")
-    if a.method in (Method.NONE, Method.MARGIN):
+    if not METHODS.get(a.method).asks_llm:
         raise UsageError(f"--method {a.method}: asks no LLM, so there is nothing to estimate")
     if a.store and a.engine == "vllm":
         raise UsageError("--store: whose answers it holds can't be told before vLLM has loaded the model. Leave it out")
@@ -111,7 +112,7 @@ def _models(a: argparse.Namespace, stack: ExitStack) -> Models:
     able = Capabilities(constraints=True, logprobs=True, concurrency=concurrency, context=context)
     return Models(
         engine=Planned(a.model or "", able),
-        flagger=Planned(a.flag_model, able) if a.flag_model else None,
+        small_model=Planned(a.flag_model, able) if a.flag_model else None,
         similarity=Similarity(a.similarity) if a.similarity is not None else None,
     )
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from arhn.cleaning.config import CleanConfig, Method, Ranker
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.margin_rule import DEFAULTS, Margin
+from arhn.cleaning.methods import METHODS
 from arhn.cli import serving
 from arhn.cli.shared import flag_of, positive, unfit
 from arhn.errors import UsageError
-from arhn.families.choice import TaskMap
+from arhn.families.choice import FamilyMap
 from arhn.families.family import Family
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ _BELONG = {
     "triage": ("arhn",),
     "calibration": ("arhn",),
     "samples": ("arhn",),
-    "together": ("arhn",),
-    "query_first": ("arhn",),
     "task_map": ("arhn",),
     "show_answer": ("arhn",),
     "ranker": ("arhn",),
@@ -60,27 +59,28 @@ def config_of(a: argparse.Namespace, *, fitting: bool = False) -> CleanConfig:
         if getattr(a, name) is not None and a.method not in methods:
             flag = _FLAGS.get(name) or flag_of(name)
             raise UsageError(f"{flag}: does nothing for --method {a.method}, only for {', '.join(methods)}")
-    ranker = a.ranker or _DEFAULT.ranker.value
+    ranker = a.ranker or _DEFAULT.ranker.name
     for name in ("shuffles", "stable"):
-        if getattr(a, name) is not None and ranker != Ranker.CONSISTENT:
-            raise UsageError(f"--{name}: does nothing for --ranker {ranker}, only for {Ranker.CONSISTENT}")
+        if getattr(a, name) is not None and ranker != "consistent":
+            raise UsageError(f"--{name}: does nothing for --ranker {ranker}, only for consistent")
     if a.triage is not None and a.similarity is None and a.flag_model is None:
         raise UsageError(
             "--triage: needs something to tell likely from unlikely negatives by. Give a retriever with --similarity, "
             "or a smaller LLM with --flag-model"
         )
-    if a.flag_model is not None and a.method == Method.ARHN and a.triage is None and not fitting:
+    if a.flag_model is not None and a.method == "arhn" and a.triage is None and not fitting:
         raise UsageError("--flag-model: does nothing for --method arhn without --triage, such as --triage 0.98")
     given = {name: getattr(a, name) for name in _SETTINGS if getattr(a, name) is not None}
+    given["ranker"] = {name: getattr(a, flag) for name, flag in _RANKER.items() if getattr(a, flag) is not None}
+    given["calibrations"] = tuple(c for path in a.calibration or () for c in load_calibrations(path))
+    if a.task_map is not None:
+        given["families"] = FamilyMap.parse(a.task_map, "--task-map")
+    if a.margin is not None:
+        given["margin"] = _margin(a.margin)
     try:
-        return CleanConfig(
-            **given,
-            calibrations=tuple(c for path in a.calibration or () for c in load_calibrations(path)),
-            task_map=TaskMap.parse(a.task_map) if a.task_map is not None else TaskMap(),
-            margin=_margin(a.margin),
-        )
+        return CleanConfig.model_validate(given)
     except ValidationError as error:
-        raise unfit(error) from error
+        raise unfit(error, {f"ranker.{name}": flag_of(flag) for name, flag in _RANKER.items()}) from error
 
 
 #: Settings that a flag of the same name gives as it is.
@@ -93,19 +93,15 @@ _SETTINGS = (
     "precision",
     "triage",
     "samples",
-    "together",
-    "query_first",
-    "ranker",
-    "rank_by",
-    "shuffles",
-    "stable",
     "fullness",
     "show_answer",
 )
+#: Flags of the ranker, by what they set.
+_RANKER = {"name": "ranker", "by": "rank_by", "shuffles": "shuffles", "stable": "stable"}
 
 
-def _margin(text: str | None) -> Margin:
-    rule, equals, value = ("perc" if text is None else text).partition("=")
+def _margin(text: str) -> Margin:
+    rule, equals, value = text.partition("=")
     try:
         return Margin.model_validate({"rule": rule, "value": float(value) if equals else None})
     except (ValidationError, ValueError) as error:
@@ -121,7 +117,7 @@ def models_of(a: argparse.Namespace, stack: ExitStack) -> Models:
 
     serving.require_fitting(a)
     similarity = Similarity(a.similarity) if a.similarity is not None else None
-    if a.method in (Method.NONE, Method.MARGIN):
+    if not METHODS.get(a.method).asks_llm:
         return Models(similarity=similarity)
     budget = serving.budget_of(a)
 
@@ -136,8 +132,8 @@ def models_of(a: argparse.Namespace, stack: ExitStack) -> Models:
         return engine
 
     engine = opened(a.model, a.url)
-    flagger = opened(a.flag_model, a.flag_url or a.url) if a.flag_model is not None else None
-    return Models(engine=engine, flagger=flagger, similarity=similarity)
+    small_model = opened(a.flag_model, a.flag_url or a.url) if a.flag_model is not None else None
+    return Models(engine=engine, small_model=small_model, similarity=similarity)
 
 
 def _llamacpp(a: argparse.Namespace, model: str) -> Engine:
@@ -178,19 +174,6 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         type=positive,
         metavar="N",
         help="let N sampled answers vote instead of reading log-probabilities",
-    )
-    add(
-        "--together",
-        type=positive,
-        metavar="N",
-        help="ask about up to N negatives in one request: cheaper, for models that keep them apart; default: 1",
-    )
-    add(
-        "--query-first",
-        action="store_true",
-        default=None,
-        help="show the query before the passage, so that a group's prompts begin alike: cheaper, for models whose "
-        "verdicts are as good that way",
     )
     add(
         "--similarity",

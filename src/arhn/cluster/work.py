@@ -91,17 +91,10 @@ async def cleaned(partition: Partition, models: Models, config: CleanConfig, ans
         place = Path(folder) / f"{partition.digest}.responses.sqlite"
         if answers is not None:
             place.write_bytes(answers)
-        names = [engine.model for engine in models.engines] or [config.method.value]
+        names = [engine.model for engine in models.engines] or [config.method]
         with SqliteStore(place, model=names[0]) as store:
             stream = aclean(
-                partition.groups,
-                engine=models.engine,
-                flagger=models.flagger,
-                similarity=models.similarity,
-                config=config,
-                store=store,
-                stats=stats,
-                on_failure=failures.append,
+                partition.groups, models, config=config, store=store, stats=stats, on_failure=failures.append
             )
             async with aclosing(stream):
                 outcomes = tuple([Outcome.of(each) async for each in stream])

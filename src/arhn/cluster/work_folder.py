@@ -9,10 +9,9 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from arhn._version import __version__
-from arhn.cleaning import prompts
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.methods.method import Recorded, find_method
 from arhn.cleaning.models import Described
-from arhn.cleaning.setup import tasks_of
 from arhn.cluster.folders import Folder
 from arhn.cluster.partitions import Part, Partition
 from arhn.cluster.work import Done
@@ -58,10 +57,9 @@ def settings_digest(config: CleanConfig, described: Described) -> str:
     if capabilities is not None:
         # How many requests are in flight changes no answer.
         content.append(f"{capabilities.constraints} {capabilities.logprobs} {capabilities.context}")
-    if config.method is Method.ARHN and capabilities is not None:
-        content.append(repr(tasks_of(config, described)))
-    if config.method is Method.RLHN:
-        content.append(prompts.load_section("rlhn", "judge").hash)
+    method = find_method(config)
+    if isinstance(method, Recorded):
+        content.append(method.fingerprint(config, described))
     return blake2b("\0".join(content).encode(), digest_size=8).hexdigest()
 
 

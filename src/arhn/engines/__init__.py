@@ -15,7 +15,6 @@ from arhn.engines.protocol import (
     Request,
     RequestFailed,
     SpanOf,
-    Token,
     log_odds,
 )
 
@@ -34,6 +33,5 @@ __all__ = [
     "Request",
     "RequestFailed",
     "SpanOf",
-    "Token",
     "log_odds",
 ]

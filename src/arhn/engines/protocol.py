@@ -88,9 +88,8 @@ class Request:
     """One question to the LLM.
 
     `messages` ends with the user's message; everything before it is shared between requests of a kind,
-    so engines keep it cached. `alternatives` asks for that many log-probabilities of the first token, and of every
-    one where `throughout` is set. Decoding is greedy unless `temperature` is above 0; `seed` then tells repeated
-    questions apart.
+    so engines keep it cached. `alternatives` asks for that many log-probabilities of the first token. Decoding is
+    greedy unless `temperature` is above 0; `seed` then tells repeated questions apart.
     """
 
     messages: tuple[Message, ...]
@@ -99,7 +98,6 @@ class Request:
     alternatives: int = 0
     temperature: float = 0.0
     seed: int = 0
-    throughout: bool = False
 
     @cached_property
     def prefix(self) -> tuple[Message, ...]:
@@ -118,27 +116,15 @@ class Request:
             self.seed,
             None if constraint is None else (type(constraint).__name__, _content(constraint)),
         )
-        if self.throughout:
-            # Only then: the keys of what stores hold from before there was such a thing must stay.
-            content += ("throughout",)
         return blake2b(orjson.dumps(content), digest_size=16).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A token of an answer: its text, and the most probable ones in its place (text) with their log-probabilities."""
-
-    text: str
-    alternatives: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """One answer. Log-probabilities are natural logs of the model's own, before constraint and temperature.
 
-    `first` maps the first position's most probable tokens (text) to their log-probabilities; `tokens` has these of
-    every position where they were asked for, with the token that ends the answer or without it.
-    `prompt_tokens` counts the prompts that were sent, `cached_tokens` the part of them that wasn't computed.
+    `first` maps the first position's most probable tokens (text) to their log-probabilities. `prompt_tokens` counts
+    the prompts that were sent, `cached_tokens` the part of them that wasn't computed.
     """
 
     text: str
@@ -147,7 +133,6 @@ class Completion:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
-    tokens: tuple[Token, ...] = ()
 
 
 def log_odds(first: Mapping[str, float], yes: str, no: str) -> float | None:

@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from arhn.cleaning import prompts
 from arhn.cleaning.asking import query_in_work
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.questions import verdict_request
-from arhn.cleaning.extract.together import NO, YES
 from arhn.cleaning.prompts import ExtractPrompt
-from arhn.cleaning.setup import prompts_of
-from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf, Token
+from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf
 from arhn.engines.protocol import split_lead
 from arhn.families.choice import family_of
 from arhn.types import Group
@@ -61,8 +60,6 @@ class Assumed:
             case Permutation(n):
                 order = sorted(range(1, n + 1), key=lambda i: _draw(request, str(i)))
                 return Completion(text=" > ".join(map(str, order)))
-            case Matching() if request.throughout:
-                return self._verdicts(request)
             case Matching():
                 return Completion(text=self._judgement(request))
 
@@ -71,14 +68,6 @@ class Assumed:
         yes, no = prompt.lead or "\N{BULLET}", prompt.no_answer
         said, other = (yes, no) if self._answers(request) else (no, yes)
         return Completion(text=said, finish="length", first={said: _SURE, other: _UNLIKELY})
-
-    def _verdicts(self, request: Request) -> Completion:
-        """Of several negatives at once."""
-        tokens: list[Token] = []
-        for i in range(len(_CANDIDATE.findall(request.messages[-1].content))):
-            said, other = (YES, NO) if _draw(request, str(i)) < self._rates.answering else (NO, YES)
-            tokens += [Token(f"{i + 1}:", {}), Token(f" {said}", {said: _SURE, other: _UNLIKELY}), Token("\n", {})]
-        return Completion(text="".join(t.text for t in tokens).strip(), tokens=tuple(tokens))
 
     def _span(self, request: Request, text: str, otherwise: str, lead: str, close: str) -> str:
         if otherwise and not self._answers(request):
@@ -100,7 +89,7 @@ class Assumed:
         query_id = query_in_work() or ""
         if query_id not in self._of:
             group = self._groups[query_id]
-            prompt = prompts_of(family_of(group, self._config.task_map).family, self._config).extract
+            prompt = prompts.load(family_of(group, self._config.families).family).extract
             asked = (verdict_request(group.query, p, prompt) for p in group.positives)
             self._of[query_id] = prompt, tuple(r.messages[-1].content for r in asked)
         return self._of[query_id]

@@ -61,7 +61,6 @@ class CountingEngine:
             text=answer.text,
             finish=answer.finish,
             first=answer.first if request.alternatives and self.capabilities.logprobs else {},
-            tokens=answer.tokens if request.throughout and self.capabilities.logprobs else (),
             prompt_tokens=tokens,
             cached_tokens=cached,
             completion_tokens=round(cost.completion),

@@ -27,8 +27,6 @@ from arhn.types import CleanedGroup, Group
 
 _RESAMPLES = 1000
 _TAIL = 0.025
-#: Groups that are looked at before the sample.
-_BEFORE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,37 +133,21 @@ class _Run:
     counting: Counting
     stored: StoredAnswers | None
 
-    def count(self, groups: Sequence[Group], rates: Rates, before: Sequence[Group] = ()) -> _Counts:
-        """Clean them with assumed answers.
-
-        Args:
-            before: groups that an engine has seen by then, so that what all prompts share is computed already.
-        """
-        assumed = Assumed({g.query_id: g for g in (*before, *groups)}, rates, self.config)
-        engine, flagger = (self._standing_for(e, assumed) for e in (self.models.engine, self.models.flagger))
-        models = replace(self.models, engine=engine, flagger=flagger)
-        self._clean(before, models, Stats())
-        for each in filter(None, (engine, flagger)):
-            each.costs.clear()
+    def count(self, groups: Sequence[Group], rates: Rates) -> _Counts:
+        """Clean them with assumed answers."""
+        assumed = Assumed({g.query_id: g for g in groups}, rates, self.config)
+        engine, small = (self._standing_for(e, assumed) for e in (self.models.engine, self.models.small_model))
+        models = replace(self.models, engine=engine, small_model=small)
         stats = Stats()
         cleaned = self._clean(groups, models, stats)
         costs: dict[str, Cost] = {}
-        for each in filter(None, (engine, flagger)):
+        for each in filter(None, (engine, small)):
             for query, cost in each.costs.items():
                 costs[query] = costs.get(query, Cost()) + cost
         return _Counts(costs, stats, cleaned)
 
     def _clean(self, groups: Sequence[Group], models: Models, stats: Stats) -> list[CleanedGroup]:
-        stream = clean(
-            groups,
-            engine=models.engine,
-            flagger=models.flagger,
-            similarity=models.similarity,
-            config=self.config,
-            store=Known(self.stored),
-            stats=stats,
-        )
-        return list(stream)
+        return list(clean(groups, models, config=self.config, store=Known(self.stored), stats=stats))
 
     def _standing_for(self, engine: Engine | None, assumed: Assumed) -> CountingEngine | None:
         if engine is None:
@@ -201,12 +183,6 @@ def answering(cleaned: Sequence[CleanedGroup]) -> tuple[int, int]:
         if e.doc_id in {p.doc_id for p in c.group.negatives} and e.status != "unknown"
     ]
     return sum(status == "answer" for status in statuses), len(statuses)
-
-
-def _unsampled(sample: Sample) -> tuple[Group, ...]:
-    """A few groups to begin with, where the sample isn't all there is: a whole run is cold only once."""
-    sampled = {g.query_id for g in sample.groups}
-    return tuple(g for g in sample.first if g.query_id not in sampled)[:_BEFORE]
 
 
 def _bound(sample: Sample, costs: Mapping[str, Cost], share: float) -> Cost:

@@ -108,11 +108,8 @@ class Pilot:
 def _words(content: Mapping[str, Any]) -> int | None:
     """Words of a snippet, from its tokens (1.3 a word, and two around it); None where that can't be told.
 
-    Of the extraction's requests one a passage is a verdict of one token; the others are snippets. Where verdicts were
-    asked for several at a time, nobody knows how many requests that took.
+    Of the extraction's requests one a passage is a verdict of one token; the others are snippets.
     """
-    if content.get("settings", {}).get("together", 1) > 1:
-        return None
     stage = content["llm"].get("extract", {})
     statuses = [content[label]["status"] for label in ("positives", "negatives")]
     verdicts = sum(sum(each.values()) - each.get("spared", 0) for each in statuses)

@@ -13,7 +13,7 @@ from typing import Protocol, Self
 import orjson
 
 from arhn._version import __version__
-from arhn.engines import Completion, Token
+from arhn.engines import Completion
 from arhn.errors import DiskFull, StoreCorrupt, StoreError
 from arhn.store import tables
 from arhn.store.keys import KeyIndex
@@ -196,18 +196,16 @@ def encode(c: Completion) -> bytes:
     """An answer as it is stored."""
     # A list, not an object: ten million answers would repeat the field names.
     fields = [c.text, c.finish, dict(c.first), c.prompt_tokens, c.cached_tokens, c.completion_tokens]
-    if c.tokens:
-        # Nobody who doesn't know of them asks for such an answer.
-        fields.append([(token.text, dict(token.alternatives)) for token in c.tokens])
     return orjson.dumps(fields)
 
 
 def decode(answer: bytes, path: Path) -> Completion:
     """Raises StoreCorrupt where `encode` didn't make it."""
     try:
-        text, finish, first, prompt, cached, completion, *more = orjson.loads(answer)
-        [listed] = more or [()]
-        tokens = tuple(Token(text, alternatives) for text, alternatives in listed)
+        # Earlier versions wrote a seventh one for some requests: the log-probabilities of every token.
+        text, finish, first, prompt, cached, completion, *tokens = orjson.loads(answer)
+        if len(tokens) > 1:
+            raise ValueError(f"{6 + len(tokens)} fields")
     except (ValueError, TypeError) as error:  # no JSON, or not a list of six or seven
         raise StoreCorrupt(
             f"{path}: a stored answer can't be read ({error}). Move the store away to start afresh"
@@ -219,7 +217,6 @@ def decode(answer: bytes, path: Path) -> Completion:
         prompt_tokens=prompt,
         cached_tokens=cached,
         completion_tokens=completion,
-        tokens=tokens,
     )
 
 

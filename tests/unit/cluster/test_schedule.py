@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
 from arhn.cleaning.stats import Stats
 from arhn.cluster.partitions import Partition, cut
@@ -195,7 +195,7 @@ def test_settings_that_decide_have_a_digest_of_their_own(engine: FakeEngine) -> 
     digests = {
         settings_digest(CleanConfig(), described),
         settings_digest(CleanConfig(floor=2), described),
-        settings_digest(CleanConfig(method=Method.RLHN), described),
+        settings_digest(CleanConfig(method="rlhn"), described),
         settings_digest(CleanConfig(), Models(engine=FakeEngine(answer_by_marks, model="other")).described),
     }
     assert len(digests) == 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.stats import Stats
@@ -64,7 +64,7 @@ def estimated(
 def real(groups: Sequence[Group]) -> tuple[Stats, Pilot]:
     """A real run's counts, and what it says of answers."""
     stats = Stats()
-    hits, of = answering(list(clean(groups, engine=FakeEngine(answer_by_marks), stats=stats)))
+    hits, of = answering(list(clean(groups, FakeEngine(answer_by_marks), stats=stats)))
     return stats, Pilot.measured(hits, of, words=1, source="test")
 
 
@@ -114,36 +114,11 @@ def test_what_all_prompts_share_is_computed_once_in_a_run_and_not_in_every_sampl
     assert whole.computed < whole.prompt / 3
 
 
-@pytest.mark.parametrize("together", [2, 4, 7])
-def test_several_passages_a_request(together: int) -> None:
-    groups = list(many(40))
-    stats = Stats()
-    engine = FakeEngine(answer_by_marks)
-    found = list(clean(groups, engine=engine, config=CleanConfig(together=together), stats=stats))
-    hits, of = answering(found)
-    pilot = Pilot.measured(hits, of, words=1, source="test")
-    guess = estimated(groups, pilot=pilot, together=together)
-    assert guess.stages["extract"].calls == pytest.approx(stats.of("extract").asked, rel=0.1)
-    assert guess.answering == pytest.approx(hits / of, abs=0.1)
-    single = estimated(groups, pilot=pilot)
-    assert guess.stages["extract"].calls < single.stages["extract"].calls
-    assert guess.stages["extract"].prompt < single.stages["extract"].prompt
-
-
-def test_the_lines_of_several_verdicts_are_written_tokens() -> None:
-    groups = list(many(40))
-    nothing = Pilot.measured(0, 10**6, words=1, source="test")
-    single, together = (estimated(groups, pilot=nothing, together=n).stages["extract"] for n in (1, 7))
-    # A positive and seven negatives; "1: No" and the end of its line have six characters, four a token.
-    assert single.completion - together.completion == pytest.approx(40 * (7 - (7 * 6 - 1) / 4 - 1), abs=40)
-
-
-@pytest.mark.parametrize("together", [1, 4])
-def test_without_log_probabilities_several_are_counted_as_well(together: int) -> None:
+def test_whole_answers_are_counted_as_well() -> None:
     groups = list(many(20))
     found = estimate(
         spread(groups, 100, passages),
-        config=CleanConfig(together=together),
+        config=CleanConfig(),
         models=Models(engine=Planned("planned", replace(ABLE, logprobs=False))),
         counting=COUNTING,
         pilot=Pilot.measured(300, 1000, words=1, source="test"),
@@ -165,11 +140,11 @@ def test_more_answers_cost_more_calls() -> None:
 
 def test_methods_and_rankers_are_counted_each_in_its_way() -> None:
     groups = list(many(10))
-    assert set(estimated(groups, method=Method.RLHN).stages) == {"flag", "judge"}
+    assert set(estimated(groups, method="rlhn").stages) == {"flag", "judge"}
     pilot = Pilot.measured(500, 1000, words=5, source="test")
-    orders = estimated(groups, pilot=pilot, ranker="consistent", shuffles=4).stages["rank"].calls
+    orders = estimated(groups, pilot=pilot, ranker={"name": "consistent", "shuffles": 4}).stages["rank"].calls
     assert orders == 4 * estimated(groups, pilot=pilot).stages["rank"].calls
-    assert estimated(groups, pilot=pilot, ranker="pivot").stages["rank"].calls > 0
+    assert estimated(groups, pilot=pilot, ranker={"name": "pivot"}).stages["rank"].calls > 0
 
 
 def test_without_log_probabilities_whole_answers_are_counted() -> None:
@@ -180,14 +155,12 @@ def test_without_log_probabilities_whole_answers_are_counted() -> None:
 
 def test_a_method_without_an_llm_is_refused() -> None:
     with pytest.raises(UsageError, match="asks no LLM"):
-        estimate(
-            spread(many(3), 3, passages), config=CleanConfig(method=Method.NONE), models=Models(), counting=COUNTING
-        )
+        estimate(spread(many(3), 3, passages), config=CleanConfig(method="none"), models=Models(), counting=COUNTING)
 
 
 def stored_run(path: Path, groups: Sequence[Group]) -> Path:
     with SqliteStore(path, model="fake") as store:
-        list(clean(groups, engine=FakeEngine(answer_by_marks), store=store))
+        list(clean(groups, FakeEngine(answer_by_marks), store=store))
     return path
 
 
@@ -200,7 +173,7 @@ def test_what_an_earlier_run_answered_costs_nothing(tmp_path: Path) -> None:
     stored.close()
     assert resumed.known == 20
     assert resumed.pilot.source.startswith("the store")
-    hits, of = answering(list(clean(groups[:20], engine=FakeEngine(answer_by_marks))))
+    hits, of = answering(list(clean(groups[:20], FakeEngine(answer_by_marks))))
     assert resumed.pilot.answering.middle == pytest.approx(hits / of)
     fresh = estimated(groups[20:], pilot=resumed.pilot)
     assert resumed.middle.calls == pytest.approx(fresh.middle.calls)

@@ -37,13 +37,13 @@ def verdict_request(query: str, passage: Passage, prompt: ExtractPrompt, *, know
     Args:
         known: what the labelled positives answer, for a prompt that shows it.
     """
-    return Request(messages=_messages(query, passage, prompt, known), max_tokens=1, alternatives=ALTERNATIVES)
+    return Request(messages=fill_in(query, passage, prompt, known), max_tokens=1, alternatives=ALTERNATIVES)
 
 
 def snippet_request(query: str, passage: Passage, prompt: ExtractPrompt, *, known: str = "") -> Request:
     """Ask for the words that answer. The title is shown, but the snippet comes from the text."""
     return Request(
-        messages=_messages(query, passage, prompt, known),
+        messages=fill_in(query, passage, prompt, known),
         max_tokens=MAX_SNIPPET_TOKENS,
         constraint=SpanOf(" ".join(passage.text.split()), lead=prompt.lead, close=prompt.close),
     )
@@ -55,7 +55,7 @@ def answer_requests(
     """Ask for whole answers: a single one is decoded greedily, several are sampled."""
     return tuple(
         Request(
-            messages=_messages(query, passage, prompt, known),
+            messages=fill_in(query, passage, prompt, known),
             max_tokens=MAX_SNIPPET_TOKENS,
             constraint=SpanOf(" ".join(passage.text.split()), prompt.no_answer, prompt.lead, prompt.close),
             temperature=TEMPERATURE if samples > 1 else 0.0,
@@ -65,7 +65,8 @@ def answer_requests(
     )
 
 
-def _messages(query: str, passage: Passage, prompt: Prompt, known: str = "") -> tuple[Message, ...]:
+def fill_in(query: str, passage: Passage, prompt: Prompt, known: str = "") -> tuple[Message, ...]:
+    """A prompt about a passage. `known`: what the labelled positives answer, for a prompt that shows it."""
     # On one line each: a passage can't add lines of its own to the prompt.
     shown = [" ".join(part.split()) for part in (passage.title, passage.text) if part.strip()]
     return prompt.messages(query=" ".join(query.split()), passage="\n".join(shown), known=known)
@@ -78,12 +79,7 @@ def known_answer(passages: Sequence[Passage], spans: Sequence[Span | None]) -> s
     return " / ".join(list(shown)[:MOST_KNOWN])
 
 
-def refused(answers: Sequence[Completion | None]) -> Completion | None:
-    """An answer that says the prompt doesn't fit."""
-    return next((a for a in answers if a is not None and a.finish == "context"), None)
-
-
-def shorter(passage: Passage, needed: int, available: int) -> Passage | None:
+def shorten(passage: Passage, needed: int, available: int) -> Passage | None:
     """The passage cut to fit a context, at a sentence end where there is one; None where it can't be.
 
     Args:

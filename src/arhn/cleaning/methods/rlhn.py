@@ -14,20 +14,27 @@ from dataclasses import dataclass
 from arhn.cleaning import prompts
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.relabel import decide, floored
+from arhn.cleaning.methods.method import AskerFor, Basis, require_llm
+from arhn.cleaning.models import Described, Models
+from arhn.cleaning.prompts import Prompt
+from arhn.cleaning.relabel import decide, finish, hold_against_floor
 from arhn.cleaning.select import take_apart
-from arhn.cleaning.shown import PASSAGE_SHOWN, passage_text, shown_order
+from arhn.cleaning.shown import PASSAGE_SHOWN, halve, passage_text, shown_order
 from arhn.cleaning.stats import Stage
 from arhn.engines import Completion, Matching, Request
 from arhn.types import CleanedGroup, Group, Passage, Reason
 
-#: How much of the usual text passages show, the first that fits the context.
-_SHARES = (1.0, 0.5, 0.25, 0.125)
+#: The least share of the usual text that passages show, where a whole group doesn't fit the context otherwise.
+_LEAST = 0.125
 _LIST = r"(none|[0-9]{1,3}(?:, [0-9]{1,3})*)"
 _ANSWER = re.compile(rf"better: {_LIST}; worse: {_LIST}")
 # The same in GBNF.
 _GBNF_LIST = '(("none" | ([0-9]){1,3} (", " ([0-9]){1,3})*))'
 _GBNF = f'root ::= "better: " {_GBNF_LIST} "; worse: " {_GBNF_LIST}\n'
+
+
+def _prompt() -> Prompt:
+    return prompts.load_section("rlhn", "judge")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,42 +49,55 @@ class Rlhn:
     """Both stages. With one LLM for both, the second question equals the first and is answered by the store.
 
     Negatives that weren't used aren't judged, so the floor policy `backfill` finds nothing to take in.
+
+    Raises:
+        UsageError: there is no LLM.
     """
 
-    def __init__(self, judge: Asker, flagger: Asker, config: CleanConfig) -> None:
-        self._judge = judge
-        self._flagger = flagger
+    asks_llm = True
+
+    def __init__(self, config: CleanConfig, models: Models, asker_for: AskerFor) -> None:
+        engine = require_llm(models, config)
+        self._judge = asker_for(engine)
+        self._small_model = asker_for(models.small_model or engine)
         self._config = config
-        self._prompt = prompts.load_section("rlhn", "judge")
+        self._prompt = _prompt()
+
+    @classmethod
+    def basis(cls, config: CleanConfig, described: Described, families: Sequence[str]) -> Basis:  # noqa: ARG003 - the same for all
+        """The hash of the one prompt."""
+        return Basis(prompts={"rlhn": {"judge": _prompt().hash}})
+
+    @classmethod
+    def fingerprint(cls, config: CleanConfig, described: Described) -> str:  # noqa: ARG003 - the same for all
+        """The hash of the one prompt."""
+        return _prompt().hash
 
     async def clean(self, group: Group) -> CleanedGroup:
-        parts = take_apart(group, self._config.negatives)
+        config = self._config
+        parts = take_apart(group, config.negatives)
         asked = {p.doc_id for p in parts.asked}
         negatives = shown_order(group.query, [p for p in group.negatives if p.doc_id in asked])
         found = await self._judged(group, negatives)
         reasons = {p.doc_id: Reason.POSITIVE for p in group.positives}
         reasons |= {p.doc_id: _reason(p.doc_id, found) for p in negatives}
-        decisions = decide(group, reasons, mode=self._config.mode, copies=parts.copies, unused=parts.unused_ids)
-        kept = floored(group, decisions, self._config)
-        return CleanedGroup(
-            group=group, decisions=kept.decisions, extractions=(), below_floor=kept.below, dropped=kept.dropped
-        )
+        decisions = decide(group, reasons, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
+        return finish(group, hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy))
 
     async def _judged(self, group: Group, negatives: Sequence[Passage]) -> Judgement | None:
         if not negatives:
             return Judgement(better=frozenset(), worse=frozenset())
-        flagged = await self._ask(self._flagger, "flag", group, negatives)
+        flagged = await self._ask(self._small_model, "flag", group, negatives)
         if flagged is None or not (flagged.better or flagged.worse):
             return flagged
         return await self._ask(self._judge, "judge", group, negatives)
 
     async def _ask(self, asker: Asker, stage: Stage, group: Group, negatives: Sequence[Passage]) -> Judgement | None:
-        completion = None
-        for share in _SHARES:
-            [completion] = await asker.ask(stage, [self._request(group, negatives, share)])
-            if completion is None or completion.finish != "context":
-                break
-        return read(completion, [p.doc_id for p in negatives])
+        def requests(share: float) -> list[Request]:
+            return [self._request(group, negatives, share)]
+
+        found = await asker.ask_fitting(stage, 1.0, requests, halve(_LEAST))
+        return read(found.answers[0], [p.doc_id for p in negatives])
 
     def _request(self, group: Group, negatives: Sequence[Passage], share: float) -> Request:
         limit = int(share * PASSAGE_SHOWN)

@@ -47,8 +47,7 @@ class ExtractPrompt(Prompt):
 class FamilyPrompts:
     """What is asked about one kind of query; its file also says in words what "answers" means for it.
 
-    `check` is `extract` with the answer that is known from the labelled positives; so is `together`, for several
-    passages at once, to `together_alone`.
+    `check` is `extract` with the answer that is known from the labelled positives.
     """
 
     extract: ExtractPrompt
@@ -56,8 +55,6 @@ class FamilyPrompts:
     rank: Prompt
     pivot: Prompt
     fullness: Prompt
-    together: Prompt
-    together_alone: Prompt
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -66,23 +63,15 @@ class FamilyPrompts:
 
 
 @cache
-def load(family: str, *, query_first: bool = False) -> FamilyPrompts:
-    """The prompts of a family of queries (tasks.py).
-
-    Args:
-        query_first: `extract` and `check` show the passage last, so that a group's prompts begin alike.
-    """
+def load(family: str) -> FamilyPrompts:
+    """The prompts of a family of queries (families/family.py)."""
     data = sections(family)
-    extract, together = data["extract"], data["together"]
-    check = _with_known(extract)
     return FamilyPrompts(
-        extract=_extract(_passage_last(extract) if query_first else extract),
-        check=_extract(_passage_last(check) if query_first else check),
+        extract=_extract(data["extract"]),
+        check=_extract(_with_known(data["extract"])),
         rank=Prompt(**_template(data["rank"])),
         pivot=Prompt(**_template(data["pivot"])),
         fullness=Prompt(**_template(data["fullness"])),
-        together=Prompt(**_template(_with_known(together))),
-        together_alone=Prompt(**_template(together)),
     )
 
 
@@ -107,11 +96,6 @@ def _with_known(section: Mapping[str, Any]) -> Mapping[str, Any]:
     known = section["known"]
     # The instructions without it are hashed too: they decide what is known.
     return {**section, "alone": section["system"], "system": known["system"], "user": section["user"] + known["user"]}
-
-
-def _passage_last(section: Mapping[str, Any]) -> Mapping[str, Any]:
-    lines = section["user"].split("\n")
-    return {**section, "user": "\n".join(sorted(lines, key=lambda line: "{passage}" in line))}
 
 
 def _template(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -128,16 +128,7 @@ class _InProcess:
         self._answers = answers
 
     def clean(self, groups: Iterator[Group], stats: Stats, on_failure: OnFailure) -> Generator[CleanedGroup]:
-        return clean(
-            groups,
-            engine=self._models.engine,
-            flagger=self._models.flagger,
-            similarity=self._models.similarity,
-            config=self._config,
-            store=self._answers,
-            stats=stats,
-            on_failure=on_failure,
-        )
+        return clean(groups, self._models, config=self._config, store=self._answers, stats=stats, on_failure=on_failure)
 
     @property
     def described(self) -> Described:
@@ -151,7 +142,7 @@ class _InProcess:
 def _in_process(job: Job, open_models: Callable[[ExitStack], Models], stack: ExitStack) -> Cleaner:
     store.check(job.files.store)
     models = open_models(stack)
-    names = [engine.model for engine in models.engines] or [job.config.method.value]
+    names = [engine.model for engine in models.engines] or [job.config.method]
     answers = stack.enter_context(SqliteStore(job.files.store, model=names[0]))
     return _InProcess(job, models, answers)
 

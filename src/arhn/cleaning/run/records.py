@@ -11,13 +11,11 @@ from importlib.metadata import version
 from typing import Any
 
 from arhn._version import __version__
-from arhn.cleaning import prompts
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.methods.method import Basis, Recorded, find_method
 from arhn.cleaning.models import Described
 from arhn.cleaning.run.tally import Progress, Tally
-from arhn.cleaning.setup import prompts_of, tasks_of
 from arhn.cleaning.stats import StageStats
-from arhn.families.family import Family
 from arhn.types import CleanedGroup, Label
 
 SCHEMA = 1
@@ -75,13 +73,14 @@ def summary(
         files: what was read and written.
     """
     tally, stats = progress.tally, progress.stats
+    basis = _basis(config, tally, described)
     return {
         "schema": SCHEMA,
         "versions": _versions(),
         "files": files,
         **described.names,
-        "prompts": _prompts(config, tally),
-        "calibrations": _calibrations(config, tally, described),
+        "prompts": basis.prompts,
+        "calibrations": basis.calibrations,
         "settings": {**config.model_dump(mode="json", exclude={"calibrations"}), **settings},
         "groups": {
             "read": tally.groups,
@@ -107,22 +106,10 @@ def summary(
     }
 
 
-def _prompts(config: CleanConfig, tally: Tally) -> dict[str, Any]:
-    if config.method is Method.RLHN:
-        return {"rlhn": {"judge": prompts.load_section("rlhn", "judge").hash}}
-    return {name: prompts_of(Family(name), config).hashes for name in sorted({family for family, _ in tally.families})}
-
-
-def _calibrations(config: CleanConfig, tally: Tally, described: Described) -> dict[str, Any]:
-    """The calibration of each family that occurred; `calibrated` is false where the LLM's own word decided."""
-    if described.capabilities is None or config.method is not Method.ARHN:
-        return {}
-    tasks = tasks_of(config, described)
-    return {
-        name: (task := tasks[Family(name)]).calibration.model_dump(mode="json", exclude={"curve", "triage"})
-        | {"calibrated": task.fitted}
-        for name in sorted({family for family, _ in tally.families})
-    }
+def _basis(config: CleanConfig, tally: Tally, described: Described) -> Basis:
+    method = find_method(config)
+    families = sorted({family for family, _ in tally.families})
+    return method.basis(config, described, families) if isinstance(method, Recorded) else Basis()
 
 
 def stage(stats: StageStats) -> dict[str, Any]:

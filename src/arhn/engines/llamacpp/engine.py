@@ -33,7 +33,6 @@ from arhn.engines.protocol import (
     Message,
     Request,
     RequestFailed,
-    Token,
     split_lead,
 )
 from arhn.errors import EngineError
@@ -143,7 +142,6 @@ class LlamaCppEngine:
             slot,
             constraint,
             request.max_tokens,
-            throughout=request.throughout,
             n_probs=request.alternatives,
             temperature=request.temperature,
             seed=request.seed,
@@ -156,8 +154,6 @@ class LlamaCppEngine:
         slot: int,
         constraint: Constraint | None,
         max_tokens: int,
-        *,
-        throughout: bool,
         **settings: Any,
     ) -> Completion:
         body = {
@@ -169,7 +165,7 @@ class LlamaCppEngine:
         }
         if constraint is not None:
             body["grammar"] = "%llguidance {}\n" + lark(constraint)
-        return _completion(self._server.handle_completions(body), throughout=throughout)
+        return _completion(self._server.handle_completions(body))
 
     def _frame_of(self, prefix: tuple[Message, ...]) -> tuple[Tokens, Tokens]:
         """The tokens before and after the user's message."""
@@ -194,7 +190,7 @@ class LlamaCppEngine:
             raise RequestFailed(f"llama.cpp {path}: {error}") from error
 
 
-def _completion(answer: Mapping[str, Any], *, throughout: bool) -> Completion:
+def _completion(answer: Mapping[str, Any]) -> Completion:
     if "choices" not in answer:
         error = answer.get("error", answer)
         raise RequestFailed(str(error.get("message", error)))
@@ -207,7 +203,6 @@ def _completion(answer: Mapping[str, Any], *, throughout: bool) -> Completion:
         prompt_tokens=usage["prompt_tokens"],
         cached_tokens=usage["prompt_tokens_details"]["cached_tokens"],
         completion_tokens=usage["completion_tokens"],
-        tokens=tuple(Token(t["token"], _alternatives(t)) for t in tokens) if throughout else (),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from arhn.engines import reading
-from arhn.engines.protocol import Completion, Finish, Token
+from arhn.engines.protocol import Completion, Finish
 
 _FINISH: Mapping[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
 
@@ -17,16 +17,13 @@ class Unsound(Exception):
     """Not a whole, well-formed answer of a chat completions server."""
 
 
-def read_answer(
-    body: bytes, *, lead: str = "", thinks: bool = False, alternatives: int = 0, throughout: bool = False
-) -> Completion:
+def read_answer(body: bytes, *, lead: str = "", thinks: bool = False, alternatives: int = 0) -> Completion:
     """A chat completion from its JSON.
 
     Args:
         lead: the beginning of the answer that was sent along; servers may repeat it or not.
         thinks: the model may think first; what it thinks is left out.
         alternatives: so many log-probabilities of the first token were asked for.
-        throughout: of every token.
 
     Raises:
         Unsound: broken JSON, a missing or wrong field, an end that isn't known.
@@ -38,10 +35,9 @@ def read_answer(
     text = _text(message, finish)
     shown = reading.without_thoughts(text, thinks, finish) if not lead else text
     first = _first(choice, shown, alternatives) if alternatives else {}
-    tokens = _tokens(choice, alternatives) if alternatives and throughout else ()
     if lead and not shown.startswith(lead):
         shown = lead + shown
-    return Completion(text=shown, finish=finish, first=first, tokens=tokens, **read_usage(answer))
+    return Completion(text=shown, finish=finish, first=first, **read_usage(answer))
 
 
 def read_usage(answer: Mapping[str, Any]) -> dict[str, int]:
@@ -124,18 +120,6 @@ def _first(choice: Mapping[str, Any], text: str, alternatives: int) -> dict[str,
     chosen = _object(content[0], "logprobs")
     token = chosen.get("token")
     return _listed(chosen, alternatives) if isinstance(token, str) and _begins(text, token) else {}
-
-
-def _tokens(choice: Mapping[str, Any], alternatives: int) -> tuple[Token, ...]:
-    """Every token with its alternatives. Whether they make up the text is for those to see who look for a place."""
-    return tuple(_token(_object(each, "logprobs"), alternatives) for each in _content(choice))
-
-
-def _token(chosen: Mapping[str, Any], alternatives: int) -> Token:
-    text = chosen.get("token")
-    if not isinstance(text, str):
-        raise Unsound("logprobs without token")
-    return Token(text, _listed(chosen, alternatives))
 
 
 def _content(choice: Mapping[str, Any]) -> list[Any]:

@@ -82,14 +82,11 @@ class Features:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """A request as it is sent. `lead`: the beginning of the answer that is sent along. `most`: tokens of the answer.
-    `throughout`: log-probabilities of all of these are asked for.
-    """
+    """A request as it is sent. `lead`: the beginning of the answer that is sent along. `most`: tokens of the answer."""
 
     body: bytes
     lead: str
     most: int
-    throughout: bool = False
 
     @property
     def guess(self) -> int:
@@ -129,7 +126,7 @@ class Encoder:
             body |= {"logprobs": True, "top_logprobs": min(request.alternatives, features.top)}
         if constraint is not None and features.way and type(constraint).__name__ in features.kinds:
             body |= WAYS[features.way](constraint)
-        return Encoded(body=orjson.dumps(body | dict(self._extra)), lead=lead, most=most, throughout=request.throughout)
+        return Encoded(body=orjson.dumps(body | dict(self._extra)), lead=lead, most=most)
 
     def _sampling(self, request: Request) -> dict[str, Any]:
         sampling: dict[str, Any] = {}

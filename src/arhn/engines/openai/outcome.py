@@ -52,9 +52,7 @@ async def outcome(
     if is_page(reply):
         return Fault(kind="broken", reason="a web page instead of an answer")
     try:
-        return read_answer(
-            reply.body, lead=encoded.lead, thinks=thinks, alternatives=alternatives, throughout=encoded.throughout
-        )
+        return read_answer(reply.body, lead=encoded.lead, thinks=thinks, alternatives=alternatives)
     except Unsound as error:
         return hidden(Fault(kind="broken", reason=f"an unsound answer: {error}"), key)
 

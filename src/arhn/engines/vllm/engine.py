@@ -28,7 +28,6 @@ from arhn.engines.protocol import (
     Message,
     Request,
     RequestFailed,
-    Token,
     split_lead,
 )
 from arhn.engines.reading import CLOSE, OPEN, likely, thinks_aloud, without_thoughts
@@ -176,18 +175,14 @@ class VLLMEngine:
         if len(prompt) + sampling.max_tokens > self._started.context:
             return Completion(text="", finish="context", prompt_tokens=len(prompt))
         output = await self._output(prompt, sampling)
-        return self._read(output, lead, sampling.logprobs or 0, throughout=request.throughout)
+        return self._read(output, lead, sampling.logprobs or 0)
 
-    def _read(self, output: Any, lead: str, alternatives: int, *, throughout: bool) -> Completion:
+    def _read(self, output: Any, lead: str, alternatives: int) -> Completion:
         answer = output.outputs[0]
         finish = _FINISH.get(answer.finish_reason)
         if finish is None:
             raise RequestFailed(f"vLLM ended an answer with {answer.finish_reason!r}")
         places = answer.logprobs or []
-        tokens = [
-            Token(place[token].decoded_token or "", _probable(place, alternatives))
-            for token, place in zip(answer.token_ids, places if throughout else (), strict=False)
-        ]
         return Completion(
             text=lead + answer.text if lead else without_thoughts(answer.text, self._thinks, finish),
             finish=finish,
@@ -195,7 +190,6 @@ class VLLMEngine:
             prompt_tokens=len(output.prompt_token_ids),
             cached_tokens=output.num_cached_tokens or 0,
             completion_tokens=len(answer.token_ids),
-            tokens=tuple(tokens),
         )
 
     async def _output(self, prompt: Tokens, sampling: Any) -> Any:

@@ -24,7 +24,7 @@ import orjson
 from arhn import store
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.methods.choose import choose
+from arhn.cleaning.methods.method import find_method
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.run import failures
@@ -129,7 +129,8 @@ class NewNegatives:
             store.check(self.store)
         with ExitStack() as stack:
             models = self._cleaning.open_models(stack)
-            choose(self._cleaning.config, models, lambda engine: Asker(engine, store.MemoryStore(), Stats()))
+            config = self._cleaning.config
+            find_method(config)(config, models, lambda engine: Asker(engine, store.MemoryStore(), Stats()))
             mining = {"corpus": corpus.digest, "retrievers": [s.name for s in searchers.values()]}
             mining |= {"score_by": self._scorer, **self._mining.settings.model_dump(mode="json")}
             cleaning = {**_cleaning_settings(self._cleaning.config), **models.names}
@@ -204,9 +205,7 @@ class NewNegatives:
         logged = time.monotonic()
         stream = clean(
             read_mined(),
-            engine=models.engine,
-            flagger=models.flagger,
-            similarity=models.similarity,
+            models,
             config=self._cleaning.config,
             store=answers,
             stats=done.progress.stats,

@@ -10,8 +10,6 @@ import pytest
 
 from arhn import formats
 from arhn.cleaning import prompts
-from arhn.cleaning.extract.together import read_together
-from arhn.engines import Completion
 from arhn.families.choice import family_of
 from arhn.families.family import Family
 from arhn.types import Group
@@ -21,10 +19,47 @@ OWN = [family for family in Family if family is not Family.QUESTION]
 LABELS = {"false_negative", "true_negative", "ambiguous"}
 FIELDS = {
     "extract": {"passage", "query"},
-    "together": {"passages", "query"},
     "rank": {"query", "candidates"},
     "pivot": {"query", "first", "second"},
     "fullness": {"passage", "query", "snippet"},
+}
+#: Answers in stores and calibrations are for these words: a new hash is a new question.
+HASHES = {
+    "question": {
+        "extract": "82d5ae6a56a0113a",
+        "check": "70f7a39fe8a90117",
+        "rank": "d103658ec27557ab",
+        "pivot": "9ba77278c7c0de0d",
+        "fullness": "a6cc737866063731",
+    },
+    "claim": {
+        "extract": "815a88dd10779169",
+        "check": "2e1d2e89aa6527fd",
+        "rank": "3aa67ee917069c1e",
+        "pivot": "cc4ee164f980bb30",
+        "fullness": "1e81e1daf9787cd3",
+    },
+    "argument": {
+        "extract": "41e5b8a4644306eb",
+        "check": "e5d5c4487f648471",
+        "rank": "dc17c679f4f6d64b",
+        "pivot": "c99ee0df7fe765d6",
+        "fullness": "cb1e53d1ffe3aa5d",
+    },
+    "title": {
+        "extract": "17feffc006492226",
+        "check": "c1d13129307a38ff",
+        "rank": "cd7481cca11ddeb9",
+        "pivot": "f5bead65dd2ceae6",
+        "fullness": "4e6044a20ca35919",
+    },
+    "duplicate": {
+        "extract": "6ac1a20779d70023",
+        "check": "1e828a9e0f878d0d",
+        "rank": "60cde9f5c40659a9",
+        "pivot": "a5cc8b9298dba98e",
+        "fullness": "97c7e16ecf526944",
+    },
 }
 #: What the texts of a request may hold.
 HOSTILE = ["{query}", "{passage}", "{0}", "{", "}", "{{}}", "%s", "{query!r:>99}", 'Yes, the answer is "']
@@ -57,8 +92,11 @@ def test_a_family_has_all_its_parts(family: str) -> None:
     assert data["extract"]["known"]["user"].startswith("\n")
     assert data["extract"]["known"]["user"].endswith("{known}")
     assert set(data["fullness"]) == {"system", "user", "examples"}
-    assert set(data["together"]) == {"system", "user", "known", "examples"}
-    assert data["together"]["known"]["user"] == data["extract"]["known"]["user"]
+
+
+@pytest.mark.parametrize("family", Family)
+def test_words_stay_so_that_stored_answers_and_calibrations_fit(family: str) -> None:
+    assert prompts.load(family).hashes == HASHES[family]
 
 
 @pytest.mark.parametrize("family", Family)
@@ -76,8 +114,6 @@ def test_the_passage_stands_before_the_query(family: str) -> None:
     for stage in ("extract", "fullness"):
         template = family_file(family)[stage]["user"]
         assert template.index("{passage}") < template.index("{query}")
-    template = family_file(family)["together"]["user"]
-    assert template.index("{passages}") < template.index("{query}")
 
 
 @pytest.mark.parametrize("family", Family)
@@ -95,32 +131,6 @@ def test_examples_of_extraction_are_answers_that_can_be_read(family: str) -> Non
         snippet = example["answer"].removeprefix(extract["lead"]).removesuffix(extract["close"])
         assert snippet
         assert snippet in example["fields"]["passage"]
-
-
-@pytest.mark.parametrize("family", Family)
-def test_examples_of_several_passages_are_answers_that_can_be_read(family: str) -> None:
-    examples = family_file(family)["together"]["examples"]
-    for example in examples:
-        fields = example["fields"]
-        assert set(fields) == {"passages", "query", "known"}
-        shown = fields["passages"].splitlines()
-        assert [line.split(" ")[0] for line in shown] == [f"[{i}]" for i in range(1, len(shown) + 1)]
-        found = read_together(Completion(text=example["answer"]), len(shown), by_word=True)
-        assert None not in found
-    # In every place, Yes as often as No: small models copy what stood there.
-    one, two = (example["answer"].splitlines() for example in examples)
-    assert [line.replace("Yes", "-").replace("No", "Yes").replace("-", "No") for line in one] == two
-
-
-@pytest.mark.parametrize("family", Family)
-def test_the_known_answer_is_shown_with_several_passages_too(family: str) -> None:
-    loaded = prompts.load(family)
-    fields = {"query": "QUERY", "passages": "[1] P {known}", "known": "KNOWN"}
-    assert loaded.together.messages(**fields)[-1].content.endswith(": KNOWN")
-    assert "KNOWN" not in loaded.together_alone.messages(**fields)[-1].content
-    assert len(loaded.together.prefix) == len(loaded.together_alone.prefix) == 5
-    assert all("lsewhere: " in m.content for m in loaded.together.prefix if m.role == "user")
-    assert not any("lsewhere: " in m.content for m in loaded.together_alone.prefix)
 
 
 @pytest.mark.parametrize("family", Family)
@@ -187,9 +197,6 @@ def test_no_example_of_a_prompt_is_in_the_gold_data() -> None:
         for stage in ("extract", "fullness"):
             for example in family_file(family)[stage]["examples"]:
                 assert texts.isdisjoint(example["fields"].values())
-        for example in family_file(family)["together"]["examples"]:
-            shown = [line.partition(" ")[2] for line in example["fields"]["passages"].splitlines()]
-            assert texts.isdisjoint({*shown, example["fields"]["query"]})
 
 
 @pytest.mark.parametrize("family", OWN)

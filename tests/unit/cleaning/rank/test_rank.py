@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from arhn.cleaning import prompts
 from arhn.cleaning.config import RankBy
 from arhn.cleaning.rank import listwise, pivot
+from arhn.cleaning.rank.consistent import combine
 from arhn.cleaning.shown import PASSAGE_SHOWN, SNIPPET_SHOWN, shown_order, shown_text
 from arhn.engines import Completion, OneOf, Permutation
 from arhn.types import Extraction, Passage, Ranking
@@ -168,7 +169,7 @@ def ranked(order: str, status: str = "ok") -> Ranking:
 def consistent(*orders: str, least: float = 0.8) -> Ranking:
     """Orders as letters; an empty one failed."""
     rankings = [ranked(order) if order else listwise.FAILED for order in orders]
-    return listwise.consistent(rankings, POSITIVES, least)
+    return combine(rankings, POSITIVES, least)
 
 
 def test_the_majority_decides_the_side() -> None:
@@ -212,7 +213,7 @@ def test_broken_orders_have_no_say_and_half_of_them_is_too_many() -> None:
 
 
 def test_a_candidate_that_no_order_names_is_left_out() -> None:
-    found = listwise.consistent([ranked("ap", "repaired"), ranked("pa", "repaired"), ranked("ap")], POSITIVES, 0.8)
+    found = combine([ranked("ap", "repaired"), ranked("pa", "repaired"), ranked("ap")], POSITIVES, 0.8)
     assert set(found.order) == {"a", "p"}
     assert found.status == "repaired"
 

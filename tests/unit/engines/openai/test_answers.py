@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arhn.cleaning.extract.together import read_together
-from arhn.engines import ALTERNATIVES, Completion, Token, log_odds
+from arhn.engines import ALTERNATIVES, Completion, log_odds
 from arhn.engines.openai.answers import Unsound, read_answer, thinks_aloud
 from arhn.engines.openai.faults import LONGEST_ASKED, LONGEST_WAIT, fault_of, is_page, pause, retry_after
 from arhn.engines.openai.wire import Reply
@@ -77,42 +76,19 @@ def test_no_more_alternatives_than_asked_for() -> None:
     assert read(chat("Y0", first=first)).first == {}
 
 
-TOKENS = (Token("1", {"1": -0.1}), Token(":", {":": -0.1}), Token(" No", {"No": -0.1, " Yes": -2.4, "x": -9999.0}))
-
-
-def test_every_tokens_alternatives() -> None:
-    answer = chat("1: No", tokens=TOKENS)
-    found = read(answer, alternatives=8, throughout=True)
-    assert [t.text for t in found.tokens] == ["1", ":", " No"]
-    assert found.tokens[2].alternatives == {"No": -0.1, "Yes": -2.4}
-    assert found.first == {"1": -0.1}
-    [odds] = read_together(found, 1)
-    assert odds == pytest.approx(-2.3)
-    assert read(answer, alternatives=8).tokens == read(answer, throughout=True).tokens == ()
-    assert read(answer, alternatives=1, throughout=True).tokens[2].alternatives == {"No": -0.1}
-
-
 @pytest.mark.parametrize("logprobs", [None, {}, {"content": None}, {"content": []}, []])
 def test_a_server_that_leaves_log_probabilities_out(logprobs: Any) -> None:
-    answer = chat("1: No")
+    answer = chat("No")
     answer["choices"][0]["logprobs"] = logprobs
-    found = read(answer, alternatives=8, throughout=True)
-    assert found.tokens == ()
-    assert read_together(found, 1) == (None,)
+    assert read(answer, alternatives=8).first == {}
 
 
-@pytest.mark.parametrize("token", [7, {}, {"token": None}, {"token": "1", "top_logprobs": [7]}])
+@pytest.mark.parametrize("token", [7, {"token": "No", "top_logprobs": [7]}])
 def test_a_token_that_is_none_makes_an_answer_unsound(token: Any) -> None:
-    answer = chat("1: No", tokens=TOKENS)
-    answer["choices"][0]["logprobs"]["content"][1] = token
+    answer = chat("No", first={"No": -0.1})
+    answer["choices"][0]["logprobs"]["content"][0] = token
     with pytest.raises(Unsound):
-        read(answer, alternatives=8, throughout=True)
-
-
-def test_the_alternatives_of_other_words_than_the_answer_tell_nothing() -> None:
-    """As where a server takes off the beginning of the text, but not of its tokens."""
-    found = read(chat("1: No", tokens=(Token("<think>", {"<think>": -0.1}), *TOKENS)), alternatives=8, throughout=True)
-    assert read_together(found, 1) == (None,)
+        read(answer, alternatives=8)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import logging.config
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,20 +134,6 @@ def test_an_answer(vllm: Vllm, opened: Opened) -> None:
     assert (answer.prompt_tokens, answer.cached_tokens, answer.completion_tokens) == (42, 16, 5)
     assert (sampling.temperature, sampling.seed, sampling.max_tokens, sampling.logprobs) == (0.0, None, 8, 40)
     assert sampling.structured_outputs is None
-
-
-def test_every_tokens_alternatives(vllm: Vllm, opened: Opened) -> None:
-    engine = opened()
-    rest = (((":", -0.1, 1),), ((" No", -9.0, 30), (" Yes", -0.3, 1), ("Yes", -2.0, 2)))
-    always(Written("1: No", "stop", (("1", -0.2, 1), ("2", -3.0, 2)), rest=rest), vllm)
-    request = Request(messages=ASK.messages, max_tokens=8, alternatives=8, throughout=True)
-    answer = ask(engine, request)
-    assert [t.text for t in answer.tokens] == ["1", ":", " No"]
-    assert answer.tokens[0].alternatives == answer.first == {"1": -0.2, "2": -3.0}
-    # What was forced isn't one of the eight.
-    assert answer.tokens[2].alternatives == {"Yes": pytest.approx(-0.13221, abs=1e-5)}
-    assert vllm.asked[-1][1].logprobs == 8
-    assert ask(engine, replace(request, throughout=False)).tokens == ()
 
 
 def test_sampling_is_seeded(vllm: Vllm, opened: Opened) -> None:
