@@ -94,14 +94,14 @@ def inside(folder: str) -> set[str]:
 
 
 def climbs(folder: str) -> Iterator[str]:
-    """Imports between parts of `folder` that don't go down."""
+    """Imports between parts of `folder` that don't go down. A registry, which only names its entries, may be asked."""
     level, depth = floors(folder), folder.count(".") + 1
     for module in modules():
         for other in imported(module):
             if module == "arhn.__main__" or not (module.startswith(f"{folder}.") and other.startswith(f"{folder}.")):
                 continue
             above, below = module.split(".")[depth], other.split(".")[depth]
-            if above != below and level[above] >= level[below]:
+            if above != below and level[above] >= level[below] and imported(other) != {"arhn.registry"}:
                 yield f"{module} imports {other}"
 
 
