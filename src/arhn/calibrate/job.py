@@ -21,7 +21,7 @@ from arhn.agree.judgements import ABSTAINED, NEITHER, Judgements, Kind, load
 from arhn.calibrate.fit import Fit, LabelledGroup, fit, require_enough, require_library
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence
-from arhn.cleaning.methods.arhn import asked_negatives
+from arhn.cleaning.methods.arhn import find_asked_negatives
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import aevidence
 from arhn.cleaning.setup import choose_prompt, count_samples
@@ -134,7 +134,7 @@ def _labelled(fitting: Fitting, config: CleanConfig, judgements: Judgements) -> 
         if words is None:
             continue
         unnamed = NEITHER if judgements.kind is Kind.VERDICTS else None
-        asked = asked_negatives(group, config.negatives)
+        asked = find_asked_negatives(group, config.negatives)
         labels = {p.doc_id: _label(words.get(p.doc_id, unnamed)) for p in asked}
         if any(label is not None for label in labels.values()):
             yield group, labels, family_of(group, config.families).family

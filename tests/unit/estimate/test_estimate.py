@@ -28,7 +28,7 @@ from arhn.estimate import (
     estimate,
     spread,
 )
-from arhn.estimate.answers import interval
+from arhn.estimate.assumptions import interval
 from arhn.estimate.estimate import Estimate, answering
 from arhn.store import SqliteStore, StoredAnswers
 from arhn.types import Group

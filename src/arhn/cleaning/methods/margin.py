@@ -14,7 +14,7 @@ from arhn.cleaning.margin_rule import drops
 from arhn.cleaning.methods.method import AskerFor
 from arhn.cleaning.models import Models
 from arhn.cleaning.relabel import decide, finish, hold_against_floor
-from arhn.cleaning.select import spares, take_apart
+from arhn.cleaning.select import find_spares, take_apart
 from arhn.errors import UsageError
 from arhn.types import CleanedGroup, Group, Reason
 
@@ -46,8 +46,8 @@ class MarginMethod:
         decisions = decide(group, found, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
         floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)
         if floored.wanted:
-            spare = [p.doc_id for p in spares(parts) if found[p.doc_id] is Reason.UNDISPUTED]
-            floored = floored.backfilled(frozenset(spare[: floored.wanted]))
+            spare = [p.doc_id for p in find_spares(parts) if found[p.doc_id] is Reason.UNDISPUTED]
+            floored = floored.backfill(frozenset(spare[: floored.wanted]))
         return finish(group, floored, similarities=scores)
 
     def _scores(self, group: Group) -> dict[str, float]:

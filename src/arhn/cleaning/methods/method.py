@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.methods import METHODS
-from arhn.cleaning.models import Described, Models
+from arhn.cleaning.models import Models, ModelsRecord
 from arhn.engines import Engine
 from arhn.errors import UsageError
 from arhn.types import CleanedGroup, Group
@@ -54,11 +54,11 @@ class Basis:
 class Recorded(Protocol):
     """A method's class that has something to say of what its decisions rest on."""
 
-    def basis(self, config: CleanConfig, described: Described, families: Sequence[str]) -> Basis:
+    def describe_basis(self, config: CleanConfig, described: ModelsRecord, families: Sequence[str]) -> Basis:
         """For the summary of a run in which queries of these families occurred."""
         ...
 
-    def fingerprint(self, config: CleanConfig, described: Described) -> str:
+    def take_fingerprint(self, config: CleanConfig, described: ModelsRecord) -> str:
         """The same for any family, in one text: what is decided under another one is no use to a run.
 
         Raises:

@@ -31,4 +31,4 @@ class NoMethod:
         decisions = (*positives, *negatives)
         floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)
         spare = [p.doc_id for p in group.negatives if p.doc_id in unused]
-        return finish(group, floored.backfilled(spare[: floored.wanted]))
+        return finish(group, floored.backfill(spare[: floored.wanted]))

@@ -220,7 +220,7 @@ class NewNegatives:
     def _finish(self, epoch: int, done: Done, models: Models) -> None:
         """Write what was done; before that, refuse groups for which too much was left unanswered."""
         content = done.cleaning(self._cleaning.config, models, {"store": str(self.store.resolve())})
-        if said := failures.too_many(content, self._cleaning.max_failures):
+        if said := failures.describe_excess(content, self._cleaning.max_failures):
             raise TooManyFailures(
                 f"the refresh after epoch {epoch}: {said}: {self._place(epoch, _FAILURES)}. Training stops here. The "
                 "same command with --resume asks only these again; --max-failures in --refresh-cleaning allows more"
