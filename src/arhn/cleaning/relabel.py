@@ -1,4 +1,4 @@
-"""Decisions: from extractions and a ranking to an action per passage. Pure and total.
+"""Stage 3, decisions: from extractions and a ranking to an action per passage. Pure and total.
 
 Source: ARHN (arXiv 2604.11092), section 3. Negatives ranked above the best labelled positive are
 relabelled; those below it that hold a snippet are filtered; the rest stay. Beyond the paper, a negative that
@@ -24,15 +24,17 @@ UNDECIDED = frozenset(
         Reason.JUDGE_UNKNOWN,
     }
 )
-#: A longer list neither fits a small context nor a small model's head; what is left out keeps its label.
+#: A longer list doesn't fit a small context, and small models lose track of it. What is left out keeps its label.
 MOST_RANKED = 32
 
 
-def candidates(group: Group, extractions: Mapping[str, Extraction], copies: Mapping[str, str]) -> tuple[Passage, ...]:
+def find_candidates(
+    group: Group, extractions: Mapping[str, Extraction], copies: Mapping[str, str]
+) -> tuple[Passage, ...]:
     """What is ranked: the labelled positives and the answering negatives, each passage once.
 
-    Empty where no negative answers, for then nothing hangs on the ranking, and where the extraction of every
-    positive is broken, for then there is nothing to compare with. At most `MOST_RANKED`, positives first.
+    Empty where no negative answers, for then no decision needs a ranking, and where the extraction of every positive is
+    broken, for then there is nothing to compare with. At most `MOST_RANKED`, positives first.
 
     Args:
         extractions: by `doc_id`; passages that weren't asked about are absent.
@@ -50,7 +52,7 @@ def candidates(group: Group, extractions: Mapping[str, Extraction], copies: Mapp
     return (*positives, *answering)[:MOST_RANKED] if positives else ()
 
 
-def reasons(
+def find_reasons(
     group: Group,
     extractions: Mapping[str, Extraction],
     ranking: Ranking | None,
@@ -60,7 +62,7 @@ def reasons(
     """What speaks for and against the label of each passage that was asked about.
 
     Args:
-        extractions: as in `candidates`.
+        extractions: as in `find_candidates`.
         ranking: None where there was nothing to rank.
         held_back: why negatives above the best positive don't become positives themselves.
     """
@@ -70,7 +72,7 @@ def reasons(
     return {
         doc_id: _POSITIVE[extraction.status]
         if doc_id in positives
-        else _negative(extraction, rank.get(doc_id), best, ranking, held_back)
+        else _find_reason(extraction, rank.get(doc_id), best, ranking, held_back)
         for doc_id, extraction in extractions.items()
     }
 
@@ -89,7 +91,7 @@ _NEGATIVE = {
 }
 
 
-def _negative(
+def _find_reason(
     extraction: Extraction,
     rank: int | None,
     best: int | None,
@@ -136,22 +138,22 @@ def decide(
         if doc_id in unused:
             decision = Decision(doc_id=doc_id, action="filter", reason=Reason.UNUSED)
         elif doc_id in copies:
-            decision = _copy(doc_id, made[copies[doc_id]], positives, mode)
+            decision = _decide_copy(doc_id, made[copies[doc_id]], positives, mode)
         else:
-            action = "keep" if doc_id in positives else action_of(reasons[doc_id], mode)
+            action = "keep" if doc_id in positives else choose_action(reasons[doc_id], mode)
             decision = Decision(doc_id=doc_id, action=action, reason=reasons[doc_id])
         made[doc_id] = decision
     return tuple(made.values())
 
 
-def action_of(reason: Reason, mode: Mode) -> Action:
+def choose_action(reason: Reason, mode: Mode) -> Action:
     """What a mode does for a reason."""
     if reason in _RELABELLED and mode.relabels:
         return "relabel"
     return "filter" if reason in _FILTERED and mode.filters else "keep"
 
 
-def _copy(doc_id: str, original: Decision, positives: Collection[str], mode: Mode) -> Decision:
+def _decide_copy(doc_id: str, original: Decision, positives: Collection[str], mode: Mode) -> Decision:
     if doc_id in positives or original.doc_id not in positives:
         reason = original.reason if original.reason in UNDECIDED else Reason.DUPLICATE
         return Decision(doc_id=doc_id, action=original.action, reason=reason)
@@ -183,7 +185,7 @@ class Floored:
         """Whether it is left out for that."""
         return self.below and self.policy == "drop"
 
-    def backfilled(self, taken: Collection[str]) -> Floored:
+    def backfill(self, taken: Collection[str]) -> Floored:
         """With unused negatives taken in."""
         decisions = tuple(
             replace(d, action="keep", reason=Reason.BACKFILL) if d.doc_id in taken else d for d in self.decisions

@@ -26,12 +26,15 @@ class Parts:
 
     @property
     def unused_ids(self) -> frozenset[str]:
+        """The `doc_id`s of `unused`."""
         return frozenset(p.doc_id for p in self.unused)
 
 
 def take_apart(group: Group, limit: int | None) -> Parts:
-    """Args:
-    limit: negatives that are used, the first ones; all unless given.
+    """The passages of a group by what is done with them.
+
+    Args:
+        limit: negatives that are used, the first ones; all unless given.
     """
     negatives = len(group.negatives) if limit is None else limit
     used = (*group.positives, *group.negatives[:negatives])
@@ -46,7 +49,7 @@ def take_apart(group: Group, limit: int | None) -> Parts:
     )
 
 
-def spares(parts: Parts) -> Iterator[Passage]:
+def find_spares(parts: Parts) -> Iterator[Passage]:
     """The unused negatives with a text of their own, in their order: what backfill can take in."""
     seen = {content(p) for p in parts.used}
     for passage in parts.unused:
@@ -60,7 +63,7 @@ def content(passage: Passage) -> Content:
     return " ".join(passage.title.split()), " ".join(passage.text.split())
 
 
-def with_copies(extractions: Mapping[str, Extraction], parts: Parts) -> dict[str, Extraction]:
+def add_copies(extractions: Mapping[str, Extraction], parts: Parts) -> dict[str, Extraction]:
     """The extractions by `doc_id`, those of copies added."""
     copied = {p.doc_id: _copied(extractions[parts.copies[p.doc_id]], p) for p in parts.used if p.doc_id in parts.copies}
     return {**extractions, **copied}

@@ -1,4 +1,4 @@
-"""What one kind of query is asked with: its prompts and the model's calibration for them."""
+"""What the queries of each family are asked with: the family's prompts, and the model's calibration for them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from arhn.cleaning import prompts
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.calibration import OWN_WORD, Calibration, calibration_for
-from arhn.cleaning.models import Described
+from arhn.cleaning.evidence.calibration import OWN_WORD, Calibration, find_calibration
+from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.prompts import FamilyPrompts, Prompt
 from arhn.engines import Capabilities
 from arhn.errors import CalibrationError
@@ -17,10 +17,10 @@ from arhn.families.family import Family
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilySetup:
-    """What one kind of query is asked with.
+    """What the queries of one family are asked with.
 
-    `fitted`: a calibration decides, not the LLM's own word, nor nothing. `asked`: the share of negatives, the
-    likeliest first, that are asked about.
+    `fitted`: a calibration decides; else the LLM's own word does, or nothing is decided. `asked`: the share of a
+    group's negatives, in (0, 1] and the likeliest first, that are asked about.
     """
 
     family: Family
@@ -45,7 +45,7 @@ def choose_prompt(family: Family, config: CleanConfig) -> Prompt:
     return found.check if config.show_answer else found.extract
 
 
-def set_up(config: CleanConfig, described: Described) -> dict[Family, FamilySetup]:
+def set_up(config: CleanConfig, described: ModelsRecord) -> dict[Family, FamilySetup]:
     """Prompts and calibration of every family, for these models.
 
     Where a precision is asked for, a family that has no calibration, or one that doesn't reach it, abstains.
@@ -58,7 +58,7 @@ def set_up(config: CleanConfig, described: Described) -> dict[Family, FamilySetu
     small_model = described.names.get("flagger", "")
     samples = count_samples(config, described.capabilities)
     found = {
-        family: calibration_for(
+        family: find_calibration(
             model,
             choose_prompt(family, config).hash,
             samples=samples,
@@ -70,10 +70,9 @@ def set_up(config: CleanConfig, described: Described) -> dict[Family, FamilySetu
     }
     if not any(found.values()) or (config.calibrations and not any(c in config.calibrations for c in found.values())):
         _refuse_uncalibrated(config, model, samples, scorer)
-    used = found if config.precision is None else _at_precision(found, config.precision)
+    used = found if config.precision is None else _reach_precision(found, config.precision)
     instead = {
-        family: OWN_WORD if config.precision is None else _abstaining(known or OWN_WORD)
-        for family, known in found.items()
+        family: OWN_WORD if config.precision is None else _abstain(known or OWN_WORD) for family, known in found.items()
     }
     return {
         family: FamilySetup(
@@ -81,7 +80,7 @@ def set_up(config: CleanConfig, described: Described) -> dict[Family, FamilySetu
             prompts=prompts.load(family),
             calibration=known or instead[family],
             fitted=known is not None,
-            asked=1.0 if config.triage is None or known is None else known.share_at(config.triage, small_model),
+            asked=1.0 if config.triage is None or known is None else known.find_share(config.triage, small_model),
         )
         for family, known in used.items()
     }
@@ -95,17 +94,17 @@ def set_up_uncalibrated() -> dict[Family, FamilySetup]:
     }
 
 
-def _abstaining(calibration: Calibration) -> Calibration:
+def _abstain(calibration: Calibration) -> Calibration:
     """The same confidences, but nothing follows from them: they are all below 1."""
     return calibration.model_copy(update={"threshold": 1.0, "lower": 0.0})
 
 
-def _at_precision(found: Mapping[Family, Calibration | None], precision: float) -> dict[Family, Calibration | None]:
+def _reach_precision(found: Mapping[Family, Calibration | None], precision: float) -> dict[Family, Calibration | None]:
     reached: dict[Family, Calibration | None] = dict.fromkeys(found)
     problems = []
     for family, calibration in found.items():
         try:
-            reached[family] = calibration and calibration.at_precision(precision)
+            reached[family] = calibration and calibration.reach_precision(precision)
         except CalibrationError as error:
             problems.append(error)
     if problems and not any(reached.values()):

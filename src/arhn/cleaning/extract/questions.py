@@ -1,9 +1,9 @@
-"""Stage 1, extraction: does a passage answer the query, and with which of its words.
+"""Stage 1, extraction: the questions whether a passage answers the query, and with which of its words.
 
 Two questions. The verdict is the first token of the answer: its log-odds make the confidence (confidence.py), and
 only where that says "answers" is the snippet asked for, as the continuation of the same prompt. Where a server
-gives no log-probabilities, whole answers are asked for instead, once or several times. Pure: it makes requests
-and reads answers; the pipeline asks.
+gives no log-probabilities, whole answers are asked for instead, once or several times. Pure: requests are made and
+answers read here; verdicts.py asks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MOST_KNOWN = 3
 _LEAST_TEXT = 200
 
 
-def verdict_request(query: str, passage: Passage, prompt: ExtractPrompt, *, known: str = "") -> Request:
+def request_verdict(query: str, passage: Passage, prompt: ExtractPrompt, *, known: str = "") -> Request:
     """Ask for the first token of the answer.
 
     Args:
@@ -40,7 +40,7 @@ def verdict_request(query: str, passage: Passage, prompt: ExtractPrompt, *, know
     return Request(messages=fill_in(query, passage, prompt, known), max_tokens=1, alternatives=ALTERNATIVES)
 
 
-def snippet_request(query: str, passage: Passage, prompt: ExtractPrompt, *, known: str = "") -> Request:
+def request_snippet(query: str, passage: Passage, prompt: ExtractPrompt, *, known: str = "") -> Request:
     """Ask for the words that answer. The title is shown, but the snippet comes from the text."""
     return Request(
         messages=fill_in(query, passage, prompt, known),
@@ -49,7 +49,7 @@ def snippet_request(query: str, passage: Passage, prompt: ExtractPrompt, *, know
     )
 
 
-def answer_requests(
+def request_answers(
     query: str, passage: Passage, prompt: ExtractPrompt, samples: int, *, known: str = ""
 ) -> tuple[Request, ...]:
     """Ask for whole answers: a single one is decoded greedily, several are sampled."""
@@ -72,7 +72,7 @@ def fill_in(query: str, passage: Passage, prompt: Prompt, known: str = "") -> tu
     return prompt.messages(query=" ".join(query.split()), passage="\n".join(shown), known=known)
 
 
-def known_answer(passages: Sequence[Passage], spans: Sequence[Span | None]) -> str:
+def find_known_answer(passages: Sequence[Passage], spans: Sequence[Span | None]) -> str:
     """What the labelled positives answer, on one line: their snippets, else the beginning of the first of them."""
     snippets = [p.text[span[0] : span[1]] for p, span in zip(passages, spans, strict=True) if span]
     shown = dict.fromkeys(cut(" ".join(s.split()), KNOWN_SHOWN) for s in snippets or [passages[0].text])
@@ -93,7 +93,7 @@ def shorten(passage: Passage, needed: int, available: int) -> Passage | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What the LLM says about one passage.
+    """The LLM's verdict on one passage.
 
     `log_odds` (natural log) of an answer against none: from the first token, or from how many of several sampled
     answers hold a snippet; None where the answer was broken. `span` is known where whole answers were asked for.
@@ -132,11 +132,11 @@ def read_answers(
     """
     read = [_read(c.text, passage.text, prompt) for c in completions if c is not None and c.finish == "stop"]
     votes = Counter(kind for kind, _ in read)
-    said, denied = votes["span"], votes["no_answer"]
-    if 2 * (said + denied) <= len(completions):
+    answering, denying = votes["span"], votes["no_answer"]
+    if 2 * (answering + denying) <= len(completions):
         return None, None
     spans = Counter(span for _, span in read if span is not None)
-    return round(math.log((said + 0.5) / (denied + 0.5)), 4), spans.most_common(1)[0][0] if spans else None
+    return round(math.log((answering + 0.5) / (denying + 0.5)), 4), spans.most_common(1)[0][0] if spans else None
 
 
 _Kind = Literal["span", "no_answer", "unknown"]
@@ -147,16 +147,16 @@ def _read(text: str, passage: str, prompt: ExtractPrompt) -> tuple[_Kind, Span |
     written = text.strip()
     if written.rstrip(".").casefold() == prompt.no_answer.casefold():
         return "no_answer", None
-    span = None if _only_lead(written, prompt) else align(_bare(written, prompt), passage)
+    span = None if _is_lead_only(written, prompt) else align(_strip_frame(written, prompt), passage)
     return ("span", span) if span else ("unknown", None)
 
 
-def _only_lead(written: str, prompt: ExtractPrompt) -> bool:
+def _is_lead_only(written: str, prompt: ExtractPrompt) -> bool:
     """Whether nothing but the words in front of a snippet was written: a passage may hold these too."""
     return prompt.lead.casefold().startswith(written.casefold())
 
 
-def _bare(written: str, prompt: ExtractPrompt) -> str:
+def _strip_frame(written: str, prompt: ExtractPrompt) -> str:
     """The snippet without what the prompt puts around it; free text that leaves that out is taken as it is."""
     lead, close = prompt.lead.strip(), prompt.close.strip()
     if lead and written.casefold().startswith(lead.casefold()):

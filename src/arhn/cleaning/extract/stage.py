@@ -1,4 +1,4 @@
-"""Asks for stage 1: what each passage of a group says, and how surely.
+"""Stage 1, extraction: whether each passage of a group answers the query, with which words, and how surely.
 
 The labelled positives come first, each on its own. What they answer is then shown with every negative: whether a
 passage gives an answer like a known one is a far easier question for a small LLM than whether it answers at all
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.confidence import Means, centre_group, find_band, make_confidences, pick_likeliest, sigmoid
-from arhn.cleaning.extract.questions import Verdict, known_answer
+from arhn.cleaning.extract.questions import Verdict, find_known_answer
 from arhn.cleaning.extract.verdicts import VerdictAsker, Wording
 from arhn.cleaning.setup import FamilySetup, count_samples
 from arhn.cleaning.spans import Span
@@ -55,7 +55,7 @@ class ExtractionStage:
 
     Args:
         similarity: a second signal, for a calibration that fuses it.
-        small_model: asks a smaller LLM about every negative first, and triage goes by what it says.
+        small_model: asks a smaller LLM about every negative first, and triage goes by its verdicts.
     """
 
     def __init__(
@@ -77,43 +77,64 @@ class ExtractionStage:
         self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], setup: FamilySetup
     ) -> Extracted:
         """Ask about every passage of a group, each once."""
-        self._expect(len(positives), len(negatives), setup)
-        found, known = await self._positives(query, positives, setup)
-        similarities = await self._similarities(query, negatives)
-        extractions, means = await self._negatives(query, negatives, setup, known, similarities)
+        self._announce(len(positives), len(negatives), setup)
+        found, known = await self._extract_positives(query, positives, setup)
+        similarities = await self._score(query, negatives)
+        extractions, means = await self._extract_negatives(query, negatives, setup, known, similarities)
         return Extracted(extractions=(*found, *extractions), known=known, similarities=similarities, means=means)
 
     async def extract_another(
         self, query: str, passage: Passage, setup: FamilySetup, extracted: Extracted
     ) -> Extraction:
         """Ask about a further negative of a group whose means are known."""
-        similarities = await self._similarities(query, [passage])
-        [found], _ = await self._negatives(query, [passage], setup, extracted.known, similarities, extracted.means)
+        similarities = await self._score(query, [passage])
+        [found], _ = await self._extract_negatives(
+            query, [passage], setup, extracted.known, similarities, extracted.means
+        )
         return found
 
     async def gather_evidence(
         self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], setup: FamilySetup
     ) -> Evidence:
         """What the confidences of a group are made from: labels and calibration unseen."""
-        self._expect(len(positives), len(negatives), setup)
-        found, known = await self._positives(query, positives, setup)
-        verdicts = await self._verdicts.judge(query, negatives, _negatives_wording(setup, known))
+        self._announce(len(positives), len(negatives), setup)
+        found, known = await self._extract_positives(query, positives, setup)
+        verdicts = await self._verdicts.judge(query, negatives, _word_for_negatives(setup, known))
         return Evidence(
             positives=tuple(e.log_odds for e in found),
             negatives=tuple(v.log_odds for v in verdicts),
-            similarities=await self._similarities(query, negatives),
-            flags=await self._flags(query, negatives, setup, known),
+            similarities=await self._score(query, negatives),
+            flags=await self._ask_small_model(query, negatives, setup, known),
         )
 
-    def _expect(self, positives: int, negatives: int, setup: FamilySetup) -> None:
-        """Say how many requests a group will take, but for those that hang on answers."""
+    def _announce(self, positives: int, negatives: int, setup: FamilySetup) -> None:
+        """Announce how many requests a group will take, without those that follow from answers."""
         each = max(1, self._samples)
         shown = positives if self._show_answer and not self._samples else 0
         flagged = negatives if self._small_model is not None and setup.asked < 1 else 0
         asked = math.ceil(setup.asked * negatives)
-        self._asker.expect(each * (positives + asked) + shown + flagged)
+        self._asker.expect_requests(each * (positives + asked) + shown + flagged)
 
-    async def _negatives(
+    async def _extract_positives(
+        self, query: str, passages: Sequence[Passage], setup: FamilySetup
+    ) -> tuple[tuple[Extraction, ...], str]:
+        """Extractions of the labelled positives, and what they answer, in one line."""
+        wording = Wording(prompt=setup.prompts.extract)
+        verdicts = await self._verdicts.judge(query, passages, wording)
+        holding = [setup.holds(v.log_odds) for v in verdicts]
+        # Also where the LLM doubts it: the label says that the answer is there.
+        spans = await self._verdicts.find_snippets(
+            query, verdicts, [self._show_answer or holds for holds in holding], wording
+        )
+        sure = [None if v.log_odds is None else sigmoid(v.log_odds - setup.calibration.doubtful) for v in verdicts]
+        extractions = [
+            _make_extraction(p, v, confidence, "answer" if holds else "no_answer", span)
+            for p, v, confidence, holds, span in zip(passages, verdicts, sure, holding, spans, strict=True)
+        ]
+        known = find_known_answer(passages, spans) if self._show_answer else ""
+        return self._drop_confidences(extractions), known
+
+    async def _extract_negatives(
         self,
         query: str,
         passages: Sequence[Passage],
@@ -128,9 +149,9 @@ class ExtractionStage:
         """
         places: Sequence[int] = range(len(passages))
         if means is None and setup.asked < 1:
-            flags = await self._flags(query, passages, setup, known)
+            flags = await self._ask_small_model(query, passages, setup, known)
             places = pick_likeliest((similarities or ()) if flags is None else flags, setup.asked)
-        wording = _negatives_wording(setup, known)
+        wording = _word_for_negatives(setup, known)
         asked = [passages[i] for i in places]
         verdicts = await self._verdicts.judge(query, asked, wording)
         odds = [v.log_odds for v in verdicts]
@@ -140,57 +161,38 @@ class ExtractionStage:
         answering = [c is not None and find_band(c, setup.calibration) == "answer" for c in found]
         spans = await self._verdicts.find_snippets(query, verdicts, answering, wording)
         extractions = {
-            p.doc_id: _extraction(p, v, c, None if c is None else find_band(c, setup.calibration), span)
+            p.doc_id: _make_extraction(p, v, c, None if c is None else find_band(c, setup.calibration), span)
             for p, v, c, span in zip(asked, verdicts, found, spans, strict=True)
         }
         spared = {p.doc_id: Extraction(doc_id=p.doc_id, status="spared") for p in passages}
-        return self._unsure([*(spared | extractions).values()]), means
+        return self._drop_confidences([*(spared | extractions).values()]), means
 
-    async def _positives(
-        self, query: str, passages: Sequence[Passage], setup: FamilySetup
-    ) -> tuple[tuple[Extraction, ...], str]:
-        """Extractions of the labelled positives, and what they answer, in one line."""
-        wording = Wording(prompt=setup.prompts.extract)
-        verdicts = await self._verdicts.judge(query, passages, wording)
-        holding = [setup.holds(v.log_odds) for v in verdicts]
-        # Also where the LLM doubts it: the label says that the answer is there.
-        spans = await self._verdicts.find_snippets(
-            query, verdicts, [self._show_answer or holds for holds in holding], wording
-        )
-        sure = [None if v.log_odds is None else sigmoid(v.log_odds - setup.calibration.doubtful) for v in verdicts]
-        extractions = [
-            _extraction(p, v, confidence, "answer" if holds else "no_answer", span)
-            for p, v, confidence, holds, span in zip(passages, verdicts, sure, holding, spans, strict=True)
-        ]
-        known = known_answer(passages, spans) if self._show_answer else ""
-        return self._unsure(extractions), known
-
-    def _unsure(self, extractions: Sequence[Extraction]) -> tuple[Extraction, ...]:
+    def _drop_confidences(self, extractions: Sequence[Extraction]) -> tuple[Extraction, ...]:
         if self._samples != 1:
             return tuple(extractions)
-        # A single answer says yes or no, not how surely.
+        # A single answer is yes or no, without a degree.
         return tuple(replace(e, confidence=None, log_odds=None) for e in extractions)
 
-    async def _similarities(self, query: str, passages: Sequence[Passage]) -> tuple[float, ...] | None:
+    async def _score(self, query: str, passages: Sequence[Passage]) -> tuple[float, ...] | None:
         if self._similarity is None:
             return None
         return await asyncio.to_thread(self._similarity.scores, query, passages)
 
-    async def _flags(
+    async def _ask_small_model(
         self, query: str, passages: Sequence[Passage], setup: FamilySetup, known: str
     ) -> tuple[float | None, ...] | None:
-        """What the small model in front says of negatives; None where there is none."""
+        """Log-odds of negatives by the small model; None where there is none."""
         if self._small_model is None:
             return None
-        verdicts = await self._small_model.judge(query, passages, _negatives_wording(setup, known))
+        verdicts = await self._small_model.judge(query, passages, _word_for_negatives(setup, known))
         return tuple(verdict.log_odds for verdict in verdicts)
 
 
-def _negatives_wording(setup: FamilySetup, known: str) -> Wording:
+def _word_for_negatives(setup: FamilySetup, known: str) -> Wording:
     return Wording(prompt=setup.prompts.check, known=known) if known else Wording(prompt=setup.prompts.extract)
 
 
-def _extraction(
+def _make_extraction(
     passage: Passage, verdict: Verdict, confidence: float | None, status: Band | None, span: Span | None
 ) -> Extraction:
     common = Extraction(

@@ -11,13 +11,13 @@ from arhn.cleaning.extract.questions import (
     MARKUP_TOKENS,
     MAX_SNIPPET_TOKENS,
     Verdict,
-    answer_requests,
     read_answers,
     read_snippet,
     read_verdict,
+    request_answers,
+    request_snippet,
+    request_verdict,
     shorten,
-    snippet_request,
-    verdict_request,
 )
 from arhn.cleaning.prompts import ExtractPrompt
 from arhn.cleaning.setup import count_samples
@@ -50,7 +50,7 @@ class VerdictAsker:
 
     async def judge(self, query: str, passages: Sequence[Passage], wording: Wording) -> list[Verdict]:
         """A verdict on each passage, in their order."""
-        requests = [self._requests(query, p, wording) for p in passages]
+        requests = [self._make_requests(query, p, wording) for p in passages]
         asked = [r for each in requests for r in each]
         doc_ids = [p.doc_id for p, each in zip(passages, requests, strict=True) for _ in each]
         answers = iter(await self._asker.ask(self._stage, asked, doc_ids))
@@ -62,16 +62,17 @@ class VerdictAsker:
     async def find_snippets(
         self, query: str, verdicts: Sequence[Verdict], wanted: Sequence[bool], wording: Wording
     ) -> list[Span | None]:
-        """Where the answer stands in each passage that one is wanted of, as offsets into the passage as it was shown.
+        """Where the answer stands in each passage that one is wanted of, as offsets into the passage that was shown.
 
-        Where whole answers were asked for, they have said so already. A shortened passage is a beginning of the whole.
+        Where whole answers were asked for, their snippets are known. A shortened passage is a beginning of the whole:
+        offsets hold for both.
         """
         spans = [v.span if want else None for v, want in zip(verdicts, wanted, strict=True)]
         missing = [i for i, want in enumerate(wanted) if want and spans[i] is None and verdicts[i].log_odds is not None]
         if not missing:
             return spans
         shown = [verdicts[i].shown for i in missing]
-        requests = [snippet_request(query, p, wording.prompt, known=wording.known) for p in shown]
+        requests = [request_snippet(query, p, wording.prompt, known=wording.known) for p in shown]
         answers = await self._asker.ask("extract", requests, [p.doc_id for p in shown])
         for i, passage, answer in zip(missing, shown, answers, strict=True):
             spans[i] = await self._find_snippet(query, passage, answer, wording)
@@ -83,7 +84,7 @@ class VerdictAsker:
         found = await self._asker.ask_fitting(
             self._stage,
             passage,
-            lambda shown: self._requests(query, shown, wording),
+            lambda shown: self._make_requests(query, shown, wording),
             self._shorten,
             doc_id=passage.doc_id,
             answers=answers,
@@ -92,10 +93,10 @@ class VerdictAsker:
             return Verdict(shown=passage, log_odds=None, cut=True)
         return replace(self._read(found, wording), cut=found.shown is not passage)
 
-    def _requests(self, query: str, passage: Passage, wording: Wording) -> tuple[Request, ...]:
+    def _make_requests(self, query: str, passage: Passage, wording: Wording) -> tuple[Request, ...]:
         if self._samples:
-            return answer_requests(query, passage, wording.prompt, self._samples, known=wording.known)
-        return (verdict_request(query, passage, wording.prompt, known=wording.known),)
+            return request_answers(query, passage, wording.prompt, self._samples, known=wording.known)
+        return (request_verdict(query, passage, wording.prompt, known=wording.known),)
 
     def _read(self, found: Fitted[Passage], wording: Wording) -> Verdict:
         if self._samples:
@@ -110,7 +111,7 @@ class VerdictAsker:
         found = await self._asker.ask_fitting(
             "extract",
             passage,
-            lambda shown: [snippet_request(query, shown, wording.prompt, known=wording.known)],
+            lambda shown: [request_snippet(query, shown, wording.prompt, known=wording.known)],
             self._shorten,
             doc_id=passage.doc_id,
             answers=[answer],

@@ -8,11 +8,11 @@ from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence, Extracted, ExtractionStage
 from arhn.cleaning.extract.verdicts import VerdictAsker
 from arhn.cleaning.methods.method import AskerFor, Basis, require_llm
-from arhn.cleaning.models import Described, Models
+from arhn.cleaning.models import Models, ModelsRecord
 from arhn.cleaning.rank.fullness import FullnessStage
 from arhn.cleaning.rank.stage import RankingStage
-from arhn.cleaning.relabel import decide, finish, hold_against_floor, reasons
-from arhn.cleaning.select import Parts, spares, take_apart, with_copies
+from arhn.cleaning.relabel import decide, find_reasons, finish, hold_against_floor
+from arhn.cleaning.select import Parts, add_copies, find_spares, take_apart
 from arhn.cleaning.setup import FamilySetup, set_up, set_up_uncalibrated
 from arhn.engines import Engine
 from arhn.errors import UsageError
@@ -25,7 +25,7 @@ class Arhn:
     """Cleans one group at a time.
 
     Args:
-        models: the LLM; a small model and a similarity where there are any. Triage goes by what the small model says,
+        models: the LLM; a small model and a similarity where there are any. Triage goes by the small model's verdicts,
             else by the similarity.
         calibrated: False where only `gather_evidence` is wanted, to make a calibration from.
 
@@ -38,16 +38,16 @@ class Arhn:
 
     def __init__(self, config: CleanConfig, models: Models, asker_for: AskerFor, *, calibrated: bool = True) -> None:
         asker = asker_for(require_llm(models, config))
-        small_model = _small_model(models)
+        small_model = _check_small_model(models)
         self._config = config
-        self._setups = set_up(config, models.described) if calibrated else set_up_uncalibrated()
+        self._setups = set_up(config, models.record) if calibrated else set_up_uncalibrated()
         first = None if small_model is None else VerdictAsker(asker_for(small_model), config, stage="flag")
         self._extraction = ExtractionStage(asker, config, models.similarity, small_model=first)
         self._ranking = RankingStage(asker, config)
         self._fullness = FullnessStage(asker, config)
 
     @classmethod
-    def basis(cls, config: CleanConfig, described: Described, families: Sequence[str]) -> Basis:
+    def describe_basis(cls, config: CleanConfig, described: ModelsRecord, families: Sequence[str]) -> Basis:
         """Hashes of the families' prompts; and their calibrations, `calibrated` false where the LLM's word decided."""
         setups = set_up(config, described)
         return Basis(
@@ -60,7 +60,7 @@ class Arhn:
         )
 
     @classmethod
-    def fingerprint(cls, config: CleanConfig, described: Described) -> str:
+    def take_fingerprint(cls, config: CleanConfig, described: ModelsRecord) -> str:
         """Prompts and calibrations of every family."""
         return repr(set_up(config, described))
 
@@ -70,17 +70,17 @@ class Arhn:
         choice = family_of(group, config.families)
         setup = self._setups[choice.family]
         parts = take_apart(group, config.negatives)
-        positives, negatives = _apart(group, parts)
+        positives, negatives = _split_by_label(group, parts)
         extracted = await self._extraction.extract(group.query, positives, negatives, setup)
-        extractions = with_copies({e.doc_id: e for e in extracted.extractions}, parts)
+        extractions = add_copies({e.doc_id: e for e in extracted.extractions}, parts)
         ranking = await self._ranking.rank(group, extractions, parts.copies, setup)
         extractions, held_back = await self._fullness.compare(group, extractions, ranking, setup)
-        found = reasons(group, extractions, ranking, held_back=held_back)
+        found = find_reasons(group, extractions, ranking, held_back=held_back)
         decisions = decide(group, found, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
         floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)
         if floored.wanted:
             taken = await self._backfill(group, parts, extractions, extracted, floored.wanted, setup)
-            floored = floored.backfilled(taken)
+            floored = floored.backfill(taken)
         return finish(
             group,
             floored,
@@ -92,9 +92,9 @@ class Arhn:
         )
 
     async def gather_evidence(self, group: Group) -> Evidence:
-        """What the confidences of a group are made from: the negatives of `asked_negatives`, labels unseen."""
+        """What the confidences of a group are made from, of `find_asked_negatives`; labels aren't looked at."""
         setup = self._setups[family_of(group, self._config.families).family]
-        positives, negatives = _apart(group, take_apart(group, self._config.negatives))
+        positives, negatives = _split_by_label(group, take_apart(group, self._config.negatives))
         return await self._extraction.gather_evidence(group.query, positives, negatives, setup)
 
     async def _backfill(
@@ -110,7 +110,7 @@ class Arhn:
         if extracted.means is None:
             return frozenset()
         taken: list[str] = []
-        for passage in spares(parts):
+        for passage in find_spares(parts):
             if len(taken) == wanted:
                 break
             extraction = await self._extraction.extract_another(group.query, passage, setup, extracted)
@@ -120,7 +120,7 @@ class Arhn:
         return frozenset(taken)
 
 
-def _small_model(models: Models) -> Engine | None:
+def _check_small_model(models: Models) -> Engine | None:
     small_model = models.small_model
     if small_model is not None and not small_model.capabilities.logprobs:
         raise UsageError(
@@ -130,12 +130,12 @@ def _small_model(models: Models) -> Engine | None:
     return small_model
 
 
-def asked_negatives(group: Group, limit: int | None) -> tuple[Passage, ...]:
+def find_asked_negatives(group: Group, limit: int | None) -> tuple[Passage, ...]:
     """The negatives that are asked about: the first `limit`, without copies of earlier passages."""
-    return tuple(_apart(group, take_apart(group, limit))[1])
+    return tuple(_split_by_label(group, take_apart(group, limit))[1])
 
 
-def _apart(group: Group, parts: Parts) -> tuple[Sequence[Passage], Sequence[Passage]]:
+def _split_by_label(group: Group, parts: Parts) -> tuple[Sequence[Passage], Sequence[Passage]]:
     """Positives and negatives that are asked about."""
     positives = {p.doc_id for p in group.positives}
     return [p for p in parts.asked if p.doc_id in positives], [p for p in parts.asked if p.doc_id not in positives]

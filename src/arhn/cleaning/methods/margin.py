@@ -14,7 +14,7 @@ from arhn.cleaning.margin_rule import drops
 from arhn.cleaning.methods.method import AskerFor
 from arhn.cleaning.models import Models
 from arhn.cleaning.relabel import decide, finish, hold_against_floor
-from arhn.cleaning.select import spares, take_apart
+from arhn.cleaning.select import find_spares, take_apart
 from arhn.errors import UsageError
 from arhn.types import CleanedGroup, Group, Reason
 
@@ -35,6 +35,7 @@ class MarginMethod:
         self._config = config
 
     async def clean(self, group: Group) -> CleanedGroup:
+        """The group with the decisions that follow from its scores."""
         parts = take_apart(group, self._config.negatives)
         scores = await asyncio.to_thread(self._scores, group)
         positives = [scores[p.doc_id] for p in group.positives]
@@ -46,8 +47,8 @@ class MarginMethod:
         decisions = decide(group, found, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
         floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)
         if floored.wanted:
-            spare = [p.doc_id for p in spares(parts) if found[p.doc_id] is Reason.UNDISPUTED]
-            floored = floored.backfilled(frozenset(spare[: floored.wanted]))
+            spare = [p.doc_id for p in find_spares(parts) if found[p.doc_id] is Reason.UNDISPUTED]
+            floored = floored.backfill(frozenset(spare[: floored.wanted]))
         return finish(group, floored, similarities=scores)
 
     def _scores(self, group: Group) -> dict[str, float]:

@@ -65,7 +65,7 @@ class FullnessStage:
             fitted = await self._asker.ask_fitting(
                 "fullness",
                 passage,
-                lambda shown: [fullness_request(query, shown, prompt)],
+                lambda shown: [request_fullness(query, shown, prompt)],
                 lambda shown, too_long: shorten(shown, too_long.prompt_tokens, self._room),
                 doc_id=passage.doc_id,
             )
@@ -73,7 +73,7 @@ class FullnessStage:
         return found
 
 
-def fullness_request(query: str, passage: Passage, prompt: Prompt) -> Request:
+def request_fullness(query: str, passage: Passage, prompt: Prompt) -> Request:
     """Ask whether a passage that answers answers all of the query: one token."""
     return Request(
         messages=fill_in(query, passage, prompt),

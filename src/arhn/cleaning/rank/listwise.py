@@ -9,7 +9,7 @@ from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import RankerSettings
 from arhn.cleaning.prompts import Prompt
 from arhn.cleaning.rank.ranker import Candidates
-from arhn.cleaning.shown import LEAST_SHOWN, halve, shown_order, shown_text
+from arhn.cleaning.shown import LEAST_SHOWN, halve, order_shown, show_candidate
 from arhn.engines import Completion, Permutation, Request
 from arhn.types import Ranking
 
@@ -32,12 +32,12 @@ class Listwise:
         """The order that the LLM gives.
 
         Args:
-            shuffle: in which order it is shown them (`shown_order`).
+            shuffle: in which order it is shown them (`order_shown`).
         """
-        shown = shown_order(candidates.query, candidates.passages, shuffle)
+        shown = order_shown(candidates.query, candidates.passages, shuffle)
 
         def requests(share: float) -> list[Request]:
-            texts = [shown_text(p, candidates.extractions[p.doc_id], self._by, share) for p in shown]
+            texts = [show_candidate(p, candidates.extractions[p.doc_id], self._by, share) for p in shown]
             return [request(candidates.query, texts, candidates.prompts.rank)]
 
         found = await self._asker.ask_fitting("rank", 1.0, requests, halve(LEAST_SHOWN))

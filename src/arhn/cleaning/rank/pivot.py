@@ -13,7 +13,7 @@ from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import RankerSettings
 from arhn.cleaning.prompts import Prompt
 from arhn.cleaning.rank.ranker import Candidates
-from arhn.cleaning.shown import LEAST_SHOWN, halve, shown_text
+from arhn.cleaning.shown import LEAST_SHOWN, halve, show_candidate
 from arhn.engines import ALTERNATIVES, Completion, OneOf, Request, log_odds
 from arhn.types import Passage, Ranking
 
@@ -39,7 +39,7 @@ class Pivot:
     async def _compare(self, candidates: Candidates, negative: Passage, pivot: Passage) -> Pair:
         def asked(share: float) -> tuple[Request, Request]:
             text, against = (
-                shown_text(p, candidates.extractions[p.doc_id], self._by, share) for p in (negative, pivot)
+                show_candidate(p, candidates.extractions[p.doc_id], self._by, share) for p in (negative, pivot)
             )
             return requests(candidates.query, text, against, candidates.prompts.pivot)
 
@@ -61,7 +61,7 @@ def _request(query: str, first: str, second: str, prompt: Prompt) -> Request:
     )
 
 
-def first_preferred(completion: Completion | None) -> float | None:
+def read_preference(completion: Completion | None) -> float | None:
     """Natural log-odds that the text shown first was chosen; +-1 where only its number is known, None where broken."""
     if completion is None or completion.finish not in ("stop", "length"):
         return None
@@ -80,7 +80,7 @@ def read(answers: Mapping[str, Pair], pivot: str, positives: tuple[str, ...]) ->
     preferred: dict[str, float] = {}
     same: dict[str, bool] = {}
     for doc_id, (shown_first, shown_second) in answers.items():
-        one, two = first_preferred(shown_first), first_preferred(shown_second)
+        one, two = read_preference(shown_first), read_preference(shown_second)
         if one is not None and two is not None:
             preferred[doc_id] = (one - two) / 2
             same[doc_id] = (one > 0) == (two < 0)

@@ -8,7 +8,7 @@ from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.rank import RANKERS
 from arhn.cleaning.rank.ranker import Candidates, Ranker, RankerMaker
-from arhn.cleaning.relabel import candidates
+from arhn.cleaning.relabel import find_candidates
 from arhn.cleaning.setup import FamilySetup
 from arhn.types import Extraction, Group, Ranking
 
@@ -29,7 +29,7 @@ class RankingStage:
             extractions: by `doc_id`.
             copies: `doc_id` of a passage to that of the earlier one with the same text.
         """
-        compared = candidates(group, extractions, copies)
+        compared = find_candidates(group, extractions, copies)
         if not compared:
             return None
         positives = {p.doc_id for p in group.positives}

@@ -67,7 +67,7 @@ def inspect(output: str, query_id: str) -> Inspected:
         FileMissing: the run's records, or the input they name, aren't there.
         DataError: no such group, damaged records, or the input isn't what it was when it was cleaned.
     """
-    files = files_of(output)
+    files = read_files(output)
     decisions = _decisions(Path(files.decisions), query_id)
     group = _group(files, query_id)
     same_ids = set(decisions) == {p.doc_id for p in group.passages}
@@ -83,7 +83,13 @@ def _holds(passage: Passage, row: Mapping[str, Any]) -> bool:
     return row["snippet"] is None or passage.text[row["start"] : row["end"]] == row["snippet"]
 
 
-def files_of(output: str) -> _Files:
+def read_files(output: str) -> _Files:
+    """The files of the run that wrote `output`, from its summary.
+
+    Raises:
+        FileMissing: there is no summary beside it.
+        DataError: the summary is damaged.
+    """
     path = Files.beside(output).summary
     if not path.is_file():
         raise FileMissing(
@@ -129,7 +135,7 @@ def _checked(kind: type[Record], content: Any, path: Path, line: int | None = No
 
 
 def _damaged(what: str, path: Path, line: int | None) -> DataError:
-    return DataError(f"not what 'arhn clean' wrote ({what}). Clean again to make it anew", path=str(path), line=line)
+    return DataError(f"not what 'arhn clean' wrote ({what}). Clean again to write it new", path=str(path), line=line)
 
 
 def _group(files: _Files, query_id: str) -> Group:

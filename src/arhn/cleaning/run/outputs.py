@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from arhn.cleaning.run.files import Files
-from arhn.cleaning.run.records import decision_rows
+from arhn.cleaning.run.records import make_decision_rows
 from arhn.files.atomic import AtomicFile, Output
 from arhn.files.jsonl import JsonlFile, JsonlIfAny
 from arhn.formats import GroupWriter, Source
@@ -45,7 +45,8 @@ class Outputs:
         stack.callback(self.failures.abort)
 
     def write(self, cleaned: CleanedGroup) -> None:
-        for row in decision_rows(cleaned):
+        """Write a group and its decisions; raises DiskFull."""
+        for row in make_decision_rows(cleaned):
             self._decisions.write(row)
         if not cleaned.dropped:
             self.groups.write(cleaned.cleaned)
@@ -64,8 +65,8 @@ class Outputs:
             for output in outputs:
                 output.publish()
         except Exception:
-            # The journal is for a process that was stopped: what fails in a living one is told, and nothing is
-            # replaced without being asked for.
+            # The journal is for a process that was stopped. A failure in a living one is reported, and then nothing is
+            # to be replaced that the user didn't ask for.
             files.journal.unlink(missing_ok=True)
             raise
         files.journal.unlink(missing_ok=True)

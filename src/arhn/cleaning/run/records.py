@@ -13,7 +13,7 @@ from typing import Any
 from arhn._version import __version__
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.methods.method import Basis, Recorded, find_method
-from arhn.cleaning.models import Described
+from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run.tally import Progress, Tally
 from arhn.cleaning.stats import StageStats
 from arhn.types import CleanedGroup, Label
@@ -21,11 +21,11 @@ from arhn.types import CleanedGroup, Label
 SCHEMA = 1
 
 
-def decision_rows(cleaned: CleanedGroup) -> Iterator[dict[str, Any]]:
+def make_decision_rows(cleaned: CleanedGroup) -> Iterator[dict[str, Any]]:
     """One record per passage of the group, in the order of `group.passages`."""
     extractions = {e.doc_id: e for e in cleaned.extractions}
     rank = {doc_id: i for i, doc_id in enumerate(cleaned.ranking.order, 1)} if cleaned.ranking else {}
-    for passage, label, decision in zip(cleaned.group.passages, _labels(cleaned), cleaned.decisions, strict=True):
+    for passage, label, decision in zip(cleaned.group.passages, _list_labels(cleaned), cleaned.decisions, strict=True):
         extraction = extractions.get(passage.doc_id)
         yield {
             "query_id": cleaned.group.query_id,
@@ -47,17 +47,17 @@ def decision_rows(cleaned: CleanedGroup) -> Iterator[dict[str, Any]]:
         }
 
 
-def _labels(cleaned: CleanedGroup) -> Iterator[Label]:
+def _list_labels(cleaned: CleanedGroup) -> Iterator[Label]:
     for _ in cleaned.group.positives:
         yield "positive"
     for _ in cleaned.group.negatives:
         yield "negative"
 
 
-def summary(
+def summarize(
     progress: Progress,
     config: CleanConfig,
-    described: Described,
+    record: ModelsRecord,
     *,
     written: int,
     settings: dict[str, Any],
@@ -73,12 +73,12 @@ def summary(
         files: what was read and written.
     """
     tally, stats = progress.tally, progress.stats
-    basis = _basis(config, tally, described)
+    basis = _describe_basis(config, tally, record)
     return {
         "schema": SCHEMA,
-        "versions": _versions(),
+        "versions": _list_versions(),
         "files": files,
-        **described.names,
+        **record.names,
         "prompts": basis.prompts,
         "calibrations": basis.calibrations,
         "settings": {**config.model_dump(mode="json", exclude={"calibrations"}), **settings},
@@ -100,19 +100,19 @@ def summary(
         "unused_negatives": tally.unused,
         "cut_passages": tally.cut,
         "losses": losses,
-        "llm": {name: stage(counts) for name, counts in stats.stages.items()},
-        "serving": dict(described.serving),
+        "llm": {name: describe_stage(counts) for name, counts in stats.stages.items()},
+        "serving": dict(record.serving),
         "seconds": round(progress.seconds, 3),
     }
 
 
-def _basis(config: CleanConfig, tally: Tally, described: Described) -> Basis:
+def _describe_basis(config: CleanConfig, tally: Tally, record: ModelsRecord) -> Basis:
     method = find_method(config)
     families = sorted({family for family, _ in tally.families})
-    return method.basis(config, described, families) if isinstance(method, Recorded) else Basis()
+    return method.describe_basis(config, record, families) if isinstance(method, Recorded) else Basis()
 
 
-def stage(stats: StageStats) -> dict[str, Any]:
+def describe_stage(stats: StageStats) -> dict[str, Any]:
     """One stage's counts, as in summary.json."""
     return {
         "requests": stats.requests,
@@ -127,5 +127,5 @@ def stage(stats: StageStats) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def _list_versions() -> dict[str, str]:
     return {"arhn": __version__, "python": platform.python_version(), "xllamacpp": version("xllamacpp")}

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from arhn.cleaning.stats import Stats
 
-#: Seconds before which a speed says little: the first requests compute what all share. Then a mark is set for the speed
-#: of late; the next ones come when twice as many have passed.
+#: Seconds before which the speed isn't known well enough: the first requests compute what all share. Then a mark is set
+#: for the speed of late; the next ones come when twice as many have passed.
 FIRST = 10.0
 
 
@@ -20,14 +20,14 @@ class _Mark(NamedTuple):
     groups: int
 
 
-class Remaining:
+class TimeLeft:
     """The time that a run over `total` groups has left, which begins with the first look.
 
-    Groups that are done don't tell it: with a lookahead, and with large groups, many are in work before one is done.
-    So requests count, where there are any: those answered against those expected by now of the groups begun, as many
-    of each further group. What hangs on answers (snippets, rankings) is expected only once it is asked for, so that the
-    time is too short at first. The speed is that of the last half of the time or more: answers from a store, which
-    come at once at the beginning of a run that goes on, are forgotten.
+    Groups that are done don't show it: with a lookahead, and with large groups, many are asked about before one is
+    done. So requests count, where there are any: those answered against those expected by now of the groups begun, and
+    as many for each further group. Requests that follow from answers (snippets, rankings) are expected only once they
+    are made, so that the time is too short at first. The speed is that of the last half of the time or more: answers
+    from a store, which come at once at the beginning of a run that goes on, are forgotten.
     """
 
     def __init__(self, total: int | None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,8 +36,8 @@ class Remaining:
         self._marks: tuple[_Mark, ...] = ()
         self._lock = Lock()
 
-    def seconds(self, stats: Stats, groups: int) -> float | None:
-        """None as long as it can't be known.
+    def estimate(self, stats: Stats, groups: int) -> float | None:
+        """Seconds left; None as long as they can't be known.
 
         Args:
             groups: those that are done.
@@ -54,9 +54,9 @@ class Remaining:
             left, done = self._total - now.groups, now.groups - since.groups
         return max(0.0, left) / done * (now.seconds - since.seconds) if done else None
 
-    def words(self, stats: Stats, groups: int) -> str:
+    def describe(self, stats: Stats, groups: int) -> str:
         """As people read it; empty as long as it can't be known."""
-        seconds = self.seconds(stats, groups)
+        seconds = self.estimate(stats, groups)
         return "" if seconds is None else f"{clock(seconds)} left"
 
     def _since(self, now: _Mark) -> _Mark:
@@ -75,4 +75,4 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-__all__ = ["Remaining", "clock"]
+__all__ = ["TimeLeft", "clock"]

@@ -225,7 +225,7 @@ class NewNegatives:
     def _finish(self, epoch: int, done: RefreshTally, models: Models) -> None:
         """Write the summary; but if too many requests got no answer, raise TooManyFailures."""
         content = done.summarize_cleaning(self._cleaning.config, models, {"store": str(self.store.resolve())})
-        if reason := failures.too_many(content, self._cleaning.max_failures):
+        if reason := failures.describe_excess(content, self._cleaning.max_failures):
             raise TooManyFailures(
                 f"the refresh after epoch {epoch}: {reason}: {self._path(epoch, _FAILURES)}. Training stops here. The "
                 "same command with --resume asks only these again; --max-failures in --refresh-cleaning allows more"

@@ -17,9 +17,9 @@ from arhn.cleaning.evidence.calibration import (
     Calibration,
     CurvePoint,
     TriagePoint,
-    calibration_for,
+    find_calibration,
     load_calibrations,
-    shipped,
+    load_shipped,
 )
 from arhn.cleaning.evidence.confidence import (
     PRIOR_PASSAGES,
@@ -99,39 +99,39 @@ def test_a_precision_takes_the_lowest_threshold_that_reached_it() -> None:
     points = [(0.9, 0.95, 0.2), (0.7, 0.9, 0.5), (0.4, 0.6, 0.9)]
     curve = tuple(CurvePoint(threshold=t, precision=p, recall=r) for t, p, r in points)
     fitted = Calibration(threshold=0.6, lower=0.5, curve=curve)
-    assert fitted.at_precision(0.9).threshold == 0.7
-    assert fitted.at_precision(0.9).lower == 0.5
-    assert (fitted.at_precision(0.5).threshold, fitted.at_precision(0.5).lower) == (0.4, 0.4)
+    assert fitted.reach_precision(0.9).threshold == 0.7
+    assert fitted.reach_precision(0.9).lower == 0.5
+    assert (fitted.reach_precision(0.5).threshold, fitted.reach_precision(0.5).lower) == (0.4, 0.4)
     with pytest.raises(CalibrationError, match=r"at most 0\.95"):
-        fitted.at_precision(0.99)
+        fitted.reach_precision(0.99)
 
 
 def test_a_calibration_is_for_one_model_prompt_signal_and_scorer() -> None:
     fitted = Calibration(model="sha256:00", prompt="p", samples=5, scorer="s")
-    assert calibration_for("m@sha256:00 llamacpp-2", "p", samples=5, scorer="s", given=[fitted]) is fitted
+    assert find_calibration("m@sha256:00 llamacpp-2", "p", samples=5, scorer="s", given=[fitted]) is fitted
     for model, prompt, samples, scorer in (
         ("m@sha256:01", "p", 5, "s"),
         ("m@sha256:00", "q", 5, "s"),
         ("m@sha256:00", "p", 0, "s"),
         ("m@sha256:00", "p", 5, ""),
     ):
-        assert calibration_for(model, prompt, samples=samples, scorer=scorer, given=[fitted]) is None
+        assert find_calibration(model, prompt, samples=samples, scorer=scorer, given=[fitted]) is None
 
 
 def test_a_servers_model_is_known_by_its_whole_name() -> None:
     small = Calibration(model="llama-3", prompt="p")
-    assert calibration_for("llama-3", "p", given=[small]) is small
+    assert find_calibration("llama-3", "p", given=[small]) is small
     for model in ("llama-3-70b", "my-llama-3", "llama-3 server-2"):
-        assert calibration_for(model, "p", given=[small]) is None
+        assert find_calibration(model, "p", given=[small]) is None
 
 
 def test_unknown_models_have_no_calibration() -> None:
-    assert calibration_for("never-seen.gguf@sha256:00", prompts.load("question").check.hash) is None
+    assert find_calibration("never-seen.gguf@sha256:00", prompts.load("question").check.hash) is None
 
 
 def test_shipped_calibrations_are_for_the_prompts_in_use() -> None:
     """Whoever edits a prompt must fit again: a calibration for another prompt is silently none."""
-    for calibration in shipped():
+    for calibration in load_shipped():
         assert calibration.model
         used = prompts.load(calibration.family)
         assert calibration.prompt in (used.check.hash, used.extract.hash)
@@ -139,8 +139,8 @@ def test_shipped_calibrations_are_for_the_prompts_in_use() -> None:
 
 def test_the_users_own_calibration_comes_first_and_one_without_a_model_is_for_none() -> None:
     first, second = (Calibration(model="m", prompt="p", threshold=t) for t in (0.7, 0.8))
-    assert calibration_for("m", "p", given=[first, second]) is first
-    assert calibration_for("m", "p", given=[Calibration(prompt="p")]) is None
+    assert find_calibration("m", "p", given=[first, second]) is first
+    assert find_calibration("m", "p", given=[Calibration(prompt="p")]) is None
 
 
 # The group's mean
@@ -244,9 +244,9 @@ def test_a_precision_is_reached_or_refused(curve: list[CurvePoint], one: float, 
     reached = [p.threshold for p in curve if p.precision >= precision]
     if not reached:
         with pytest.raises(CalibrationError, match=r"no threshold reaches it for claim .* at most \d\.\d\d\."):
-            calibration.at_precision(precision)
+            calibration.reach_precision(precision)
         return
-    found = calibration.at_precision(precision)
+    found = calibration.reach_precision(precision)
     assert found.threshold == min(reached)
     assert found.lower == min(lower, found.threshold)
     assert found == calibration.model_copy(update={"threshold": found.threshold, "lower": found.lower})
@@ -347,9 +347,9 @@ def test_spared_ones_have_the_lowest_log_odds_of_the_others() -> None:
 def test_a_share_that_agrees_by_luck_is_not_taken() -> None:
     """Agreement falls with the share; where a smaller one is better than a larger one, that is chance."""
     points = tuple(TriagePoint(share=s, agreement=a) for s, a in ((1.0, 1.0), (0.75, 0.97), (0.5, 0.99)))
-    assert Calibration(triage=points).share_at(0.98) == 1.0
+    assert Calibration(triage=points).find_share(0.98) == 1.0
     with pytest.raises(CalibrationError, match="doesn't say what sparing negatives by this signal costs"):
-        Calibration().share_at(0.98)
+        Calibration().find_share(0.98)
 
 
 def test_a_group_is_centred_on_all_its_passages_or_on_none() -> None:
