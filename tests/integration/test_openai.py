@@ -21,7 +21,7 @@ from arhn.engines import Completion, Message, Request, RequestFailed
 from arhn.engines.fake import FakeEngine
 from arhn.engines.openai.budget import Budget
 from arhn.engines.openai.engine import OpenAIEngine, connect
-from arhn.engines.openai.settings import Key, Settings, Timeouts
+from arhn.engines.openai.settings import Settings, Timeouts
 from arhn.errors import (
     ArhnError,
     BudgetSpent,
@@ -41,7 +41,7 @@ from tests.serving import Asked, Reply, Server, chat, failed
 
 QUICK = Timeouts(connect=10.0, answer=10.0, total=30.0, patience=10.0)
 #: For servers that don't answer.
-SHORT = replace(QUICK, answer=0.4)
+SHORT = QUICK.model_copy(update={"answer": 0.4})
 
 
 @pytest.fixture(autouse=True)
@@ -189,15 +189,14 @@ SECRET = "sk-very-secret-123"
 
 
 def test_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    from arhn.engines.openai.settings import Key
 
-    refused(KeyRefused, Served(key=SECRET), "it wants an API key", "--api-key-env")
+    refused(KeyRefused, Served(key=SECRET), "it wants an API key", "engine.api_key_env")
     monkeypatch.setenv("SOME_KEY", "sk-another")
-    said = refused(KeyRefused, Served(key=SECRET), "refused the API key of SOME_KEY", key=Key("SOME_KEY"))
+    said = refused(KeyRefused, Served(key=SECRET), "refused the API key of SOME_KEY", api_key_env="SOME_KEY")
     assert "sk-another" not in said
     monkeypatch.setenv("SOME_KEY", SECRET)
     with Server(Served(key=SECRET)) as server:
-        engine = opened(server.url, key=Key("SOME_KEY"))
+        engine = opened(server.url, api_key_env="SOME_KEY")
     assert SECRET not in repr(engine.report()) + engine.model + engine.described
 
 
@@ -332,7 +331,7 @@ def test_a_server_that_repeats_the_key_where_it_breaks_off(monkeypatch: pytest.M
         return served(asked)
 
     with Server(handler) as server:
-        engine = opened(server.url, key=Key("KEY"), attempts=2)
+        engine = opened(server.url, api_key_env="KEY", attempts=2)
         [error] = ask(engine, "zebra")
     assert isinstance(error, RequestFailed)
     assert "header" in str(error)
@@ -386,7 +385,7 @@ def test_one_of_several_servers_may_come_later(caplog: pytest.LogCaptureFixture)
 
 def test_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
     with Server(Served(script=echo)) as server:
-        engine = opened(server.url, timeouts=replace(QUICK, patience=0.2))
+        engine = opened(server.url, timeouts=QUICK.model_copy(update={"patience": 0.2}))
         server.stop()
         answers = ask(engine, "a", "b")
         assert all(isinstance(answer, ServerGone) for answer in answers)
@@ -563,7 +562,7 @@ def test_a_spent_budget_is_resumed(folder: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--engine", "openai"), "Give --url"),
+        (("--engine", "openai"), "Give it (--url)"),
         (("--url", "http://h"), "--url: does nothing for --engine llamacpp, only for openai"),
         (("--engine", "openai", "--url", "http://h", "--slots", "2"), "--slots: does nothing for --engine openai"),
         (("--engine", "openai", "--url", "h:1"), "expected an http or https URL"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from arhn.engines import Engine
     from arhn.engines.openai.budget import Budget, Prices
     from arhn.engines.openai.settings import Key
-
-logger = logging.getLogger(__name__)
 
 ENGINES = ("llamacpp", "openai", "vllm")
 #: Flags that some engines have, and which.
@@ -106,9 +104,25 @@ def require_fitting(a: argparse.Namespace) -> None:
 
 def budget_of(a: argparse.Namespace) -> Budget:
     """The budget that all servers share."""
-    from arhn.engines.openai.budget import budget_of
+    limits: dict[str, Any] = {}
+    for part in (a.budget or "").split(",") if a.budget is not None else ():
+        name, _, amount = part.strip().partition("=")
+        match = _AMOUNT.fullmatch(amount.strip())
+        if name not in ("calls", "tokens", "money") or match is None or name in limits:
+            raise UsageError(
+                f"--budget {a.budget!r}: expected calls=N, tokens=N or money=X, joined by commas; k, M and B may "
+                "follow a number"
+            )
+        limits[name] = float(match[1]) * _UNITS[match[2].casefold()]
+    from arhn.engines.openai.budget import Budget
 
-    return budget_of(a.budget, prices_of(a))
+    for name in {"calls", "tokens"} & limits.keys():
+        limits[name] = int(limits[name])
+    return Budget(**limits, prices=prices_of(a))
+
+
+_UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
+_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKmMbB]?)")
 
 
 def prices_of(a: argparse.Namespace) -> Prices:
@@ -127,49 +141,39 @@ def key_of(a: argparse.Namespace) -> Key | None:
 
 def openai(a: argparse.Namespace, model: str, urls: list[str] | None, budget: Budget) -> Engine:
     """The engine for a model on servers, after asking these what they can do."""
-    from arhn.engines.openai.engine import connect
     from arhn.engines.openai.settings import Settings, Timeouts
 
-    if not urls:
-        raise UsageError("--engine openai: where is the server? Give --url, such as http://localhost:8000/v1")
-    usual = Settings(urls=())
-    settings = Settings(
-        urls=tuple(urls),
+    waits = {"answer": a.timeout, "patience": a.patience}
+    given = {
+        "api_key_env": a.api_key_env,
+        "concurrency": a.concurrency,
+        "context": a.context,
+        "attempts": a.attempts,
+        "thinking_tokens": a.thinking_tokens,
+        "body": a.body,
+    }
+    return Settings(
+        urls=tuple(urls or ()),
         model=model,
-        key=key_of(a),
-        concurrency=a.concurrency or usual.concurrency,
-        context=a.context,
-        timeouts=Timeouts(answer=a.timeout or usual.timeouts.answer, patience=a.patience or usual.timeouts.patience),
-        attempts=a.attempts or usual.attempts,
-        thinking_tokens=a.thinking_tokens or usual.thinking_tokens,
-        extra=a.body or {},
-    )
-    engine = connect(settings, budget)
-    logger.info("%s", engine.described)
-    return engine
+        timeouts=Timeouts(**{name: value for name, value in waits.items() if value}),
+        **{name: value for name, value in given.items() if value},
+    ).open(budget)
 
 
 def vllm(a: argparse.Namespace, model: str | None) -> Engine:
     """The engine for a model that vLLM computes in this process."""
-    from arhn.engines.vllm import VLLMEngine
-    from arhn.engines.vllm.start import Settings
+    from arhn.engines.vllm.settings import Settings
 
-    if not model:
-        raise UsageError("--engine vllm: which model? Give --model: a folder in Hugging Face's format, or org/name")
-    usual = Settings(model=model)
-    engine = VLLMEngine(
-        Settings(
-            model=model,
-            tensor_parallel=a.tensor_parallel or usual.tensor_parallel,
-            gpu_memory=a.gpu_memory,
-            context=a.context,
-            concurrency=a.concurrency or usual.concurrency,
-            thinking_tokens=a.thinking_tokens or usual.thinking_tokens,
-            args=a.engine_args or {},
-        )
-    )
-    logger.info("%s", engine.described)
-    return engine
+    given = {
+        "model": model,
+        "tensor_parallel": a.tensor_parallel,
+        "gpu_memory": a.gpu_memory,
+        "context": a.context,
+        "concurrency": a.concurrency,
+        "thinking_tokens": a.thinking_tokens,
+        "args": a.engine_args,
+    }
+    return Settings(**{name: value for name, value in given.items() if value}).open()
 
 
 def _object(text: str) -> dict[str, Any]:

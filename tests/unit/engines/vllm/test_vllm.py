@@ -18,7 +18,7 @@ from arhn.engines import ALTERNATIVES, Completion, Message, OneOf, Permutation, 
 from arhn.engines.grammars import lark
 from arhn.engines.protocol import FAILURES_IN_A_ROW
 from arhn.engines.vllm import VLLMEngine
-from arhn.engines.vllm.start import Settings
+from arhn.engines.vllm.settings import Settings
 from arhn.errors import ContextTooShort, EngineError, MissingDependency, ModelMissing, ModelUnavailable, UsageError
 from arhn.weights.folders import folder_identity
 from tests.conftest import until
@@ -363,7 +363,7 @@ def refused(error: type[Exception], **settings: Any) -> str:
     [
         ({"enforce_eagerly": True, "dtypes": "x"}, "enforce_eagerly"),
         ({"dtypes": "x"}, "Did you mean dtype?"),
-        ({"max_model_len": 4096}, "flag of its own: --context"),
+        ({"max_model_len": 4096}, "setting of its own: engine.context"),
         ({"max_logprobs": 5}, "set by arhn"),
         ({"reasoning_parser": "qwen3"}, "set by arhn"),
         ({"_api_process_count": 2}, "no argument '_api_process_count'"),
@@ -426,7 +426,7 @@ def test_out_of_memory(vllm: Vllm, folder: Path) -> None:
     )
     said = refused(EngineError, model=str(folder))
     assert "not enough memory (OutOfMemoryError: CUDA out of memory" in said
-    assert "--gpu-memory" in said
+    assert "engine.gpu_memory" in said
     vllm.logs = "12:00:00 vLLM: EngineCore failed to start.\nValueError: Model architectures ['X'] are not supported\n"
     assert "can't start (ValueError: Model architectures ['X']" in refused(EngineError, model=str(folder))
 
@@ -437,7 +437,7 @@ def test_contexts(vllm: Vllm, opened: Opened, folder: Path, caplog: pytest.LogCa
     assert opened().capabilities.context == 2048
     assert "which is used" not in caplog.text
     assert opened(context=8192).capabilities.context == 2048
-    assert "--context 8192: the model has 2048, which is used" in caplog.text
+    assert "engine.context 8192: the model has 2048, which is used" in caplog.text
     vllm.derived = 512
     assert "512 tokens" in refused(ContextTooShort, model=str(folder))
 
@@ -448,7 +448,7 @@ def test_contexts(vllm: Vllm, opened: Opened, folder: Path, caplog: pytest.LogCa
         (["--tensor-parallel", "2"], "--tensor-parallel: does nothing for --engine llamacpp, only for vllm"),
         (["--concurrency", "2"], "--concurrency: does nothing for --engine llamacpp, only for openai, vllm"),
         (["--engine", "vllm", "--url", "http://x"], "--url: does nothing for --engine vllm, only for openai"),
-        (["--engine", "vllm"], "which model? Give --model"),
+        (["--engine", "vllm"], "which model. Give it (--model)"),
     ],
 )
 def test_flags(vllm: Vllm, tmp_path: Path, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
