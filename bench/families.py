@@ -39,7 +39,7 @@ from arhn.cleaning.rank.fullness import fullness_request, read_fullness
 from arhn.cleaning.setup import negatives_prompt
 from arhn.cleaning.stats import Stats
 from arhn.engines import Engine
-from arhn.families.choice import TaskMap
+from arhn.families.choice import FamilyMap
 from arhn.families.family import Family
 from arhn.store import ResponseStore
 from arhn.types import Group
@@ -63,7 +63,7 @@ def family_rows(
     family: Family, groups: Sequence[Group], gold: Gold, engine: Engine, store: ResponseStore
 ) -> Iterator[dict[str, Any]]:
     for name, calibration in calibrations(family, engine.model).items():
-        config = CleanConfig(calibrations=(calibration,), task_map=TaskMap(default=family))
+        config = CleanConfig(calibrations=(calibration,), families=FamilyMap(default=family))
         stats = Stats()
         cleaned = list(clean(groups, engine=engine, config=config, store=store, stats=stats))
         found = decided(cleaned, gold)

@@ -31,7 +31,7 @@ from arhn import weights
 from arhn.agree.agreement import compare
 from arhn.agree.judgements import ABSTAINED, Judgements, Kind
 from arhn.cleaning import prompts
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig, Method, RankerSettings
 from arhn.cleaning.evidence.calibration import Calibration, load_calibrations
 from arhn.cleaning.margin_rule import DEFAULTS, Margin
 from arhn.cleaning.models import Models
@@ -188,30 +188,30 @@ def arhn_variants(
 ) -> Iterator[Variant]:
     name = _short(engine)
     for ranker in a.rankers:
-        config = CleanConfig(calibrations=given, ranker=ranker)
+        config = CleanConfig(calibrations=given, ranker=RankerSettings(name=ranker))
         yield Variant(
             name=f"arhn {name}, {ranker}", config=config, models=Models(engine=engine), store=a.store, timed=True
         )
     first = a.rankers[0]
     for precision in a.precision:
-        config = CleanConfig(calibrations=given, ranker=first, precision=precision)
+        config = CleanConfig(calibrations=given, ranker=RankerSettings(name=first), precision=precision)
         yield Variant(
             name=f"arhn {name}, precision {precision:g}", config=config, models=Models(engine=engine), store=a.store
         )
     if similarity is not None:
         models = Models(engine=engine, similarity=similarity)
-        config = CleanConfig(calibrations=given, ranker=first)
+        config = CleanConfig(calibrations=given, ranker=RankerSettings(name=first))
         yield Variant(name=f"arhn {name}, fused", config=config, models=models, store=a.store)
         for triage in a.triage:
             yield Variant(
                 name=f"arhn {name}, fused, triage {triage:g}",
-                config=CleanConfig(calibrations=given, ranker=first, triage=triage),
+                config=CleanConfig(calibrations=given, ranker=RankerSettings(name=first), triage=triage),
                 models=models,
                 store=a.store,
                 cheaper_than=f"arhn {name}, fused",
             )
         for precision in a.precision:
-            config = CleanConfig(calibrations=given, ranker=first, precision=precision)
+            config = CleanConfig(calibrations=given, ranker=RankerSettings(name=first), precision=precision)
             yield Variant(
                 name=f"arhn {name}, fused, precision {precision:g}", config=config, models=models, store=a.store
             )

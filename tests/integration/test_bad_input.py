@@ -957,7 +957,7 @@ def test_method_margin(similar: Arhn) -> None:
     margin = (*CLEAN, "--method", "margin")
     similar.fails(UsageError, *margin, says=("--method margin: needs a similarity model. Give one with --similarity",))
     with_model = (*margin, "--similarity", "s")
-    similar.fails(UsageError, *with_model, "--mode", "R", says=("--method margin only filters", "Use F or R+F"))
+    similar.fails(UsageError, *with_model, "--mode", "R", says=("--mode: method margin only filters", "Use F or R+F"))
     similar.works(*with_model)
     assert read_json("out.summary.json")["similarity"] == "s"
     assert similar.engines == []
@@ -973,8 +973,8 @@ def test_method_margin(similar: Arhn) -> None:
         ("perc=0.9=0.8", "found 'perc=0.9=0.8'"),
         ("perc=nan", "found 'perc=nan'"),
         ("perc=inf", "found 'perc=inf'"),
-        ("perc=1.5", "Margin rule 'perc': the value 1.5 is not in [0, 1]"),
-        ("relative=-1", "Margin rule 'relative': the value -1 is not in [0, 2]"),
+        ("perc=1.5", "with rule 'perc', 1.5 is not in [0, 1]"),
+        ("relative=-1", "with rule 'relative', -1 is not in [0, 2]"),
         ("", "found ''"),
     ],
 )  # fmt: skip

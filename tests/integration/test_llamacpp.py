@@ -11,7 +11,7 @@ import pytest
 
 from arhn import weights
 from arhn.cleaning import prompts
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig, Method, RankerSettings
 from arhn.cleaning.evidence.calibration import Calibration
 from arhn.cleaning.extract.questions import (
     MAX_SNIPPET_TOKENS,
@@ -270,7 +270,8 @@ def test_other_rankers_give_an_order(llama: LlamaCppEngine, ranker: str) -> None
     group = Group(query_id="q", query=QUERY, positives=(FERRY,), negatives=(said, PAINT))
     # Whatever the verdicts, all that gives a snippet is ranked.
     calibration = Calibration(model=llama.model, prompt=CHECK.hash, threshold=0.0, lower=0.0, doubtful=-100.0)
-    config = CleanConfig(ranker=ranker, shuffles=2, fullness=False, calibrations=(calibration,))  # type: ignore[arg-type]
+    settings = RankerSettings.model_validate({"name": ranker} | ({"shuffles": 2} if ranker == "consistent" else {}))
+    config = CleanConfig(ranker=settings, fullness=False, calibrations=(calibration,))
     [cleaned] = clean([group], engine=llama, config=config)
     assert cleaned.ranking is not None
     assert cleaned.ranking.status == "ok"

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from arhn import clean, cli, formats
-from arhn.cleaning.config import CleanConfig, Ranker
+from arhn.cleaning.config import CleanConfig
 from arhn.engines import Completion, Message, Request, RequestFailed
 from arhn.engines.fake import FakeEngine
 from arhn.engines.openai.budget import Budget
@@ -471,7 +471,7 @@ def test_without_constraints_and_log_probabilities(unharmed: list[CleanedGroup])
 
     with Server(Served(script=script, constraints=False, top=0, continues=False)) as server:
         engine = opened(server.url)
-        groups = list(clean(many(6), engine=engine, config=CleanConfig(ranker=Ranker.LISTWISE, fullness=False)))
+        groups = list(clean(many(6), engine=engine, config=CleanConfig(fullness=False)))
     statuses = [[e.status for e in g.extractions] for g in groups]
     assert statuses == [[e.status for e in g.extractions] for g in unharmed[:6]]
 

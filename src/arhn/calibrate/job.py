@@ -137,7 +137,7 @@ def _labelled(fitting: Fitting, config: CleanConfig, judgements: Judgements) -> 
         asked = asked_negatives(group, config.negatives)
         labels = {p.doc_id: _label(words.get(p.doc_id, unnamed)) for p in asked}
         if any(label is not None for label in labels.values()):
-            yield group, labels, family_of(group, config.task_map).family
+            yield group, labels, family_of(group, config.families).family
 
 
 def _label(word: str | None) -> bool | None:

@@ -1,16 +1,34 @@
-"""Settings of a cleaning run. Unknown keys are refused."""
+"""Settings of a cleaning run. Unknown keys are refused.
+
+The descriptions are what help texts and the reference of settings show.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from os import PathLike
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from arhn.cleaning.evidence.calibration import Calibration
+from arhn.cleaning.evidence.calibration import Calibration, load_calibrations
 from arhn.cleaning.margin_rule import Margin
-from arhn.families.choice import TaskMap
+from arhn.families.choice import FamilyMap
 from arhn.types import Mode
+
+T = TypeVar("T")
 
 
 class Ranker(StrEnum):
@@ -39,44 +57,192 @@ class Method(StrEnum):
     NONE = "none"
 
 
-class CleanConfig(BaseModel):
-    """How groups are cleaned. Every field changes the result, so all of them are part of summary.json.
+#: Settings that only some of our methods look at. Methods of other packages may look at all of them.
+ONLY_WITH: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "precision": ("arhn",),
+        "triage": ("arhn",),
+        "samples": ("arhn",),
+        "show_answer": ("arhn",),
+        "calibrations": ("arhn",),
+        "ranker": ("arhn",),
+        "fullness": ("arhn",),
+        "families": ("arhn",),
+        "margin": ("margin",),
+    }
+)
+
+
+def _without_effect(key: str, value: str, others: tuple[str, ...]) -> PydanticCustomError:
+    text = "does nothing with {key} {value}, only with {others}"
+    return PydanticCustomError("without_effect", text, {"key": key, "value": value, "others": ", ".join(others)})
+
+
+def _is_default(model: type[BaseModel], name: str | None, value: object) -> bool:
+    """Whether a setting is what it would be if it weren't given: records of a run hold all of them."""
+    return name is not None and value == model.model_fields[name].get_default(call_default_factory=True)
+
+
+class RankerSettings(BaseModel):
+    """How candidates are put in order (stage 2), and what of them is shown.
 
     Raises:
-        pydantic.ValidationError: an unknown key, or a value out of range.
+        pydantic.ValidationError: an unknown key, a value out of range, or one that the ranker doesn't look at.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Method = Method.ARHN
-    mode: Mode = Mode.RF
-    #: Negatives used per group, the first ones; the others are only there for backfill. All, unless given.
-    negatives: int | None = Field(default=None, ge=1)
-    #: Negatives that a group should have left.
-    floor: int = Field(default=1, ge=0)
-    #: What happens to a group with fewer: keep it, drop it, or take in mined negatives that weren't used.
-    floor_policy: FloorPolicy = "keep"
-    #: Act only where the model's calibration gives this precision, in (0, 1]; its usual thresholds unless given.
-    precision: float | None = Field(default=None, gt=0, le=1)
-    #: Ask only about the likeliest negatives, by a smaller model in front or else by similarity: as many as agree with
-    #: asking about all of them on this share of the calibration's negatives, in (0, 1]. All, unless given.
-    triage: float | None = Field(default=None, gt=0, le=1)
-    #: Ask for whole answers and let this many vote, instead of reading log-probabilities. 0: only where there are none.
-    samples: int = Field(default=0, ge=0, le=64)
-    #: Whether the positives' answer is shown when a negative is judged; else each passage is judged alone.
-    show_answer: bool = True
-    #: The user's own calibrations, looked up before the shipped ones.
-    calibrations: tuple[Calibration, ...] = ()
-    #: How candidates are put in order, and what of them is shown.
-    ranker: Ranker = Ranker.LISTWISE
-    rank_by: RankBy = RankBy.SNIPPET
-    #: Shuffled orders of the ranker `consistent`, even because each pair shows both directions; and the share of them
-    #: that must agree for a relabel.
-    shuffles: int = Field(default=6, ge=2, le=64, multiple_of=2)
-    stable: float = Field(default=0.8, ge=0.5, le=1)
-    #: Whether a negative that answers in part is kept from becoming a positive.
-    fullness: bool = True
-    #: Which kind of query a subset holds; known subsets and a guess fill in what it doesn't name.
-    task_map: TaskMap = Field(default_factory=TaskMap)
-    #: The rule of method `margin`.
-    margin: Margin = Field(default_factory=Margin)
+    name: Ranker = Field(
+        default=Ranker.LISTWISE,
+        description="How candidates are put in order. listwise: all of them in one prompt, as in the paper; "
+        "consistent: the same in several shuffled orders, which vote; pivot: each negative against the surest "
+        "positive, in both orders.",
+    )
+    by: RankBy = Field(
+        default=RankBy.SNIPPET,
+        description="What of a candidate is shown. snippet: the words that answer; passage: all of it; both: these "
+        "words and then the passage.",
+    )
+    shuffles: int = Field(
+        default=6,
+        ge=2,
+        le=64,
+        multiple_of=2,
+        description="Shuffled orders that the ranker consistent shows, 2 to 64; even, so that of two candidates each "
+        "is shown first as often as the other.",
+    )
+    stable: float = Field(
+        default=0.8,
+        ge=0.5,
+        le=1,
+        description="Share of these orders, 0.5 to 1, that must agree on which side of the positive a negative is; "
+        "where fewer do, it isn't relabelled.",
+    )
+
+    @field_validator("shuffles", "stable")
+    @classmethod
+    def _of_this_ranker(cls, value: T, info: ValidationInfo) -> T:
+        name = info.data.get("name", Ranker.CONSISTENT)
+        if name != Ranker.CONSISTENT and not _is_default(cls, info.field_name, value):
+            raise _without_effect("ranker", name, (Ranker.CONSISTENT,))
+        return value
+
+
+def _family_map(value: object) -> object:
+    if isinstance(value, str):
+        return FamilyMap.parse(value)
+    return FamilyMap.of(value.items()) if isinstance(value, Mapping) else value
+
+
+def _calibrations(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        return value
+    return [
+        c for each in value for c in (load_calibrations(Path(each)) if isinstance(each, str | PathLike) else [each])
+    ]
+
+
+class CleanConfig(BaseModel):
+    """How groups are cleaned. Every field changes the result, so all of them are part of summary.json.
+
+    Raises:
+        pydantic.ValidationError: an unknown key, a value out of range, or one that the method doesn't look at. The
+            errors' `loc` is the path of the key, such as `ranker.shuffles`.
+        UsageError: a family that doesn't exist, or a value of `margin` that its rule doesn't allow.
+        CalibrationError: a file of calibrations that can't be read.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Method = Field(
+        default=Method.ARHN,
+        description="How decisions are made. arhn: extraction and ranking, as in the paper; rlhn: one LLM flags "
+        "groups, another judges them; margin: by a retriever's scores; none: nothing changes.",
+    )
+    mode: Mode = Field(
+        default=Mode.RF,
+        description="Which actions are taken. R: false negatives that answer better than the positive become "
+        "positives; F: the others are filtered; R+F: both.",
+    )
+    negatives: int | None = Field(
+        default=None,
+        ge=1,
+        description="Negatives used per group, the first ones; the others are only there for the floor policy "
+        "backfill. All of them, unless given.",
+    )
+    floor: int = Field(default=1, ge=0, description="Negatives that a group should have left.")
+    floor_policy: FloorPolicy = Field(
+        default="keep",
+        description="What happens to a group with fewer negatives than the floor. keep: it stays as it is; drop: it is "
+        "left out; backfill: negatives that weren't used are taken in.",
+    )
+    precision: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Act only where the model's calibration gives this precision, above 0 and up to 1; its usual "
+        "thresholds, unless given.",
+    )
+    triage: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Ask only about the likeliest negatives, by a small model or else by similarity: as many as agree "
+        "with asking about all on this share of the calibration's negatives, above 0 and up to 1. All, unless given.",
+    )
+    samples: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Whole answers per passage that vote, 1 to 64, instead of reading log-probabilities. 0: one, and "
+        "only where the engine gives no log-probabilities.",
+    )
+    show_answer: bool = Field(
+        default=True,
+        description="Show the positives' answer when a negative is judged; else each passage is judged alone, as in "
+        "the paper.",
+    )
+    calibrations: Annotated[tuple[Calibration, ...], BeforeValidator(_calibrations)] = Field(
+        default=(),
+        description="Calibrations of your own, or the paths of files that 'arhn calibrate' wrote; looked up before the "
+        "shipped ones.",
+    )
+    ranker: RankerSettings = Field(
+        default_factory=RankerSettings, description="How the positives and the negatives that answer are ordered."
+    )
+    fullness: bool = Field(
+        default=True,
+        description="Keep a negative that answers a part of the query, where the positive answers all of it, from "
+        "becoming a positive.",
+    )
+    families: Annotated[
+        FamilyMap,
+        BeforeValidator(_family_map),
+        PlainSerializer(lambda found: found.entries, return_type=dict[str, str]),
+    ] = Field(
+        default_factory=FamilyMap,
+        description="Family of queries by subset, such as tickets = duplicate; * stands for every subset that isn't "
+        "named. Known subsets and the query's form decide about the others.",
+    )
+    margin: Margin = Field(default_factory=Margin, description="The rule of method margin, and its value.")
+
+    @field_validator("mode")
+    @classmethod
+    def _does_something(cls, mode: Mode, info: ValidationInfo) -> Mode:
+        if info.data.get("method") == Method.MARGIN and not mode.filters:
+            raise PydanticCustomError(
+                "without_effect", "method margin only filters, so R would change nothing. Use F or R+F"
+            )
+        return mode
+
+    @field_validator(*ONLY_WITH)
+    @classmethod
+    def _of_this_method(cls, value: T, info: ValidationInfo) -> T:
+        method, name = info.data.get("method"), info.field_name or ""
+        others = ONLY_WITH[name]
+        if method is not None and method not in others and not _is_default(cls, name, value):
+            raise _without_effect("method", method, others)
+        return value
+
+
+__all__ = ["ONLY_WITH", "CleanConfig", "FloorPolicy", "Method", "RankBy", "Ranker", "RankerSettings"]

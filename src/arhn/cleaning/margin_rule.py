@@ -44,8 +44,17 @@ class Margin(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rule: Rule = "perc"
-    value: float = Field(default=DEFAULTS["perc"], allow_inf_nan=False)
+    rule: Rule = Field(
+        default="perc",
+        description="What a negative's score is held against. absolute: the value itself; relative: the positive's "
+        "score minus the value; perc: the positive's score times the value.",
+    )
+    value: float = Field(
+        default=DEFAULTS["perc"],
+        allow_inf_nan=False,
+        description="absolute: a cosine similarity in [-1, 1], 0.7 unless given; relative: in [0, 2], 0.05 unless "
+        "given; perc: a share in [0, 1], 0.95 unless given.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -59,7 +68,7 @@ class Margin(BaseModel):
     def _in_range(self) -> Margin:
         low, high = RANGES[self.rule]
         if not low <= self.value <= high:
-            raise UsageError(f"Margin rule {self.rule!r}: the value {self.value:g} is not in [{low:g}, {high:g}].")
+            raise UsageError(f"margin.value: with rule {self.rule!r}, {self.value:g} is not in [{low:g}, {high:g}]")
         return self
 
     def threshold(self, positives: Sequence[float]) -> float:

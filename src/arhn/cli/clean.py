@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from pydantic import BaseModel
 from rich.console import Console
 
-from arhn.cleaning.config import CleanConfig, FloorPolicy, Method, RankBy, Ranker
+from arhn.cleaning.config import CleanConfig, FloorPolicy, Method, RankBy, Ranker, RankerSettings
 from arhn.cli.clustering import add_cluster, cluster_of
 from arhn.cli.judging import add_judging, config_of, models_of
 from arhn.cli.serving import add_limit
@@ -57,12 +58,11 @@ def add_method(parser: argparse.ArgumentParser) -> None:
     add(
         "--floor",
         type=int,
-        default=1,
         metavar="N",
-        help="negatives a group should keep; default: %(default)s",
+        help=f"negatives a group should keep; default: {_default('floor')}",
     )
     policies = get_args(FloorPolicy)
-    add("--floor-policy", choices=policies, default="keep", help="for groups with fewer; default: %(default)s")
+    add("--floor-policy", choices=policies, help=f"for groups with fewer; default: {_default('floor_policy')}")
     add("--method", choices=[m.value for m in Method], default=Method.ARHN.value, help="default: %(default)s")
     add(
         "--precision",
@@ -101,15 +101,24 @@ def _add_ranker(parser: argparse.ArgumentParser) -> None:
         "--ranker",
         choices=[r.value for r in Ranker],
         help="listwise: as in the paper; consistent: several shuffled orders vote; "
-        f"pivot: each negative against the positive; default: {_default('ranker')}",
+        f"pivot: each negative against the positive; default: {_default('name', RankerSettings)}",
     )
-    add("--rank-by", choices=[r.value for r in RankBy], help=f"what is compared; default: {_default('rank_by')}")
-    add("--shuffles", type=positive, metavar="N", help=f"orders of 'consistent'; default: {_default('shuffles')}")
+    add(
+        "--rank-by",
+        choices=[r.value for r in RankBy],
+        help=f"what is compared; default: {_default('by', RankerSettings)}",
+    )
+    add(
+        "--shuffles",
+        type=positive,
+        metavar="N",
+        help=f"orders of 'consistent'; default: {_default('shuffles', RankerSettings)}",
+    )
     add(
         "--stable",
         type=float,
         metavar="SHARE",
-        help=f"share of the orders that must agree for a relabel; default: {_default('stable')}",
+        help=f"share of the orders that must agree for a relabel; default: {_default('stable', RankerSettings)}",
     )
 
 
@@ -165,5 +174,5 @@ def _cleaned(a: argparse.Namespace, files: Files, where: Cluster | None) -> dict
             return on_cluster.run(cleaning, where, models, progress=progress, on_group=on_group)
 
 
-def _default(setting: str) -> object:
-    return CleanConfig.model_fields[setting].default
+def _default(setting: str, of: type[BaseModel] = CleanConfig) -> object:
+    return of.model_fields[setting].default

@@ -13,7 +13,7 @@ from arhn.cleaning.margin_rule import DEFAULTS, Margin
 from arhn.cli import serving
 from arhn.cli.shared import flag_of, positive, unfit
 from arhn.errors import UsageError
-from arhn.families.choice import TaskMap
+from arhn.families.choice import FamilyMap
 from arhn.families.family import Family
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def config_of(a: argparse.Namespace, *, fitting: bool = False) -> CleanConfig:
         if getattr(a, name) is not None and a.method not in methods:
             flag = _FLAGS.get(name) or flag_of(name)
             raise UsageError(f"{flag}: does nothing for --method {a.method}, only for {', '.join(methods)}")
-    ranker = a.ranker or _DEFAULT.ranker.value
+    ranker = a.ranker or _DEFAULT.ranker.name.value
     for name in ("shuffles", "stable"):
         if getattr(a, name) is not None and ranker != Ranker.CONSISTENT:
             raise UsageError(f"--{name}: does nothing for --ranker {ranker}, only for {Ranker.CONSISTENT}")
@@ -70,15 +70,16 @@ def config_of(a: argparse.Namespace, *, fitting: bool = False) -> CleanConfig:
     if a.flag_model is not None and a.method == Method.ARHN and a.triage is None and not fitting:
         raise UsageError("--flag-model: does nothing for --method arhn without --triage, such as --triage 0.98")
     given = {name: getattr(a, name) for name in _SETTINGS if getattr(a, name) is not None}
+    given["ranker"] = {name: getattr(a, flag) for name, flag in _RANKER.items() if getattr(a, flag) is not None}
+    given["calibrations"] = tuple(c for path in a.calibration or () for c in load_calibrations(path))
+    if a.task_map is not None:
+        given["families"] = FamilyMap.parse(a.task_map, "--task-map")
+    if a.margin is not None:
+        given["margin"] = _margin(a.margin)
     try:
-        return CleanConfig(
-            **given,
-            calibrations=tuple(c for path in a.calibration or () for c in load_calibrations(path)),
-            task_map=TaskMap.parse(a.task_map) if a.task_map is not None else TaskMap(),
-            margin=_margin(a.margin),
-        )
+        return CleanConfig.model_validate(given)
     except ValidationError as error:
-        raise unfit(error) from error
+        raise unfit(error, {f"ranker.{name}": flag_of(flag) for name, flag in _RANKER.items()}) from error
 
 
 #: Settings that a flag of the same name gives as it is.
@@ -91,17 +92,15 @@ _SETTINGS = (
     "precision",
     "triage",
     "samples",
-    "ranker",
-    "rank_by",
-    "shuffles",
-    "stable",
     "fullness",
     "show_answer",
 )
+#: Flags of the ranker, by what they set.
+_RANKER = {"name": "ranker", "by": "rank_by", "shuffles": "shuffles", "stable": "stable"}
 
 
-def _margin(text: str | None) -> Margin:
-    rule, equals, value = ("perc" if text is None else text).partition("=")
+def _margin(text: str) -> Margin:
+    rule, equals, value = text.partition("=")
     try:
         return Margin.model_validate({"rule": rule, "value": float(value) if equals else None})
     except (ValidationError, ValueError) as error:

@@ -62,7 +62,7 @@ def unfit(error: ValidationError, flags: Mapping[str, str] = MappingProxyType({}
     Args:
         flags: those that are called otherwise than what they set.
     """
-    problems = [(str(e["loc"][0]), e["msg"], e["input"]) for e in error.errors()]
+    problems = [(".".join(map(str, e["loc"])), e["msg"], e["input"]) for e in error.errors()]
     return UsageError("; ".join(f"{flags.get(n) or flag_of(n)}: {said}, found {v!r}" for n, said, v in problems))
 
 

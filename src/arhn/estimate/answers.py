@@ -89,7 +89,7 @@ class Assumed:
         query_id = query_in_work() or ""
         if query_id not in self._of:
             group = self._groups[query_id]
-            prompt = prompts.load(family_of(group, self._config.task_map).family).extract
+            prompt = prompts.load(family_of(group, self._config.families).family).extract
             asked = (verdict_request(group.query, p, prompt) for p in group.positives)
             self._of[query_id] = prompt, tuple(r.messages[-1].content for r in asked)
         return self._of[query_id]

@@ -1,7 +1,7 @@
 """Which kind of query a group has, and so by which family of prompts it is judged.
 
-The user's task map decides first, then the names of well-known data sets, then the query's own form. A pure
-module, except that `TaskMap.parse` reads the file it is given.
+The user's own map decides first, then the names of well-known data sets, then the query's own form. A pure
+module, except that `FamilyMap.parse` reads the file it is given.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ from arhn.families.known import _found, _squashed, known, names_of
 from arhn.types import Group
 
 Source = Literal["map", "known", "guessed"]
-#: What stands for every subset that a task map doesn't name.
+#: What stands for every subset that a map doesn't name.
 DEFAULT = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class TaskMap:
+class FamilyMap:
     """The user's own families by subset; `default` is for all that aren't named, the well-known ones included."""
 
-    families: Mapping[str, Family] = field(default_factory=dict)
+    subsets: Mapping[str, Family] = field(default_factory=dict)
     default: Family | None = None
 
     @classmethod
-    def parse(cls, value: str) -> TaskMap:
+    def parse(cls, value: str, where: str = "families") -> FamilyMap:
         """From `fever=claim,arguana=argument,*=question`, or the path of a TOML or JSON file with such a table.
+
+        Args:
+            where: what an error calls it.
 
         Raises:
             UsageError: a family that doesn't exist, an entry that isn't one, a subset that is named twice with
@@ -41,14 +44,16 @@ class TaskMap:
         """
         if value.strip().casefold().endswith((".toml", ".json")):
             path = Path(value.strip())
-            return cls.of(_entries(path), f"--task-map {path}")
-        return cls.of(_inline(value), "--task-map")
+            return cls.of(_entries(path, f"{where} {path}"), f"{where} {path}")
+        return cls.of(_inline(value, where), where)
 
     @classmethod
-    def of(cls, entries: Iterable[tuple[str, object]], where: str = "task map") -> TaskMap:
+    def of(cls, entries: Iterable[tuple[object, object]], where: str = "families") -> FamilyMap:
         """From pairs of a subset and its family; `where` is what an error calls them. Raises UsageError."""
         families: dict[str, Family] = {}
         for name, value in entries:
+            if not isinstance(name, str):
+                raise UsageError(f"{where}: {name!r} doesn't name a subset. {_HOW}")
             key = DEFAULT if name.strip() == DEFAULT else _squashed(name)
             if not key:
                 raise UsageError(f"{where}: {name!r} doesn't name a subset. {_HOW}")
@@ -63,10 +68,16 @@ class TaskMap:
 
     def family(self, name: str) -> Family | None:
         """The family that the map gives to a subset by name; None where it isn't named."""
-        return _found(self.families, name) if self.families else None
+        return _found(self.subsets, name) if self.subsets else None
+
+    @property
+    def entries(self) -> dict[str, str]:
+        """Families by subset, as they can be read again; subsets are in lower case, without what stands between."""
+        default = {DEFAULT: self.default.value} if self.default else {}
+        return {**{name: family.value for name, family in self.subsets.items()}, **default}
 
 
-NO_MAP = TaskMap()
+NO_MAP = FamilyMap()
 
 
 class Choice(NamedTuple):
@@ -78,18 +89,18 @@ class Choice(NamedTuple):
     name: str | None = None
 
 
-def family_of(group: Group, task_map: TaskMap = NO_MAP) -> Choice:
-    """The family of a group: from the task map, else from a well-known name, else from the query's form.
+def family_of(group: Group, families: FamilyMap = NO_MAP) -> Choice:
+    """The family of a group: from the user's map, else from a well-known name, else from the query's form.
 
     Where a record names its data set in several fields (`FIELDS`), the first one that the map knows counts, then
     the first that is well known: a field such as `task: "retrieval"` is no obstacle.
     """
     names = tuple(names_of(group))
     for where, name in names:
-        if family := task_map.family(name):
+        if family := families.family(name):
             return Choice(family, "map", where, name)
-    if task_map.default:
-        return Choice(task_map.default, "map", None, DEFAULT)
+    if families.default:
+        return Choice(families.default, "map", None, DEFAULT)
     for where, name in names:
         if family := known(name):
             return Choice(family, "known", where, name)
@@ -102,17 +113,17 @@ _HOW = (
 )
 
 
-def _inline(value: str) -> Iterator[tuple[str, object]]:
+def _inline(value: str, where: str) -> Iterator[tuple[str, object]]:
     if not value.strip():
-        raise UsageError(f"--task-map: nothing in it. {_HOW}")
+        raise UsageError(f"{where}: nothing in it. {_HOW}")
     for entry in value.split(","):
         name, equals, family = entry.partition("=")
         if not (equals and name.strip() and family.strip()):
-            raise UsageError(f"--task-map: {entry.strip()!r} isn't an entry of the form SUBSET=FAMILY. {_HOW}")
+            raise UsageError(f"{where}: {entry.strip()!r} isn't an entry of the form SUBSET=FAMILY. {_HOW}")
         yield name, family
 
 
-def _entries(path: Path) -> list[tuple[str, object]]:
+def _entries(path: Path, where: str) -> list[tuple[str, object]]:
     try:
         content = path.read_text("utf-8")
         pairs = (
@@ -122,11 +133,11 @@ def _entries(path: Path) -> list[tuple[str, object]]:
             else json.loads(content, object_pairs_hook=_Pairs)
         )
     except OSError as error:
-        raise UsageError(f"--task-map {path}: can't be read ({error.strerror or error}). Check the path.") from error
+        raise UsageError(f"{where}: can't be read ({error.strerror or error}). Check the path.") from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--task-map {path}: not valid {path.suffix[1:].upper()} ({error}). {_HOW}") from error
+        raise UsageError(f"{where}: not valid {path.suffix[1:].upper()} ({error}). {_HOW}") from error
     if not isinstance(pairs, list) or not (isinstance(pairs, _Pairs) or path.suffix.casefold() == ".toml"):
-        raise UsageError(f"--task-map {path}: expected a table of subsets and families. {_HOW}")
+        raise UsageError(f"{where}: expected a table of subsets and families. {_HOW}")
     return pairs
 
 

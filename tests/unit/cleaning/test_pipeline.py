@@ -810,7 +810,7 @@ RANKERS = ("listwise", "consistent", "pivot")
 @pytest.mark.parametrize("ranker", RANKERS)
 def test_every_ranker_relabels_above_and_filters_below(engine: FakeEngine, ranker: str, rank_by: str) -> None:
     g = group(positives=["p ANSWER9", "q ANSWER2"], negatives=["has ANSWER3", "nothing", "has ANSWER1"])
-    result = cleaned(g, engine, ranker=ranker, rank_by=rank_by)
+    result = cleaned(g, engine, ranker={"name": ranker, "by": rank_by})
     if ranker == "pivot":  # the surest positive is the pivot, the first of equals: p
         assert texts(result.relabelled) == ["has ANSWER3", "has ANSWER1"]
     else:
@@ -836,7 +836,7 @@ def test_a_liking_for_the_first_place_relabels_nothing_unless_listwise(ranker: s
     found, engine = set(), FakeEngine(biased)
     for i in range(20):
         g = group(query=f"question {i}?", negatives=["has ANSWER1"])
-        found.add(actions(cleaned(g, engine, ranker=ranker))[1])
+        found.add(actions(cleaned(g, engine, ranker={"name": ranker}))[1])
     below = ("filter", Reason.RANKED_BELOW)
     # Shown first as often as not, the negative is above in half of the orders: never in most of them.
     assert found == ({("relabel", Reason.RANKED_ABOVE), below} if ranker == "listwise" else {below})
@@ -847,7 +847,7 @@ def test_a_liking_for_the_first_place_relabels_nothing_unless_listwise(ranker: s
 def test_the_surest_positive_is_the_pivot() -> None:
     g = group(positives=["no mark", "MAYBE ANSWER3", "q ANSWER2"], negatives=["has ANSWER1"])
     engine = FakeEngine(hesitant)
-    cleaned(g, engine, ranker="pivot", calibrations=(fitted(threshold=0.4, lower=0.4),))
+    cleaned(g, engine, ranker={"name": "pivot"}, calibrations=(fitted(threshold=0.4, lower=0.4),))
     assert {frozenset(re.findall("ANSWER.", shown(r))) for r in asked(engine, "pivot")} == {
         frozenset({"ANSWER1", "ANSWER2"})
     }
@@ -856,7 +856,7 @@ def test_the_surest_positive_is_the_pivot() -> None:
 @pytest.mark.parametrize("broken", ["", "3", Completion(text="1", finish="refused")])
 def test_broken_comparisons_change_no_label(broken: Completion | str) -> None:
     g = group(negatives=["has ANSWER0", "has ANSWER3"])
-    result = cleaned(g, scripted("pivot", broken), ranker="pivot")
+    result = cleaned(g, scripted("pivot", broken), ranker={"name": "pivot"})
     assert [r for _, r in actions(result)[1:]] == [Reason.RANKING_FAILED] * 2
     assert result.ranking is not None
     assert result.ranking.status == "failed"
@@ -871,7 +871,7 @@ def test_consistent_rankings_survive_broken_ones_while_enough_agree(broken: int,
 
     # Enough candidates for six different orders: equal ones would be asked once.
     g = group(negatives=[f"has ANSWER{n}" for n in (0, 3, 4, 5, 6)])
-    result = cleaned(g, scripted("rank", script), ranker="consistent")
+    result = cleaned(g, scripted("rank", script), ranker={"name": "consistent"})
     assert result.ranking is not None
     assert result.ranking.status == status
     # Five of six orders are more than the share that must agree, four are less.
@@ -890,12 +890,12 @@ def test_a_ranking_that_does_not_fit_the_context_shows_less_of_each_candidate() 
     negatives = [f"ANSWER{i} comes first. " + "Then come words. " * 200 for i in (0, 3)]
     g = group(positives=["ANSWER2 comes first. " + "Then come words. " * 200], negatives=negatives)
     engine = scripted("rank", script)
-    result = cleaned(g, engine, rank_by="passage")
+    result = cleaned(g, engine, ranker={"by": "passage"})
     assert [a for a, _ in actions(result)[1:]] == ["relabel", "filter"]
     lengths = [len(shown(r)) for r in asked(engine, "rank")]
     assert len(lengths) == 3
     assert lengths == sorted(lengths, reverse=True)
-    never = cleaned(g, scripted("rank", Completion(text="", finish="context")), rank_by="passage")
+    never = cleaned(g, scripted("rank", Completion(text="", finish="context")), ranker={"by": "passage"})
     assert [r for _, r in actions(never)[1:]] == [Reason.RANKING_FAILED] * 2
 
 
@@ -907,13 +907,15 @@ def test_a_comparison_that_does_not_fit_the_context_shows_less_of_both() -> None
     [first, second] = [f"ANSWER{i} comes first. " + "Then come words. " * 200 for i in (2, 0)]
     g = group(positives=[first], negatives=[second, "has ANSWER3"])
     engine = scripted("pivot", script)
-    result = cleaned(g, engine, rank_by="passage", ranker="pivot")
+    result = cleaned(g, engine, ranker={"name": "pivot", "by": "passage"})
     assert [a for a, _ in actions(result)[1:]] == ["relabel", "filter"]
     lengths = [len(shown(r)) for r in asked(engine, "pivot") if "ANSWER0" in shown(r)]
     # Both orders each time, until both fit.
     assert lengths == sorted(lengths, reverse=True)
     assert len(lengths) == 6
-    never = cleaned(g, scripted("pivot", Completion(text="", finish="context")), rank_by="passage", ranker="pivot")
+    never = cleaned(
+        g, scripted("pivot", Completion(text="", finish="context")), ranker={"name": "pivot", "by": "passage"}
+    )
     assert [r for _, r in actions(never)[1:]] == [Reason.RANKING_FAILED] * 2
 
 
@@ -923,7 +925,7 @@ def test_a_comparison_that_does_not_fit_the_context_shows_less_of_both() -> None
 @pytest.mark.parametrize("ranker", RANKERS)
 def test_what_answers_in_part_does_not_become_a_positive(engine: FakeEngine, ranker: str) -> None:
     g = group(positives=["all of ANSWER3"], negatives=["PARTLY ANSWER1", "has ANSWER2", "PARTLY ANSWER4"])
-    result = cleaned(g, engine, ranker=ranker)
+    result = cleaned(g, engine, ranker={"name": ranker})
     assert actions(result)[1:] == [
         ("filter", Reason.PARTIAL),
         ("relabel", Reason.RANKED_ABOVE),
@@ -965,7 +967,7 @@ def test_a_comparison_that_flips_with_the_order_is_unstable_and_filtered() -> No
         return verdict({"1": -0.1, "2": -3.0} if "[1] ANSWER0" in shown(request) else {"1": -0.6, "2": -0.8})
 
     engine = scripted("pivot", script)
-    result = cleaned(group(negatives=["has ANSWER0"]), engine, ranker="pivot")
+    result = cleaned(group(negatives=["has ANSWER0"]), engine, ranker={"name": "pivot"})
     assert actions(result)[1] == ("filter", Reason.UNSTABLE)
     assert result.ranking is not None
     assert result.ranking.agreement == 0.0

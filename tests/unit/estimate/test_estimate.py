@@ -142,9 +142,9 @@ def test_methods_and_rankers_are_counted_each_in_its_way() -> None:
     groups = list(many(10))
     assert set(estimated(groups, method=Method.RLHN).stages) == {"flag", "judge"}
     pilot = Pilot.measured(500, 1000, words=5, source="test")
-    orders = estimated(groups, pilot=pilot, ranker="consistent", shuffles=4).stages["rank"].calls
+    orders = estimated(groups, pilot=pilot, ranker={"name": "consistent", "shuffles": 4}).stages["rank"].calls
     assert orders == 4 * estimated(groups, pilot=pilot).stages["rank"].calls
-    assert estimated(groups, pilot=pilot, ranker="pivot").stages["rank"].calls > 0
+    assert estimated(groups, pilot=pilot, ranker={"name": "pivot"}).stages["rank"].calls > 0
 
 
 def test_without_log_probabilities_whole_answers_are_counted() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from arhn import formats
 from arhn.errors import UsageError
-from arhn.families.choice import Choice, TaskMap, family_of
+from arhn.families.choice import Choice, FamilyMap, family_of
 from arhn.families.family import Family
 from arhn.families.form import guess
 from arhn.families.known import KNOWN, known, names_of
@@ -110,29 +110,29 @@ def test_known_names_are_written_as_they_are_compared() -> None:
 
 def test_the_map_comes_before_the_name_and_the_name_before_the_form() -> None:
     one = group("Honey never spoils.", subset="fever")
-    assert family_of(one, TaskMap.parse("fever=title")) == (Family.TITLE, "map", "subset", "fever")
-    assert family_of(one, TaskMap.parse("nq=title")) == (Family.CLAIM, "known", "subset", "fever")
+    assert family_of(one, FamilyMap.parse("fever=title")) == (Family.TITLE, "map", "subset", "fever")
+    assert family_of(one, FamilyMap.parse("nq=title")) == (Family.CLAIM, "known", "subset", "fever")
     assert family_of(group("Honey never spoils.")) == (Family.CLAIM, "guessed", None, None)
 
 
 def test_the_default_is_for_every_subset_that_is_not_named() -> None:
-    task_map = TaskMap.parse("arguana=argument, *=question")
-    assert family_of(group(subset="fever"), task_map) == (Family.QUESTION, "map", None, "*")
-    assert family_of(group("Honey never spoils."), task_map).family is Family.QUESTION
-    assert family_of(group(subset="arguana"), task_map).family is Family.ARGUMENT
+    families = FamilyMap.parse("arguana=argument, *=question")
+    assert family_of(group(subset="fever"), families) == (Family.QUESTION, "map", None, "*")
+    assert family_of(group("Honey never spoils."), families).family is Family.QUESTION
+    assert family_of(group(subset="arguana"), families).family is Family.ARGUMENT
 
 
 def test_names_in_the_map_are_compared_as_well_known_ones_are() -> None:
-    task_map = TaskMap.parse("My_Set=claim")
-    assert task_map.family("my-set") is Family.CLAIM
-    assert task_map.family("my_set_train") is Family.CLAIM
-    assert task_map.family("another set") is None
+    families = FamilyMap.parse("My_Set=claim")
+    assert families.family("my-set") is Family.CLAIM
+    assert families.family("my_set_train") is Family.CLAIM
+    assert families.family("another set") is None
 
 
 def test_a_longer_name_in_the_map_is_nearer() -> None:
-    task_map = TaskMap.parse("msmarco=question,msmarco_document=title")
-    assert task_map.family("msmarco-document") is Family.TITLE
-    assert task_map.family("msmarco-passage") is Family.QUESTION
+    families = FamilyMap.parse("msmarco=question,msmarco_document=title")
+    assert families.family("msmarco-document") is Family.TITLE
+    assert families.family("msmarco-passage") is Family.QUESTION
 
 
 def test_fields_in_their_order_and_one_that_says_nothing_is_no_obstacle() -> None:
@@ -183,7 +183,7 @@ def test_the_subset_is_found_whatever_the_format(row: dict[str, object], tmp_pat
 def test_a_map_from_a_file(name: str, content: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(content, "utf-8")
-    assert TaskMap.parse(str(path)) == TaskMap.parse("fever=claim,my-set=title,*=question")
+    assert FamilyMap.parse(str(path)) == FamilyMap.parse("fever=claim,my-set=title,*=question")
 
 
 @pytest.mark.parametrize(
@@ -203,13 +203,13 @@ def test_a_map_from_a_file(name: str, content: str, tmp_path: Path) -> None:
 )
 def test_what_is_wrong_with_a_map(value: str, says: str) -> None:
     with pytest.raises(UsageError, match=says.replace("*", r"\*")) as caught:
-        TaskMap.parse(value)
+        FamilyMap.parse(value)
     assert caught.value.exit_code == 2
 
 
 def test_an_unknown_family_is_told_which_ones_there_are() -> None:
     with pytest.raises(UsageError) as caught:
-        TaskMap.parse("fever=fact")
+        FamilyMap.parse("fever=fact")
     assert all(word in str(caught.value) for word in (*Family, "'fact'", "'fever'"))
 
 
@@ -231,15 +231,15 @@ def test_what_is_wrong_with_a_file(name: str, content: str, says: str, tmp_path:
     path = tmp_path / name
     path.write_text(content, "utf-8")
     with pytest.raises(UsageError, match=says):
-        TaskMap.parse(str(path))
+        FamilyMap.parse(str(path))
 
 
 def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "map.toml"
     path.write_bytes(b"fever = '\xff'")
     with pytest.raises(UsageError, match="not valid TOML"):
-        TaskMap.parse(str(path))
+        FamilyMap.parse(str(path))
 
 
 def test_the_same_entry_twice_is_harmless() -> None:
-    assert TaskMap.parse("fever=claim,FEVER=claim") == TaskMap.parse("fever=claim")
+    assert FamilyMap.parse("fever=claim,FEVER=claim") == FamilyMap.parse("fever=claim")

@@ -65,7 +65,7 @@ class Arhn:
     async def clean(self, group: Group) -> CleanedGroup:
         """Both stages and the decisions of one group."""
         config = self._config
-        choice = family_of(group, config.task_map)
+        choice = family_of(group, config.families)
         task = self._tasks[choice.family]
         parts = take_apart(group, config.negatives)
         positives, negatives = _apart(group, parts)
@@ -93,7 +93,7 @@ class Arhn:
 
     async def evidence(self, group: Group) -> Evidence:
         """What the confidences of a group are made from: the negatives of `asked_negatives`, labels unseen."""
-        task = self._tasks[family_of(group, self._config.task_map).family]
+        task = self._tasks[family_of(group, self._config.families).family]
         positives, negatives = _apart(group, take_apart(group, self._config.negatives))
         return await self._extraction.evidence(group.query, positives, negatives, task)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from arhn.cleaning.margin_rule import drops
 from arhn.cleaning.relabel import decide, floored
 from arhn.cleaning.select import spares, take_apart
-from arhn.errors import UsageError
 from arhn.types import CleanedGroup, Group, Reason
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ class MarginMethod:
     """Filters by a similarity model's scores; no LLM is asked. Floor policy `backfill` takes the first that stay."""
 
     def __init__(self, similarity: Similarity, config: CleanConfig) -> None:
-        if not config.mode.filters:
-            raise UsageError("--method margin only filters; --mode R would change nothing. Use F or R+F")
         self._similarity = similarity
         self._config = config
 

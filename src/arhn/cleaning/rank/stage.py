@@ -36,21 +36,21 @@ class RankingStage:
         if not compared:
             return None
         positives = [p for p in group.positives if p in compared]
-        if self._config.ranker is Ranker.PIVOT:
+        if self._config.ranker.name is Ranker.PIVOT:
             return await self._pivot(group.query, compared, positives, extractions, task)
-        shuffles = self._config.shuffles if self._config.ranker is Ranker.CONSISTENT else 1
+        shuffles = self._config.ranker.shuffles if self._config.ranker.name is Ranker.CONSISTENT else 1
         orders = [shown_order(group.query, compared, shuffle) for shuffle in range(shuffles)]
         rankings = await asyncio.gather(*(self._listwise(group.query, order, extractions, task) for order in orders))
-        if self._config.ranker is Ranker.LISTWISE:
+        if self._config.ranker.name is Ranker.LISTWISE:
             return rankings[0]
-        return listwise.consistent(rankings, [p.doc_id for p in positives], self._config.stable)
+        return listwise.consistent(rankings, [p.doc_id for p in positives], self._config.ranker.stable)
 
     async def _listwise(
         self, query: str, shown: Sequence[Passage], extractions: Mapping[str, Extraction], task: Task
     ) -> Ranking:
         completion = None
         for share in _SHARES:
-            texts = [shown_text(p, extractions[p.doc_id], self._config.rank_by, share) for p in shown]
+            texts = [shown_text(p, extractions[p.doc_id], self._config.ranker.by, share) for p in shown]
             [completion] = await self._asker.ask("rank", [listwise.request(query, texts, task.prompts.rank)])
             if completion is None or completion.finish != "context":
                 break
@@ -76,7 +76,7 @@ class RankingStage:
         pair: list[Completion | None] = [None, None]
         for share in _SHARES:
             text, against = (
-                shown_text(p, extractions[p.doc_id], self._config.rank_by, share) for p in (negative, best)
+                shown_text(p, extractions[p.doc_id], self._config.ranker.by, share) for p in (negative, best)
             )
             requests = pivot.requests(query, text, against, task.prompts.pivot)
             pair = await self._asker.ask("rank", requests, [negative.doc_id] * 2)

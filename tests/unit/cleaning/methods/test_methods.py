@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from arhn import formats
 from arhn.cleaning.config import CleanConfig, Method
@@ -287,7 +288,7 @@ def test_margin_backfills_with_what_is_far_enough_and_no_copy_of_what_is_used() 
 
 
 def test_margin_cannot_relabel_and_needs_a_similarity() -> None:
-    with pytest.raises(UsageError, match="--method margin only filters"):
+    with pytest.raises(ValidationError, match="method margin only filters"):
         margined(group(negatives=["x"]), {}, mode=Mode.R)
     with pytest.raises(UsageError, match="needs a similarity model"):
         list(clean([group()], config=CleanConfig(method=Method.MARGIN)))
