@@ -12,6 +12,7 @@ from pathlib import Path
 
 from arhn import weights
 from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.engines import Capabilities, Completion, Engine, Request
 from arhn.engines.llamacpp import LlamaCppEngine
@@ -77,7 +78,7 @@ def arms(names: Sequence[str], groups: Sequence[Group], gold: Gold, cleaners: Cl
             yield Arm(name=name, groups=groups, filtered={})
         elif name == "margin":
             similarity = Scored(Similarity(cleaners.similarity), groups)
-            yield Arm.of(name, clean(groups, similarity=similarity, config=CleanConfig(method=Method.MARGIN)))
+            yield Arm.of(name, clean(groups, Models(similarity=similarity), config=CleanConfig(method=Method.MARGIN)))
         elif name == "oracle":
             yield Arm.of(name, oracle(groups, gold, BEST))
         else:
@@ -86,7 +87,7 @@ def arms(names: Sequence[str], groups: Sequence[Group], gold: Gold, cleaners: Cl
 
 def _cleaned(mode: Mode, groups: Sequence[Group], cleaners: Cleaners) -> list[CleanedGroup]:
     with _on_demand(cleaners) as engine, store_at(cleaners.store, engine.model) as store:
-        return list(clean(groups, engine=engine, config=CleanConfig(mode=mode), store=store))
+        return list(clean(groups, engine, config=CleanConfig(mode=mode), store=store))
 
 
 @contextmanager

@@ -118,11 +118,11 @@ class Asking:
         self._groups = groups
         self._work = work
 
-    def asked(self, engine: Engine, name: str, flagger: Engine | None = None) -> Asked:
+    def asked(self, engine: Engine, name: str, small_model: Engine | None = None) -> Asked:
         self._work.mkdir(parents=True, exist_ok=True)
         with SqliteStore(self._work / f"{name}.sqlite", model=engine.model) as store:
             costs = Costs(store)
-            models = Models(engine=engine, flagger=flagger)
+            models = Models(engine=engine, small_model=small_model)
             evidence = asyncio.run(self._evidence(models, costs))
         found = {what.removesuffix("/group"): n for what, n in costs.of(len(self._groups)).items()}
         prompt = sum(c.prompt_tokens for c in costs.seen.values()) / len(self._groups)
@@ -149,8 +149,11 @@ def table(a: argparse.Namespace, groups: Sequence[Group], gold: Gold) -> list[Ro
         )
         rows += [bench.spared(f"similar {s:.0%}", full.odds, signal, s, full.costs) for s in a.shares]
     if a.flag_model:
-        with engine_for(a.model, threads=a.threads) as engine, engine_for(a.flag_model, threads=a.threads) as flagger:
-            both = asking.asked(engine, "full", flagger=flagger)
+        with (
+            engine_for(a.model, threads=a.threads) as engine,
+            engine_for(a.flag_model, threads=a.threads) as small_model,
+        ):
+            both = asking.asked(engine, "full", small_model=small_model)
         small = [e.flags or () for e in both.evidence]
         costs = {what: n - full.costs[what] for what, n in both.costs.items()}
         rows.append(bench.row("small model alone", small, costs))

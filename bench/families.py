@@ -65,7 +65,7 @@ def family_rows(
     for name, calibration in calibrations(family, engine.model).items():
         config = CleanConfig(calibrations=(calibration,), families=FamilyMap(default=family))
         stats = Stats()
-        cleaned = list(clean(groups, engine=engine, config=config, store=store, stats=stats))
+        cleaned = list(clean(groups, engine, config=config, store=store, stats=stats))
         found = decided(cleaned, gold)
         false = sum(n.false for n in found)
         yield {

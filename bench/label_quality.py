@@ -49,7 +49,7 @@ _RESAMPLES = 1000
 def judge_arhn(groups: Sequence[Group], gold: Gold, engine: LlamaCppEngine, store: ResponseStore) -> Judged:
     judged = Judged()
     started = time.monotonic()
-    for cleaned in clean(groups, engine=engine, config=CleanConfig(), store=store, stats=judged.stats):
+    for cleaned in clean(groups, engine, config=CleanConfig(), store=store, stats=judged.stats):
         actions = {d.doc_id: d.action for d in cleaned.decisions}
         texts = {p.doc_id: p.text for p in cleaned.group.passages}
         for e in cleaned.extractions:

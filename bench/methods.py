@@ -136,15 +136,7 @@ def _agreement(bench: Bench, variant: Variant) -> float | None:
 
 
 def _clean(variant: Variant, groups: Sequence[Group], store: ResponseStore) -> Iterator[CleanedGroup]:
-    models = variant.models
-    return clean(
-        groups,
-        engine=models.engine,
-        flagger=models.flagger,
-        similarity=models.similarity,
-        config=variant.config,
-        store=store,
-    )
+    return clean(groups, variant.models, config=variant.config, store=store)
 
 
 def _cold_seconds(variant: Variant, groups: Sequence[Group]) -> float:
@@ -227,10 +219,10 @@ def paper_variant(engine: LlamaCppEngine, a: argparse.Namespace) -> Variant:
 
 
 def rlhn_variants(engines: Sequence[LlamaCppEngine], a: argparse.Namespace) -> Iterator[Variant]:
-    flagger = engines[0]
+    small = engines[0]
     for engine in engines:
-        name = _short(engine) if engine is flagger else f"{_short(flagger)} > {_short(engine)}"
-        models = Models(engine=engine, flagger=flagger)
+        name = _short(engine) if engine is small else f"{_short(small)} > {_short(engine)}"
+        models = Models(engine=engine, small_model=small)
         config = CleanConfig(method=Method.RLHN)
         yield Variant(name=f"rlhn {name}", config=config, models=models, store=a.store, timed=True)
 

@@ -117,7 +117,7 @@ def _lost(groups: Sequence[Group], ran: Ran) -> Iterator[str]:
 def _unbacked(groups: Sequence[Group], ran: Ran) -> Iterator[str]:
     """Every change of a label rests on words of its passage and on answers in the store, and on nothing else."""
     with SqliteStore(ran.store, model=ran.summary["model"]) as store:
-        for group, again in zip(groups, clean(groups, engine=Unplugged(ran), store=store), strict=True):
+        for group, again in zip(groups, clean(groups, Unplugged(ran), store=store), strict=True):
             texts = {p.doc_id: p.text for p in group.passages}
             rows = ran.decisions[group.query_id]
             if orjson.loads(orjson.dumps(list(decision_rows(again)))) != rows:

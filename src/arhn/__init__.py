@@ -5,7 +5,7 @@ from arhn.engines.llamacpp import LlamaCppEngine
 
 path = arhn.weights.resolve("qwen2.5-coder-0.5b")
 engine = LlamaCppEngine(path, model=arhn.weights.identity(path))
-for cleaned in arhn.clean(arhn.formats.read("train.jsonl"), engine=engine):
+for cleaned in arhn.clean(arhn.formats.read("train.jsonl"), engine):
     print(cleaned.positives, cleaned.negatives, cleaned.decisions)
 """
 
@@ -17,6 +17,7 @@ from arhn.libraries import lazily
 if TYPE_CHECKING:
     from arhn import formats, weights
     from arhn.cleaning.config import CleanConfig, Method
+    from arhn.cleaning.models import Models
     from arhn.cleaning.pipeline import aclean, clean
     from arhn.cleaning.stats import Stats
     from arhn.errors import ArhnError
@@ -33,6 +34,7 @@ __all__ = [
     "MemoryStore",
     "Method",
     "Mode",
+    "Models",
     "Passage",
     "Ranking",
     "Reason",
@@ -52,6 +54,7 @@ __getattr__ = lazily(
         "formats": "arhn.formats",
         "weights": "arhn.weights",
         "ArhnError": "arhn.errors:ArhnError",
+        "Models": "arhn.cleaning.models:Models",
         "Stats": "arhn.cleaning.stats:Stats",
         **{name: f"arhn.cleaning.config:{name}" for name in ("CleanConfig", "Method")},
         **{name: f"arhn.cleaning.pipeline:{name}" for name in ("aclean", "clean")},

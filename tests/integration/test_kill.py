@@ -21,8 +21,8 @@ KILLS = 10
 RUN = """
 import os, signal, sys, threading
 from arhn.engines.fake import FakeEngine
-from arhn.job import Files, Job, run
-from arhn.methods.choose import Models
+from arhn.cleaning.run import Files, Job, run
+from arhn.cleaning.models import Models
 from tests.conftest import answer_by_marks
 
 log = os.open("answered.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
@@ -54,8 +54,8 @@ PUBLISH = """
 import os, sys
 from arhn.engines.fake import FakeEngine
 from arhn.formats import AtomicFile
-from arhn.job import Files, Job, run
-from arhn.methods.choose import Models
+from arhn.cleaning.run import Files, Job, run
+from arhn.cleaning.models import Models
 from tests.conftest import answer_by_marks
 
 rename = AtomicFile._publish

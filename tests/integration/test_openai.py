@@ -435,7 +435,7 @@ GROUPS = 30
 
 def expected() -> list[CleanedGroup]:
     engine = FakeEngine(answer_by_marks)
-    return list(clean(many(GROUPS), engine=engine))
+    return list(clean(many(GROUPS), engine))
 
 
 @pytest.fixture(scope="module")
@@ -455,7 +455,7 @@ def test_wrong_ids_change_no_label() -> None:
         return answer_by_marks(request)
 
     with Server(Served(script=script)) as server:
-        groups = list(clean(many(6), engine=opened(server.url)))
+        groups = list(clean(many(6), opened(server.url)))
     assert {d.action for g in groups for d in g.decisions} == {"keep"}
 
 
@@ -471,7 +471,7 @@ def test_without_constraints_and_log_probabilities(unharmed: list[CleanedGroup])
 
     with Server(Served(script=script, constraints=False, top=0, continues=False)) as server:
         engine = opened(server.url)
-        groups = list(clean(many(6), engine=engine, config=CleanConfig(fullness=False)))
+        groups = list(clean(many(6), engine, config=CleanConfig(fullness=False)))
     statuses = [[e.status for e in g.extractions] for g in groups]
     assert statuses == [[e.status for e in g.extractions] for g in unharmed[:6]]
 

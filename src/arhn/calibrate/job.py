@@ -193,7 +193,7 @@ def _evidence(
     stats = Stats()
     answers = stack.enter_context(SqliteStore(fitting.answers, model=models.engine.model if models.engine else ""))
     found: list[Evidence] = []
-    stream = aevidence((g for g, _, _ in groups), models=models, config=config, store=answers, stats=stats)
+    stream = aevidence((g for g, _, _ in groups), models, config=config, store=answers, stats=stats)
     if on_group is not None:
         on_group(0, len(groups), stats)
     with LoopThread() as loop:
@@ -235,7 +235,7 @@ def _fits(
                 family=family.value,
                 samples=samples_of(config, engine.capabilities),
                 scorer=models.similarity.identity if models.similarity else "",
-                flagger=_name(models.flagger) if models.flagger else "",
+                flagger=_name(models.small_model) if models.small_model else "",
             )
         except CalibrationError as error:
             failures[family] = error

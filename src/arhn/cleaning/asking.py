@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from arhn.cleaning.stats import Failure, OnFailure, Stage, Stats
 from arhn.engines import Completion, Engine, Request, RequestFailed
 from arhn.store import ResponseStore
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -29,6 +32,15 @@ def query_in_work() -> str | None:
     """The query that is asked about."""
     work = in_work.get()
     return None if work is None else work.query_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted(Generic[T]):
+    """What was asked about at last, and the answers. `fits`: they are answers, and no prompt was too long for them."""
+
+    shown: T
+    answers: Sequence[Completion | None]
+    fits: bool
 
 
 class Asker:
@@ -75,6 +87,36 @@ class Asker:
                 stats.count(completions[-1], asked=False)
             mine.discard(key)
         return completions
+
+    async def ask_fitting(
+        self,
+        stage: Stage,
+        shown: T,
+        requests: Callable[[T], Sequence[Request]],
+        less: Callable[[T, Completion], T | None],
+        *,
+        doc_id: str | None = None,
+        answers: Sequence[Completion | None] | None = None,
+    ) -> Fitted[T]:
+        """Ask about something, and about less of it as long as a prompt doesn't fit the engine's context.
+
+        Args:
+            shown: what to ask about first.
+            requests: asks about it; one question or several.
+            less: what to ask about instead, from the answer that says how long its prompt was; None where nothing is
+                left to take away.
+            doc_id: the passage that it is about, if it is a single one, for the record of failures.
+            answers: those to the first requests, where they were asked already.
+        """
+        while True:
+            if answers is None:
+                asked = requests(shown)
+                answers = await self.ask(stage, asked, [doc_id] * len(asked))
+            too_long = next((a for a in answers if a is not None and a.finish == "context"), None)
+            smaller = None if too_long is None else less(shown, too_long)
+            if smaller is None:
+                return Fitted(shown=shown, answers=answers, fits=too_long is None)
+            shown, answers = smaller, None
 
     def expect(self, requests: int) -> None:
         """Say that the group in work will take at least so many requests."""

@@ -28,23 +28,30 @@ class Described:
 class Models:
     """What decisions are made with; which of them a method needs is up to it.
 
-    `engine`: the LLM. `flagger`: the cheaper one that is asked first: by method `rlhn`, where `engine` does it unless
-    given, and by `arhn` to spare the other one what it finds unlikely (triage).
-    `similarity`: a retriever's scores, needed by `margin`, a second signal for `arhn` where a calibration fuses it.
+    `engine`: the LLM. `small_model`: a cheaper LLM that is asked first: by method `rlhn`, where `engine` does it unless
+    given, and by `arhn` to spare the other one what it finds unlikely (triage). Records of a run and calibrations call
+    it `flagger`. `similarity`: a retriever's scores, needed by `margin`, a second signal for `arhn` where a calibration
+    fuses it.
     """
 
     engine: Engine | None = None
-    flagger: Engine | None = None
+    small_model: Engine | None = None
     similarity: Similarity | None = None
+
+    @classmethod
+    def of(cls, models: Models | Engine) -> Models:
+        """These models, or an LLM alone."""
+        return models if isinstance(models, Models) else cls(engine=models)
 
     @property
     def engines(self) -> tuple[Engine, ...]:
-        return tuple(e for e in (self.engine, self.flagger) if e is not None)
+        """The LLMs."""
+        return tuple(e for e in (self.engine, self.small_model) if e is not None)
 
     @property
     def roles(self) -> dict[str, Engine]:
         """The LLMs, by what each is called in records."""
-        found = {"model": self.engine, "flagger": self.flagger}
+        found = {"model": self.engine, "flagger": self.small_model}
         return {role: engine for role, engine in found.items() if engine is not None}
 
     @property
@@ -52,7 +59,7 @@ class Models:
         """What each is called in records."""
         return {
             **({"model": self.engine.model} if self.engine else {}),
-            **({"flagger": self.flagger.model} if self.flagger else {}),
+            **({"flagger": self.small_model.model} if self.small_model else {}),
             **({"similarity": self.similarity.identity} if self.similarity else {}),
         }
 

@@ -19,7 +19,6 @@ from arhn.cleaning.models import Models
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
-from arhn.retrieval.similarity import Similarity
 from arhn.store import MemoryStore, ResponseStore
 from arhn.types import CleanedGroup, Group
 
@@ -28,10 +27,8 @@ T = TypeVar("T")
 
 async def aclean(
     groups: Iterable[Group],
+    models: Models | Engine,
     *,
-    engine: Engine | None = None,
-    flagger: Engine | None = None,
-    similarity: Similarity | None = None,
     config: CleanConfig | None = None,
     store: ResponseStore | None = None,
     stats: Stats | None = None,
@@ -41,13 +38,13 @@ async def aclean(
 
     Args:
         groups: read lazily.
-        engine: the LLM, asked for every answer that the store doesn't hold. Not closed.
-        flagger: the cheaper LLM that is asked first: by method `rlhn`, `engine` unless given; by `arhn` for triage.
-            Not closed.
-        similarity: method `margin`, or a second signal for a calibration that fuses it.
-        store: where answers are kept; in memory unless given, which then grows with the run.
+        models: what decisions are made with, or the LLM alone. LLMs are asked for every answer that the store doesn't
+            hold, and not closed.
+        config: the settings; the usual ones unless given.
+        store: where answers are put and looked up; in memory unless given, which then grows with the run.
         stats: filled while the run goes on.
-        on_failure: told of every request that failed for good; its passages' labels stay, and the next run asks again.
+        on_failure: called with every request that failed for good; its passages' labels stay, and the next run asks
+            again.
 
     Raises:
         EngineError: the engine is gone; what it answered is in the store.
@@ -55,7 +52,7 @@ async def aclean(
         UsageError, CalibrationError: the configuration asks for what these models don't have.
         ArhnError: whatever reading `groups` raises.
     """
-    models = Models(engine=engine, flagger=flagger, similarity=similarity)
+    models = Models.of(models)
     askers = _Askers(store or MemoryStore(), stats or Stats(), on_failure)
     method = choose(config or CleanConfig(), models, askers.of)
     async with aclosing(_in_order(groups, method.clean, models, askers)) as cleaned:
@@ -64,7 +61,7 @@ async def aclean(
 
 
 async def aevidence(
-    groups: Iterable[Group], *, models: Models, config: CleanConfig, store: ResponseStore, stats: Stats
+    groups: Iterable[Group], models: Models, *, config: CleanConfig, store: ResponseStore, stats: Stats
 ) -> AsyncGenerator[Evidence]:
     """What confidences are made from, group by group in input order: extraction without the negatives' snippets.
 
@@ -123,10 +120,8 @@ async def _named(work: Callable[[Group], Coroutine[Any, Any, T]], group: Group) 
 
 def clean(
     groups: Iterable[Group],
+    models: Models | Engine,
     *,
-    engine: Engine | None = None,
-    flagger: Engine | None = None,
-    similarity: Similarity | None = None,
     config: CleanConfig | None = None,
     store: ResponseStore | None = None,
     stats: Stats | None = None,
@@ -136,16 +131,7 @@ def clean(
 
     The engine works while the next group is asked for, not while the caller is busy with the last one.
     """
-    stream = aclean(
-        groups,
-        engine=engine,
-        flagger=flagger,
-        similarity=similarity,
-        config=config,
-        store=store,
-        stats=stats,
-        on_failure=on_failure,
-    )
+    stream = aclean(groups, models, config=config, store=store, stats=stats, on_failure=on_failure)
     with LoopThread() as loop:
         try:
             while (cleaned := loop.run(lambda: anext(stream, None))) is not None:

@@ -46,7 +46,7 @@ def negatives_prompt(family: Family, config: CleanConfig) -> Prompt:
 
 
 def tasks_for(
-    config: CleanConfig, model: str, samples: int, *, scorer: str = "", flagger: str = ""
+    config: CleanConfig, model: str, samples: int, *, scorer: str = "", small_model: str = ""
 ) -> dict[Family, Task]:
     """Prompts and calibration of every family.
 
@@ -61,7 +61,7 @@ def tasks_for(
             negatives_prompt(family, config).hash,
             samples=samples,
             scorer=scorer,
-            flagger=flagger,
+            small_model=small_model,
             given=config.calibrations,
         )
         for family in Family
@@ -79,7 +79,7 @@ def tasks_for(
             prompts=prompts.load(family),
             calibration=known or instead[family],
             fitted=known is not None,
-            asked=1.0 if config.triage is None or known is None else known.share_at(config.triage, flagger),
+            asked=1.0 if config.triage is None or known is None else known.share_at(config.triage, small_model),
         )
         for family, known in used.items()
     }
@@ -138,5 +138,5 @@ def tasks_of(config: CleanConfig, described: Described) -> dict[Family, Task]:
         described.names["model"],
         samples_of(config, described.capabilities),
         scorer=described.names.get("similarity", ""),
-        flagger=described.names.get("flagger", ""),
+        small_model=described.names.get("flagger", ""),
     )

@@ -6,11 +6,12 @@ orders), `pivot` (each negative against the best positive, in both orders). Pure
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
 from arhn.cleaning.config import RankBy
 from arhn.cleaning.spans import cut
+from arhn.engines import Completion
 from arhn.types import Extraction, Passage
 
 #: Characters of a candidate that is shown: of its snippet, and of the passage.
@@ -31,6 +32,11 @@ def shown_order(query: str, candidates: Sequence[Passage], shuffle: int = 0) -> 
         return blake2b(f"{salt}{query}\0{passage.text}\0{passage.doc_id}".encode(), digest_size=8).digest()
 
     return tuple(sorted(candidates, key=place, reverse=shuffle != drawn))
+
+
+def halve(least: float) -> Callable[[float, Completion], float | None]:
+    """Half of a share of the usual length, where a prompt with that doesn't fit; None below `least`."""
+    return lambda share, _: share / 2 if share > least else None
 
 
 def shown_text(passage: Passage, extraction: Extraction, by: RankBy, share: float = 1.0) -> str:

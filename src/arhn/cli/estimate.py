@@ -111,7 +111,7 @@ def _models(a: argparse.Namespace, stack: ExitStack) -> Models:
     able = Capabilities(constraints=True, logprobs=True, concurrency=concurrency, context=context)
     return Models(
         engine=Planned(a.model or "", able),
-        flagger=Planned(a.flag_model, able) if a.flag_model else None,
+        small_model=Planned(a.flag_model, able) if a.flag_model else None,
         similarity=Similarity(a.similarity) if a.similarity is not None else None,
     )
 

@@ -131,8 +131,8 @@ def models_of(a: argparse.Namespace, stack: ExitStack) -> Models:
         return engine
 
     engine = opened(a.model, a.url)
-    flagger = opened(a.flag_model, a.flag_url or a.url) if a.flag_model is not None else None
-    return Models(engine=engine, flagger=flagger, similarity=similarity)
+    small_model = opened(a.flag_model, a.flag_url or a.url) if a.flag_model is not None else None
+    return Models(engine=engine, small_model=small_model, similarity=similarity)
 
 
 def _llamacpp(a: argparse.Namespace, model: str) -> Engine:

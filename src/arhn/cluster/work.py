@@ -94,14 +94,7 @@ async def cleaned(partition: Partition, models: Models, config: CleanConfig, ans
         names = [engine.model for engine in models.engines] or [config.method.value]
         with SqliteStore(place, model=names[0]) as store:
             stream = aclean(
-                partition.groups,
-                engine=models.engine,
-                flagger=models.flagger,
-                similarity=models.similarity,
-                config=config,
-                store=store,
-                stats=stats,
-                on_failure=failures.append,
+                partition.groups, models, config=config, store=store, stats=stats, on_failure=failures.append
             )
             async with aclosing(stream):
                 outcomes = tuple([Outcome.of(each) async for each in stream])

@@ -31,7 +31,7 @@ def open_models(settings: CleaningSettings, stack: ExitStack) -> Models:
 
     engine = opened(settings.engine)
     small = opened(settings.small_model) if settings.small_model is not None else None
-    return Models(engine=engine, flagger=small, similarity=similarity)
+    return Models(engine=engine, small_model=small, similarity=similarity)
 
 
 def open_similarity(settings: SimilaritySettings | None) -> Similarity | None:

@@ -136,27 +136,18 @@ class _Run:
     def count(self, groups: Sequence[Group], rates: Rates) -> _Counts:
         """Clean them with assumed answers."""
         assumed = Assumed({g.query_id: g for g in groups}, rates, self.config)
-        engine, flagger = (self._standing_for(e, assumed) for e in (self.models.engine, self.models.flagger))
-        models = replace(self.models, engine=engine, flagger=flagger)
+        engine, small = (self._standing_for(e, assumed) for e in (self.models.engine, self.models.small_model))
+        models = replace(self.models, engine=engine, small_model=small)
         stats = Stats()
         cleaned = self._clean(groups, models, stats)
         costs: dict[str, Cost] = {}
-        for each in filter(None, (engine, flagger)):
+        for each in filter(None, (engine, small)):
             for query, cost in each.costs.items():
                 costs[query] = costs.get(query, Cost()) + cost
         return _Counts(costs, stats, cleaned)
 
     def _clean(self, groups: Sequence[Group], models: Models, stats: Stats) -> list[CleanedGroup]:
-        stream = clean(
-            groups,
-            engine=models.engine,
-            flagger=models.flagger,
-            similarity=models.similarity,
-            config=self.config,
-            store=Known(self.stored),
-            stats=stats,
-        )
-        return list(stream)
+        return list(clean(groups, models, config=self.config, store=Known(self.stored), stats=stats))
 
     def _standing_for(self, engine: Engine | None, assumed: Assumed) -> CountingEngine | None:
         if engine is None:

@@ -15,6 +15,7 @@ import pytest
 from arhn.cleaning import prompts
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, TriagePoint
+from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.spans import cut
 from arhn.cleaning.stats import Stats
@@ -43,7 +44,7 @@ from tests.conftest import (
 
 def cleaned(g: Group, engine: FakeEngine, *, similarity: Similarity | None = None, **settings: object) -> CleanedGroup:
     config = CleanConfig(**settings)  # type: ignore[arg-type]
-    [result] = clean([g], engine=engine, similarity=similarity, config=config)
+    [result] = clean([g], Models(engine=engine, similarity=similarity), config=config)
     return result
 
 
@@ -134,7 +135,7 @@ def test_copies_of_a_negative_are_asked_once_and_share_its_fate(engine: FakeEngi
 def test_equal_requests_are_asked_once_in_a_run(engine: FakeEngine) -> None:
     stats = Stats()
     twins = [group("q1", negatives=["x", "y ANSWER4"]), group("q2", negatives=["x", "y ANSWER4"])]
-    first, second = clean(twins, engine=engine, stats=stats)
+    first, second = clean(twins, engine, stats=stats)
     assert actions(first) == actions(second)
     extract = stats.of("extract")
     # Three verdicts, two snippets.
@@ -151,7 +152,7 @@ def test_answers_are_counted_as_they_come_not_by_the_group() -> None:
         return answer_by_marks(request)
 
     stats = Stats()
-    list(clean([group(negatives=["w", "x", "y", "z"])], engine=FakeEngine(script), stats=stats))
+    list(clean([group(negatives=["w", "x", "y", "z"])], FakeEngine(script), stats=stats))
     assert counted == list(range(6))
     assert (stats.begun, stats.expected) == (1, 6)
 
@@ -160,7 +161,7 @@ def test_a_second_run_asks_nothing(tmp_path: Path, engine: FakeEngine) -> None:
     runs = []
     for _ in range(2):
         with SqliteStore(tmp_path / "s", model="fake") as store:
-            runs.append(list(clean(many(20), engine=engine, store=store)))
+            runs.append(list(clean(many(20), engine, store=store)))
         answered, engine.asked = len(engine.asked), []
     assert runs[0] == runs[1]
     assert answered == 0
@@ -172,7 +173,7 @@ def test_output_is_in_input_order_whatever_order_answers_come() -> None:
             await asyncio.sleep(hash(request.key("m")) % 7 / 1000)
             return await super().complete(request)
 
-    results = list(clean(many(30), engine=Shuffled(answer_by_marks)))
+    results = list(clean(many(30), Shuffled(answer_by_marks)))
     assert [r.group.query_id for r in results] == [f"q{i}" for i in range(30)]
 
 
@@ -233,11 +234,11 @@ def test_a_failed_request_is_unknown_and_asked_again_next_time() -> None:
 
     store, stats = MemoryStore(), Stats()
     g = group(negatives=["has ANSWER3", "nothing"])
-    [first] = clean([g], engine=FakeEngine(script), store=store, stats=stats)
+    [first] = clean([g], FakeEngine(script), store=store, stats=stats)
     assert actions(first)[1] == ("keep", Reason.EXTRACTION_UNKNOWN)
     assert (stats.of("extract").failed, stats.of("extract").asked) == (1, 3)
     fail = False
-    [second] = clean([g], engine=FakeEngine(script), store=store)
+    [second] = clean([g], FakeEngine(script), store=store)
     assert actions(second)[1] == ("filter", Reason.RANKED_BELOW)
 
 
@@ -253,7 +254,7 @@ def test_a_dead_engine_ends_the_run_and_keeps_the_answers() -> None:
 
     store = MemoryStore()
     with pytest.raises(EngineError, match="gone"):
-        list(clean(many(100), engine=FakeEngine(script), store=store))
+        list(clean(many(100), FakeEngine(script), store=store))
     assert len(store._answers) == 50
 
 
@@ -263,11 +264,11 @@ def test_an_error_while_reading_reaches_the_caller(engine: FakeEngine) -> None:
         raise ValueError("bad row")
 
     with pytest.raises(ValueError, match="bad row"):
-        list(clean(source(), engine=engine))
+        list(clean(source(), engine))
 
 
 def test_leaving_early_is_clean(engine: FakeEngine) -> None:
-    stream = clean(many(1000), engine=engine)
+    stream = clean(many(1000), engine)
     next(stream)
     stream.close()
     assert len(engine.asked) < 1000
@@ -284,13 +285,13 @@ def test_an_interrupt_at_the_first_answer_leaves_no_thread_behind() -> None:
             return answer_by_marks(request)
 
         with pytest.raises(KeyboardInterrupt):
-            list(clean(many(200), engine=FakeEngine(script)))
+            list(clean(many(200), FakeEngine(script)))
         assert not [t for t in threading.enumerate() if t.name.startswith("arhn")]
 
 
 def test_works_inside_a_running_loop(engine: FakeEngine) -> None:
     async def notebook() -> int:
-        return len(list(clean(many(3), engine=engine)))
+        return len(list(clean(many(3), engine)))
 
     assert asyncio.run(notebook()) == 3
 
@@ -371,7 +372,7 @@ def test_a_fullness_question_that_does_not_fit_is_shortened() -> None:
 def test_what_never_fits_is_unknown_and_not_stored() -> None:
     engine = FakeEngine(lambda _: Completion(text="", finish="context", prompt_tokens=9999))
     store, stats = MemoryStore(), Stats()
-    [result] = clean([group(negatives=["word. " * 2000])], engine=engine, store=store, stats=stats)
+    [result] = clean([group(negatives=["word. " * 2000])], engine, store=store, stats=stats)
     assert {e.status for e in result.extractions} == {"unknown"}
     assert all(e.cut for e in result.extractions)
     # A larger context may answer: what this one refused must not stand in its way.
@@ -990,7 +991,7 @@ def test_a_broken_fullness_never_relabels(broken: Completion | str, about: str) 
 
 def test_methods_refuse_to_start_without_what_they_need() -> None:
     with pytest.raises(UsageError, match="--method arhn: needs an LLM"):
-        list(clean([group()]))
+        list(clean([group()], Models()))
 
 
 HOSTILE = [
@@ -1034,7 +1035,7 @@ def test_memory_does_not_grow_with_the_number_of_groups(tmp_path: Path, monkeypa
         engine = FakeEngine(answer_by_marks, keep=False)
         tracemalloc.start()
         with SqliteStore(tmp_path / f"{count}", model="fake") as store:
-            for _ in clean(many(count), engine=engine, store=store):
+            for _ in clean(many(count), engine, store=store):
                 pass
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -1120,31 +1121,31 @@ def small(script: Script = answer_by_marks) -> FakeEngine:
     return FakeEngine(likely, model="small")
 
 
-def in_front(g: Group, flagger: FakeEngine, **settings: object) -> tuple[CleanedGroup, FakeEngine, Stats]:
+def in_front(g: Group, small_model: FakeEngine, **settings: object) -> tuple[CleanedGroup, FakeEngine, Stats]:
     points = tuple(TriagePoint(share=s, agreement=a) for s, a in ((1.0, 1.0), (0.5, 0.98)))
     config = CleanConfig(calibrations=(fitted(triage=points, flagger="small"),), **settings)  # type: ignore[arg-type]
     engine, stats = FakeEngine(answer_by_marks), Stats()
-    [result] = clean([g], engine=engine, flagger=flagger, config=config, stats=stats)
+    [result] = clean([g], Models(engine=engine, small_model=small_model), config=config, stats=stats)
     return result, engine, stats
 
 
 def test_a_small_model_in_front_says_what_the_large_one_is_asked_about() -> None:
     g = group(negatives=["far ANSWER0", "NEAR ANSWER3", "NEAR nothing", "far"])
-    flagger = small()
-    result, engine, stats = in_front(g, flagger, triage=0.95)
+    small_model = small()
+    result, engine, stats = in_front(g, small_model, triage=0.95)
     assert [e.status for e in result.extractions] == ["answer", "spared", "answer", "no_answer", "spared"]
     assert actions(result)[2] == ("filter", Reason.RANKED_BELOW)
     assert not any("far" in shown(r) for r in engine.asked)
-    assert [kind_of(r) for r in flagger.asked] == ["verdict"] * 4, "negatives only, and no snippets"
-    assert {known(r) for r in flagger.asked} == {"ANSWER1"}, "the answer that the large one found in the positive"
+    assert [kind_of(r) for r in small_model.asked] == ["verdict"] * 4, "negatives only, and no snippets"
+    assert {known(r) for r in small_model.asked} == {"ANSWER1"}, "the answer that the large one found in the positive"
     assert (stats.of("flag").asked, stats.of("extract").asked) == (4, len(engine.asked) - 1)
 
 
 def test_without_triage_the_small_model_is_not_asked() -> None:
-    flagger = small()
-    result, _, _ = in_front(group(negatives=["far ANSWER3"]), flagger)
+    small_model = small()
+    result, _, _ = in_front(group(negatives=["far ANSWER3"]), small_model)
     assert actions(result)[1] == ("filter", Reason.RANKED_BELOW)
-    assert flagger.asked == []
+    assert small_model.asked == []
 
 
 def test_what_the_small_model_cannot_tell_the_large_one_is_asked() -> None:
@@ -1172,9 +1173,9 @@ def test_a_small_model_needs_log_probabilities_and_a_calibration_of_its_own(engi
     points = (TriagePoint(share=1.0, agreement=1.0), TriagePoint(share=0.5, agreement=0.98))
     config = CleanConfig(calibrations=(fitted(triage=points, flagger="another"),), triage=0.95)
     with pytest.raises(CalibrationError, match="and --flag-model"):
-        list(clean([group()], engine=engine, flagger=small(), config=config))
+        list(clean([group()], Models(engine=engine, small_model=small()), config=config))
     with pytest.raises(UsageError, match="--flag-model: fake gives no log-probabilities"):
-        list(clean([group()], engine=engine, flagger=without_logprobs(answer_by_marks), config=config))
+        list(clean([group()], Models(engine=engine, small_model=without_logprobs(answer_by_marks)), config=config))
     assert engine.asked == []
 
 
@@ -1190,7 +1191,7 @@ def test_an_engine_may_look_ahead_over_more_groups(lookahead: int, read: int) ->
             taken += 1
             yield each
 
-    stream = clean(groups(), engine=engine)
+    stream = clean(groups(), engine)
     next(stream)
     assert taken == read
     stream.close()

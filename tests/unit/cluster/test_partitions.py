@@ -160,7 +160,7 @@ def test_a_digest_stands_for_all_that_a_writer_puts_back(tmp_path: Path) -> None
 
 def test_a_part_is_packed_without_loss_and_damage_is_noticed() -> None:
     groups = [*many(4), group("x", negatives=["nothing", "ANSWER1 too"])]
-    cleaned = list(clean(groups, engine=FakeEngine(answer_by_marks)))
+    cleaned = list(clean(groups, FakeEngine(answer_by_marks)))
     failure = Failure(stage="rank", query_id="x", doc_id=None, reason="no", attempts=2, model="m")
     rank = StageStats(requests=3, asked=2, reused=1, prompt_tokens=5, seconds=0.1)
     stats = Stats(stages={"rank": rank}, begun=5, expected=3)

@@ -64,7 +64,7 @@ def estimated(
 def real(groups: Sequence[Group]) -> tuple[Stats, Pilot]:
     """A real run's counts, and what it says of answers."""
     stats = Stats()
-    hits, of = answering(list(clean(groups, engine=FakeEngine(answer_by_marks), stats=stats)))
+    hits, of = answering(list(clean(groups, FakeEngine(answer_by_marks), stats=stats)))
     return stats, Pilot.measured(hits, of, words=1, source="test")
 
 
@@ -162,7 +162,7 @@ def test_a_method_without_an_llm_is_refused() -> None:
 
 def stored_run(path: Path, groups: Sequence[Group]) -> Path:
     with SqliteStore(path, model="fake") as store:
-        list(clean(groups, engine=FakeEngine(answer_by_marks), store=store))
+        list(clean(groups, FakeEngine(answer_by_marks), store=store))
     return path
 
 
@@ -175,7 +175,7 @@ def test_what_an_earlier_run_answered_costs_nothing(tmp_path: Path) -> None:
     stored.close()
     assert resumed.known == 20
     assert resumed.pilot.source.startswith("the store")
-    hits, of = answering(list(clean(groups[:20], engine=FakeEngine(answer_by_marks))))
+    hits, of = answering(list(clean(groups[:20], FakeEngine(answer_by_marks))))
     assert resumed.pilot.answering.middle == pytest.approx(hits / of)
     fresh = estimated(groups[20:], pilot=resumed.pilot)
     assert resumed.middle.calls == pytest.approx(fresh.middle.calls)

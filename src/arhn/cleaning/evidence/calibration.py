@@ -103,16 +103,16 @@ class Calibration(BaseModel):
         threshold = min(point.threshold for point in reached)
         return self.model_copy(update={"threshold": threshold, "lower": min(self.lower, threshold)})
 
-    def share_at(self, agreement: float, flagger: str = "") -> float:
+    def share_at(self, agreement: float, small_model: str = "") -> float:
         """The smallest share of negatives to ask about that agreed so far on the labelled groups; 1 where none did.
 
         Args:
-            flagger: the identity of the small model in front; empty where triage is to go by the similarity.
+            small_model: the identity of the small model in front; empty where triage is to go by the similarity.
 
         Raises:
             CalibrationError: it was fitted without that signal.
         """
-        if not self.triage or not _is_of(self.flagger, flagger):
+        if not self.triage or not _is_of(self.flagger, small_model):
             raise CalibrationError(
                 f"agreement {agreement}: the calibration for {self.family or 'this prompt'} doesn't say what sparing "
                 "negatives by this signal costs. Make it anew with 'arhn calibrate' and the same --similarity and "
@@ -140,25 +140,25 @@ def calibration_for(
     *,
     samples: int = 0,
     scorer: str = "",
-    flagger: str = "",
+    small_model: str = "",
     given: Sequence[Calibration] = (),
 ) -> Calibration | None:
     """The calibration fitted for this model, prompt hash, signal and scorer: the user's own first, then ours.
 
-    One whose triage goes by something else than `flagger` is taken where there is no other.
+    One whose triage goes by something else than `small_model` is taken where there is no other.
 
     Args:
         model: the engine's identity, which holds the weights' SHA-256 or the server's model name.
         samples: sampled answers per passage; 0 for log-probabilities.
         scorer: identity of the similarity model; empty without.
-        flagger: the identity of the small model in front; empty without.
+        small_model: the identity of the small model in front; empty without.
     """
     fitting = [
         c
         for c in (*given, *shipped())
         if (c.prompt, c.samples, c.scorer) == (prompt, samples, scorer) and _is_of(c.model, model)
     ]
-    same = (c for c in fitting if _is_of(c.flagger, flagger))
+    same = (c for c in fitting if _is_of(c.flagger, small_model))
     return next(same, fitting[0] if fitting else None)
 
 

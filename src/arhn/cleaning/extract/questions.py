@@ -78,12 +78,7 @@ def known_answer(passages: Sequence[Passage], spans: Sequence[Span | None]) -> s
     return " / ".join(list(shown)[:MOST_KNOWN])
 
 
-def refused(answers: Sequence[Completion | None]) -> Completion | None:
-    """An answer that says the prompt doesn't fit."""
-    return next((a for a in answers if a is not None and a.finish == "context"), None)
-
-
-def shorter(passage: Passage, needed: int, available: int) -> Passage | None:
+def shorten(passage: Passage, needed: int, available: int) -> Passage | None:
     """The passage cut to fit a context, at a sentence end where there is one; None where it can't be.
 
     Args:

@@ -15,37 +15,15 @@ from dataclasses import dataclass, replace
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.confidence import band, confidences, group_means, likeliest, sigmoid, with_spared
-from arhn.cleaning.extract.questions import (
-    MARKUP_TOKENS,
-    MAX_SNIPPET_TOKENS,
-    Verdict,
-    answer_requests,
-    known_answer,
-    read_answers,
-    read_snippet,
-    read_verdict,
-    refused,
-    shorter,
-    snippet_request,
-    verdict_request,
-)
-from arhn.cleaning.prompts import ExtractPrompt
+from arhn.cleaning.extract.questions import Verdict, known_answer
+from arhn.cleaning.extract.verdicts import VerdictAsker, Wording
 from arhn.cleaning.setup import Task, samples_of
 from arhn.cleaning.spans import Span
-from arhn.cleaning.stats import Stage
-from arhn.engines import Capabilities, Completion, Request
+from arhn.engines import Capabilities
 from arhn.retrieval.similarity import Similarity
 from arhn.types import Band, Extraction, Passage
 
 Means = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wording:
-    """How one passage is asked about."""
-
-    prompt: ExtractPrompt
-    known: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +57,8 @@ class ExtractionStage:
     """Stage 1; everything it asks goes through `asker`.
 
     Args:
-        flagger: a smaller model's; it is asked about every negative first, and triage goes by what it says.
-        stage: what its questions are counted as.
+        similarity: a second signal, for a calibration that fuses it.
+        small_model: asks a smaller LLM about every negative first, and triage goes by what it says.
     """
 
     def __init__(
@@ -90,16 +68,14 @@ class ExtractionStage:
         capabilities: Capabilities,
         similarity: Similarity | None = None,
         *,
-        flagger: ExtractionStage | None = None,
-        stage: Stage = "extract",
+        small_model: VerdictAsker | None = None,
     ) -> None:
         self._asker = asker
-        self._flagger = flagger
-        self._stage = stage
+        self._small_model = small_model
         self._show_answer = config.show_answer
         self._similarity = similarity
         self._samples = samples_of(config, capabilities)
-        self._room = capabilities.context - MAX_SNIPPET_TOKENS - MARKUP_TOKENS
+        self._verdicts = VerdictAsker(asker, config, capabilities)
 
     async def extract(
         self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], task: Task
@@ -123,7 +99,7 @@ class ExtractionStage:
         """What the confidences of a group are made from: labels and calibration unseen."""
         self._expect(len(positives), len(negatives), task)
         found, known = await self._positives(query, positives, task)
-        verdicts = await self._verdicts(query, negatives, _negatives_wording(task, known))
+        verdicts = await self._verdicts.judge(query, negatives, _negatives_wording(task, known))
         return Evidence(
             positives=tuple(e.log_odds for e in found),
             negatives=tuple(v.log_odds for v in verdicts),
@@ -135,7 +111,7 @@ class ExtractionStage:
         """Say how many requests a group will take, but for those that hang on answers."""
         each = max(1, self._samples)
         shown = positives if self._show_answer and not self._samples else 0
-        flagged = negatives if self._flagger is not None and task.asked < 1 else 0
+        flagged = negatives if self._small_model is not None and task.asked < 1 else 0
         asked = math.ceil(task.asked * negatives)
         self._asker.expect(each * (positives + asked) + shown + flagged)
 
@@ -158,14 +134,14 @@ class ExtractionStage:
             places = likeliest((similarities or ()) if flags is None else flags, task.asked)
         wording = _negatives_wording(task, known)
         asked = [passages[i] for i in places]
-        verdicts = await self._verdicts(query, asked, wording)
+        verdicts = await self._verdicts.judge(query, asked, wording)
         odds = [v.log_odds for v in verdicts]
         if means is None and not (task.calibration.centre and None in odds):
             means = group_means(with_spared(odds, len(passages)), similarities, task.calibration)
         own = None if similarities is None else [similarities[i] for i in places]
         found = confidences(odds, task.calibration, similarities=own, means=means)
         answering = [c is not None and band(c, task.calibration) == "answer" for c in found]
-        spans = await self._spans(query, verdicts, answering, wording)
+        spans = await self._verdicts.find_snippets(query, verdicts, answering, wording)
         extractions = {
             p.doc_id: _extraction(p, v, c, None if c is None else band(c, task.calibration), span)
             for p, v, c, span in zip(asked, verdicts, found, spans, strict=True)
@@ -177,11 +153,13 @@ class ExtractionStage:
         self, query: str, passages: Sequence[Passage], task: Task
     ) -> tuple[tuple[Extraction, ...], str]:
         """Extractions of the labelled positives, and what they answer, in one line."""
-        wording = _Wording(prompt=task.prompts.extract)
-        verdicts = await self._verdicts(query, passages, wording)
+        wording = Wording(prompt=task.prompts.extract)
+        verdicts = await self._verdicts.judge(query, passages, wording)
         holding = [task.holds(v.log_odds) for v in verdicts]
         # Also where the LLM doubts it: the label says that the answer is there.
-        spans = await self._spans(query, verdicts, [self._show_answer or holds for holds in holding], wording)
+        spans = await self._verdicts.find_snippets(
+            query, verdicts, [self._show_answer or holds for holds in holding], wording
+        )
         sure = [None if v.log_odds is None else sigmoid(v.log_odds - task.calibration.doubtful) for v in verdicts]
         extractions = [
             _extraction(p, v, confidence, "answer" if holds else "no_answer", span)
@@ -205,69 +183,14 @@ class ExtractionStage:
         self, query: str, passages: Sequence[Passage], task: Task, known: str
     ) -> tuple[float | None, ...] | None:
         """What the small model in front says of negatives; None where there is none."""
-        if self._flagger is None:
+        if self._small_model is None:
             return None
-        verdicts = await self._flagger._verdicts(query, passages, _negatives_wording(task, known))
+        verdicts = await self._small_model.judge(query, passages, _negatives_wording(task, known))
         return tuple(verdict.log_odds for verdict in verdicts)
 
-    async def _verdicts(self, query: str, passages: Sequence[Passage], wording: _Wording) -> list[Verdict]:
-        requests = [r for p in passages for r in self._requests(query, p, wording)]
-        each = max(1, self._samples)
-        completions = await self._asker.ask(self._stage, requests, [p.doc_id for p in passages for _ in range(each)])
-        return [
-            await self._fitting(query, p, completions[i * each : (i + 1) * each], wording)
-            for i, p in enumerate(passages)
-        ]
 
-    async def _fitting(
-        self, query: str, passage: Passage, answers: Sequence[Completion | None], wording: _Wording
-    ) -> Verdict:
-        """The verdict on a passage; about shorter and shorter ones until the prompt fits, or nothing is left."""
-        shown = passage
-        while (answer := refused(answers)) is not None:
-            less = shorter(shown, answer.prompt_tokens, self._room)
-            if less is None:
-                return Verdict(shown=passage, log_odds=None, cut=True)
-            shown = less
-            requests = self._requests(query, shown, wording)
-            answers = await self._asker.ask(self._stage, requests, [passage.doc_id] * len(requests))
-        return replace(self._verdict(shown, answers, wording), cut=shown is not passage)
-
-    def _requests(self, query: str, passage: Passage, wording: _Wording) -> tuple[Request, ...]:
-        if self._samples:
-            return answer_requests(query, passage, wording.prompt, self._samples, known=wording.known)
-        return (verdict_request(query, passage, wording.prompt, known=wording.known),)
-
-    def _verdict(self, shown: Passage, answers: Sequence[Completion | None], wording: _Wording) -> Verdict:
-        if self._samples:
-            odds, span = read_answers(answers, shown, wording.prompt)
-            return Verdict(shown=shown, log_odds=odds, span=span)
-        return Verdict(shown=shown, log_odds=read_verdict(answers[0], wording.prompt))
-
-    async def _spans(
-        self, query: str, verdicts: Sequence[Verdict], wanted: Sequence[bool], wording: _Wording
-    ) -> list[Span | None]:
-        """The wanted snippets, as offsets; a shortened passage is a beginning of the whole."""
-        spans = [v.span if want else None for v, want in zip(verdicts, wanted, strict=True)]
-        missing = [i for i, want in enumerate(wanted) if want and spans[i] is None and verdicts[i].log_odds is not None]
-        shown = {i: verdicts[i].shown for i in missing}
-        while missing:
-            requests = [snippet_request(query, shown[i], wording.prompt, known=wording.known) for i in missing]
-            answers = await self._asker.ask("extract", requests, [shown[i].doc_id for i in missing])
-            completions = dict(zip(missing, answers, strict=True))
-            missing = []
-            for i, completion in completions.items():
-                spans[i] = read_snippet(completion, shown[i], wording.prompt)
-                # The snippet takes more room than the verdict did.
-                less = completion and refused([completion]) and shorter(shown[i], completion.prompt_tokens, self._room)
-                if less:
-                    shown[i] = less
-                    missing.append(i)
-        return spans
-
-
-def _negatives_wording(task: Task, known: str) -> _Wording:
-    return _Wording(prompt=task.prompts.check, known=known) if known else _Wording(prompt=task.prompts.extract)
+def _negatives_wording(task: Task, known: str) -> Wording:
+    return Wording(prompt=task.prompts.check, known=known) if known else Wording(prompt=task.prompts.extract)
 
 
 def _extraction(

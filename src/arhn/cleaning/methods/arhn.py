@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence, Extracted, ExtractionStage
+from arhn.cleaning.extract.verdicts import VerdictAsker
 from arhn.cleaning.rank.stage import RankingStage
 from arhn.cleaning.relabel import decide, floored, reasons
 from arhn.cleaning.select import Parts, spares, take_apart, with_copies
@@ -19,7 +20,7 @@ from arhn.types import CleanedGroup, Extraction, Group, Passage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flagger:
+class SmallModel:
     """A smaller model that is asked about every negative first: who asks it, and what it can do."""
 
     asker: Asker
@@ -30,7 +31,7 @@ class Arhn:
     """Cleans one group at a time; everything it asks goes through `asker`.
 
     Args:
-        flagger: triage goes by what it says, else by `similarity`.
+        small_model: triage goes by what it says, else by `similarity`.
         calibrated: False where only `evidence` is wanted, to make a calibration from.
 
     Raises:
@@ -44,7 +45,7 @@ class Arhn:
         capabilities: Capabilities,
         similarity: Similarity | None = None,
         *,
-        flagger: Flagger | None = None,
+        small_model: SmallModel | None = None,
         calibrated: bool = True,
     ) -> None:
         self._config = config
@@ -54,12 +55,16 @@ class Arhn:
                 asker.model,
                 samples_of(config, capabilities),
                 scorer=similarity.identity if similarity else "",
-                flagger=flagger.asker.model if flagger else "",
+                small_model=small_model.asker.model if small_model else "",
             )
         else:
             self._tasks = uncalibrated_tasks()
-        front = None if flagger is None else ExtractionStage(flagger.asker, config, flagger.capabilities, stage="flag")
-        self._extraction = ExtractionStage(asker, config, capabilities, similarity, flagger=front)
+        front = (
+            None
+            if small_model is None
+            else VerdictAsker(small_model.asker, config, small_model.capabilities, stage="flag")
+        )
+        self._extraction = ExtractionStage(asker, config, capabilities, similarity, small_model=front)
         self._ranking = RankingStage(asker, config, capabilities)
 
     async def clean(self, group: Group) -> CleanedGroup:

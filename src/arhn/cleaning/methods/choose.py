@@ -7,7 +7,7 @@ from typing import Protocol
 
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig, Method
-from arhn.cleaning.methods.arhn import Arhn, Flagger
+from arhn.cleaning.methods.arhn import Arhn, SmallModel
 from arhn.cleaning.methods.margin import MarginMethod
 from arhn.cleaning.methods.none import NoMethod
 from arhn.cleaning.methods.rlhn import Rlhn
@@ -39,7 +39,7 @@ def choose(config: CleanConfig, models: Models, asker_for: Callable[[Engine], As
     if config.method is Method.ARHN:
         return arhn_method(config, models, asker_for)
     engine = _required(models.engine, config)
-    return Rlhn(asker_for(engine), asker_for(models.flagger or engine), config)
+    return Rlhn(asker_for(engine), asker_for(models.small_model or engine), config)
 
 
 def arhn_method(
@@ -52,12 +52,12 @@ def arhn_method(
         config,
         engine.capabilities,
         models.similarity,
-        flagger=_flagger(models.flagger, asker_for),
+        small_model=_small_model(models.small_model, asker_for),
         calibrated=calibrated,
     )
 
 
-def _flagger(engine: Engine | None, asker_for: Callable[[Engine], Asker]) -> Flagger | None:
+def _small_model(engine: Engine | None, asker_for: Callable[[Engine], Asker]) -> SmallModel | None:
     if engine is None:
         return None
     if not engine.capabilities.logprobs:
@@ -65,7 +65,7 @@ def _flagger(engine: Engine | None, asker_for: Callable[[Engine], Asker]) -> Fla
             f"--flag-model: {engine.model} gives no log-probabilities, so it can't say which negatives are likelier "
             "to answer. Use another model or server, or triage by --similarity"
         )
-    return Flagger(asker=asker_for(engine), capabilities=engine.capabilities)
+    return SmallModel(asker=asker_for(engine), capabilities=engine.capabilities)
 
 
 def _required(engine: Engine | None, config: CleanConfig) -> Engine:

@@ -16,13 +16,13 @@ from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.relabel import decide, floored
 from arhn.cleaning.select import take_apart
-from arhn.cleaning.shown import PASSAGE_SHOWN, passage_text, shown_order
+from arhn.cleaning.shown import PASSAGE_SHOWN, halve, passage_text, shown_order
 from arhn.cleaning.stats import Stage
 from arhn.engines import Completion, Matching, Request
 from arhn.types import CleanedGroup, Group, Passage, Reason
 
-#: How much of the usual text passages show, the first that fits the context.
-_SHARES = (1.0, 0.5, 0.25, 0.125)
+#: The least share of the usual text that passages show, where a whole group doesn't fit the context otherwise.
+_LEAST = 0.125
 _LIST = r"(none|[0-9]{1,3}(?:, [0-9]{1,3})*)"
 _ANSWER = re.compile(rf"better: {_LIST}; worse: {_LIST}")
 
@@ -41,9 +41,9 @@ class Rlhn:
     Negatives that weren't used aren't judged, so the floor policy `backfill` finds nothing to take in.
     """
 
-    def __init__(self, judge: Asker, flagger: Asker, config: CleanConfig) -> None:
+    def __init__(self, judge: Asker, small_model: Asker, config: CleanConfig) -> None:
         self._judge = judge
-        self._flagger = flagger
+        self._small_model = small_model
         self._config = config
         self._prompt = prompts.load_section("rlhn", "judge")
 
@@ -63,18 +63,17 @@ class Rlhn:
     async def _judged(self, group: Group, negatives: Sequence[Passage]) -> Judgement | None:
         if not negatives:
             return Judgement(better=frozenset(), worse=frozenset())
-        flagged = await self._ask(self._flagger, "flag", group, negatives)
+        flagged = await self._ask(self._small_model, "flag", group, negatives)
         if flagged is None or not (flagged.better or flagged.worse):
             return flagged
         return await self._ask(self._judge, "judge", group, negatives)
 
     async def _ask(self, asker: Asker, stage: Stage, group: Group, negatives: Sequence[Passage]) -> Judgement | None:
-        completion = None
-        for share in _SHARES:
-            [completion] = await asker.ask(stage, [self._request(group, negatives, share)])
-            if completion is None or completion.finish != "context":
-                break
-        return read(completion, [p.doc_id for p in negatives])
+        def requests(share: float) -> list[Request]:
+            return [self._request(group, negatives, share)]
+
+        found = await asker.ask_fitting(stage, 1.0, requests, halve(_LEAST))
+        return read(found.answers[0], [p.doc_id for p in negatives])
 
     def _request(self, group: Group, negatives: Sequence[Passage], share: float) -> Request:
         limit = int(share * PASSAGE_SHOWN)

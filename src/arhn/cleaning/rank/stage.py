@@ -8,17 +8,17 @@ from dataclasses import replace
 
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig, Ranker
-from arhn.cleaning.extract.questions import MARKUP_TOKENS, shorter
+from arhn.cleaning.extract.questions import MARKUP_TOKENS, shorten
 from arhn.cleaning.rank import listwise, pivot
 from arhn.cleaning.rank.fullness import fullness_request, read_fullness
 from arhn.cleaning.relabel import candidates
 from arhn.cleaning.setup import Task
-from arhn.cleaning.shown import shown_order, shown_text
-from arhn.engines import Capabilities, Completion
+from arhn.cleaning.shown import halve, shown_order, shown_text
+from arhn.engines import Capabilities, Completion, Request
 from arhn.types import Extraction, Group, Passage, Ranking, Reason
 
-#: How much of the usual text candidates show, the first that fits the context.
-_SHARES = (1.0, 0.5, 0.25)
+#: The least share of the usual text that candidates show, where they don't fit the context otherwise.
+_LEAST = 0.25
 
 
 class RankingStage:
@@ -48,13 +48,12 @@ class RankingStage:
     async def _listwise(
         self, query: str, shown: Sequence[Passage], extractions: Mapping[str, Extraction], task: Task
     ) -> Ranking:
-        completion = None
-        for share in _SHARES:
+        def requests(share: float) -> list[Request]:
             texts = [shown_text(p, extractions[p.doc_id], self._config.ranker.by, share) for p in shown]
-            [completion] = await self._asker.ask("rank", [listwise.request(query, texts, task.prompts.rank)])
-            if completion is None or completion.finish != "context":
-                break
-        return listwise.read(completion, [p.doc_id for p in shown])
+            return [listwise.request(query, texts, task.prompts.rank)]
+
+        found = await self._asker.ask_fitting("rank", 1.0, requests, halve(_LEAST))
+        return listwise.read(found.answers[0], [p.doc_id for p in shown])
 
     async def _pivot(
         self,
@@ -73,16 +72,14 @@ class RankingStage:
     async def _pair(
         self, query: str, negative: Passage, best: Passage, extractions: Mapping[str, Extraction], task: Task
     ) -> tuple[Completion | None, Completion | None]:
-        pair: list[Completion | None] = [None, None]
-        for share in _SHARES:
+        def requests(share: float) -> tuple[Request, Request]:
             text, against = (
                 shown_text(p, extractions[p.doc_id], self._config.ranker.by, share) for p in (negative, best)
             )
-            requests = pivot.requests(query, text, against, task.prompts.pivot)
-            pair = await self._asker.ask("rank", requests, [negative.doc_id] * 2)
-            if not any(c is not None and c.finish == "context" for c in pair):
-                break
-        return pair[0], pair[1]
+            return pivot.requests(query, text, against, task.prompts.pivot)
+
+        found = await self._asker.ask_fitting("rank", 1.0, requests, halve(_LEAST), doc_id=negative.doc_id)
+        return found.answers[0], found.answers[1]
 
     async def compare_fullness(
         self, group: Group, extractions: dict[str, Extraction], ranking: Ranking | None, task: Task
@@ -115,15 +112,14 @@ class RankingStage:
         prompt = task.prompts.fullness
         found: dict[str, float | None] = {}
         for passage in passages:
-            shown: Passage | None = passage
-            completion = None
-            while shown is not None:
-                request = fullness_request(query, shown, prompt)
-                [completion] = await self._asker.ask("fullness", [request], [passage.doc_id])
-                if completion is None or completion.finish != "context":
-                    break
-                shown = shorter(shown, completion.prompt_tokens, self._room)
-            found[passage.doc_id] = read_fullness(completion)
+            fitted = await self._asker.ask_fitting(
+                "fullness",
+                passage,
+                lambda shown: [fullness_request(query, shown, prompt)],
+                lambda shown, too_long: shorten(shown, too_long.prompt_tokens, self._room),
+                doc_id=passage.doc_id,
+            )
+            found[passage.doc_id] = read_fullness(fitted.answers[0])
         return found
 
 

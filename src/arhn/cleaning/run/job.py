@@ -132,16 +132,7 @@ class _InProcess:
         self._answers = answers
 
     def clean(self, groups: Iterator[Group], stats: Stats, on_failure: OnFailure) -> Generator[CleanedGroup]:
-        return clean(
-            groups,
-            engine=self._models.engine,
-            flagger=self._models.flagger,
-            similarity=self._models.similarity,
-            config=self._config,
-            store=self._answers,
-            stats=stats,
-            on_failure=on_failure,
-        )
+        return clean(groups, self._models, config=self._config, store=self._answers, stats=stats, on_failure=on_failure)
 
     @property
     def described(self) -> Described:

@@ -199,9 +199,7 @@ class NewNegatives:
         told = time.monotonic()
         stream = clean(
             asked(),
-            engine=models.engine,
-            flagger=models.flagger,
-            similarity=models.similarity,
+            models,
             config=self._cleaning.config,
             store=answers,
             stats=done.progress.stats,

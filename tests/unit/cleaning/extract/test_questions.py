@@ -15,7 +15,7 @@ from arhn.cleaning.extract.questions import (
     read_answers,
     read_snippet,
     read_verdict,
-    shorter,
+    shorten,
     snippet_request,
     verdict_request,
 )
@@ -309,10 +309,10 @@ def test_a_broken_fullness_is_none(finish: str) -> None:
 # Long passages
 
 
-def test_shorter_ends_at_a_sentence_and_gives_up_at_last() -> None:
+def test_shortening_ends_at_a_sentence_and_gives_up_at_last() -> None:
     text = "A sentence of some words. " * 60
-    once = shorter(passage("d", text), 1000, 500)
+    once = shorten(passage("d", text), 1000, 500)
     assert once is not None
     assert once.text.endswith(".")
     assert len(once.text) < len(text) * 0.5
-    assert shorter(passage("d", "short text"), 1000, 500) is None
+    assert shorten(passage("d", "short text"), 1000, 500) is None

@@ -46,9 +46,9 @@ def judgement(text: str, finish: str = "stop") -> Judgement | None:
     return read(Completion(text=text, finish=finish), IDS)  # type: ignore[arg-type]
 
 
-def judged(g: Group, engine: FakeEngine, flagger: FakeEngine | None = None, **settings: Any) -> CleanedGroup:
+def judged(g: Group, engine: FakeEngine, small_model: FakeEngine | None = None, **settings: Any) -> CleanedGroup:
     config = CleanConfig(method=Method.RLHN, **settings)
-    [cleaned] = clean([g], engine=engine, flagger=flagger, config=config)
+    [cleaned] = clean([g], Models(engine=engine, small_model=small_model), config=config)
     assert all(d.action == "keep" for d in cleaned.decisions[: len(g.positives)])
     return cleaned
 
@@ -125,12 +125,12 @@ def test_better_becomes_positive_and_worse_goes(engine: FakeEngine, mode: Mode, 
 
 
 def test_the_judge_is_asked_only_about_flagged_groups() -> None:
-    judge, flagger = FakeEngine(answer_by_marks, model="strong"), FakeEngine(answer_by_marks, model="cheap")
+    judge, small_model = FakeEngine(answer_by_marks, model="strong"), FakeEngine(answer_by_marks, model="cheap")
     stats = Stats()
     config = CleanConfig(method=Method.RLHN)
     clear = [group(f"q{i}", negatives=[f"nothing {i}", "nothing more"]) for i in range(5)]
-    results = list(clean([*clear, MIXED], engine=judge, flagger=flagger, config=config, stats=stats))
-    assert (len(flagger.asked), len(judge.asked)) == (6, 1)
+    results = list(clean([*clear, MIXED], Models(engine=judge, small_model=small_model), config=config, stats=stats))
+    assert (len(small_model.asked), len(judge.asked)) == (6, 1)
     assert (stats.of("flag").asked, stats.of("judge").asked) == (6, 1)
     assert [a for a, _ in actions(results[-1])] == ["relabel", "filter", "keep"]
     for cleaned in results[:-1]:
@@ -138,16 +138,16 @@ def test_the_judge_is_asked_only_about_flagged_groups() -> None:
 
 
 def test_the_judge_has_the_last_word() -> None:
-    flagger = FakeEngine(answer_by_marks, model="cheap")
-    nothing = judged(MIXED, FakeEngine(lambda _: "better: none; worse: none", model="strong"), flagger)
+    small_model = FakeEngine(answer_by_marks, model="cheap")
+    nothing = judged(MIXED, FakeEngine(lambda _: "better: none; worse: none", model="strong"), small_model)
     assert {r for _, r in actions(nothing)} == {Reason.UNDISPUTED}
-    broken = judged(MIXED, FakeEngine(lambda _: "garbage", model="strong"), flagger)
+    broken = judged(MIXED, FakeEngine(lambda _: "garbage", model="strong"), small_model)
     assert actions(broken) == [("keep", Reason.JUDGE_UNKNOWN)] * 3
 
 
 def test_one_llm_for_both_is_asked_once(engine: FakeEngine) -> None:
     stats = Stats()
-    [cleaned] = clean([MIXED], engine=engine, config=CleanConfig(method=Method.RLHN), stats=stats)
+    [cleaned] = clean([MIXED], engine, config=CleanConfig(method=Method.RLHN), stats=stats)
     assert len(engine.asked) == 1
     assert isinstance(engine.asked[0].constraint, Matching)
     assert (stats.of("flag").asked, stats.of("judge").reused) == (1, 1)
@@ -237,7 +237,7 @@ class Table:
 
 def margined(g: Group, scored: dict[str, float], margin: Margin | None = None, **settings: Any) -> CleanedGroup:
     config = CleanConfig(method=Method.MARGIN, margin=margin or Margin(), **settings)
-    [cleaned] = clean([g], similarity=cast("Similarity", Table(scored)), config=config)
+    [cleaned] = clean([g], Models(similarity=cast("Similarity", Table(scored))), config=config)
     assert all(d.action == "keep" for d in cleaned.decisions[: len(g.positives)])
     return cleaned
 
@@ -291,9 +291,9 @@ def test_margin_cannot_relabel_and_needs_a_similarity() -> None:
     with pytest.raises(ValidationError, match="method margin only filters"):
         margined(group(negatives=["x"]), {}, mode=Mode.R)
     with pytest.raises(UsageError, match="needs a similarity model"):
-        list(clean([group()], config=CleanConfig(method=Method.MARGIN)))
+        list(clean([group()], Models(), config=CleanConfig(method=Method.MARGIN)))
     with pytest.raises(UsageError, match="--method rlhn: needs an LLM"):
-        list(clean([group()], config=CleanConfig(method=Method.RLHN)))
+        list(clean([group()], Models(), config=CleanConfig(method=Method.RLHN)))
 
 
 # None
@@ -301,7 +301,7 @@ def test_margin_cannot_relabel_and_needs_a_similarity() -> None:
 
 def test_none_changes_nothing() -> None:
     g = group(positives=["p"], negatives=["p", "x", "x", "ANSWER1"])
-    [cleaned] = clean([g], config=CleanConfig(method=Method.NONE))
+    [cleaned] = clean([g], Models(), config=CleanConfig(method=Method.NONE))
     assert actions(cleaned) == [("keep", Reason.UNDISPUTED)] * 4
     assert cleaned.cleaned == g
 
@@ -310,7 +310,7 @@ def test_none_keeps_the_number_of_negatives_and_the_floor() -> None:
     g = group(negatives=["x", "y", "z"])
     settings: dict[str, Any] = {"method": Method.NONE, "negatives": 1, "floor": 2}
     for policy, kept, dropped in (("keep", ["x"], False), ("drop", ["x"], True), ("backfill", ["x", "y"], False)):
-        [cleaned] = clean([g], config=CleanConfig(**settings | {"floor_policy": policy}))
+        [cleaned] = clean([g], Models(), config=CleanConfig(**settings | {"floor_policy": policy}))
         assert texts(cleaned.negatives) == kept
         assert cleaned.dropped == dropped
 
@@ -324,7 +324,7 @@ def scripted_models(method: Method, script: Script = answer_by_marks) -> Models:
         case Method.ARHN:
             return Models(engine=FakeEngine(script, model="strong"))
         case Method.RLHN:
-            return Models(engine=FakeEngine(script, model="strong"), flagger=FakeEngine(script, model="cheap"))
+            return Models(engine=FakeEngine(script, model="strong"), small_model=FakeEngine(script, model="cheap"))
         case Method.MARGIN:
             return Models(similarity=similarity)
         case Method.NONE:
@@ -358,7 +358,7 @@ def test_every_method_writes_the_same_files_again(tmp_path: Path, method: Method
     assert asked[2] == []
 
 
-def test_a_flagger_that_dies_ends_the_run(tmp_path: Path) -> None:
+def test_a_small_model_that_dies_ends_the_run(tmp_path: Path) -> None:
     with formats.GroupWriter(tmp_path / "in.jsonl", "tevatron") as writer:
         for g in many(12):
             writer.write(g)
@@ -367,7 +367,7 @@ def test_a_flagger_that_dies_ends_the_run(tmp_path: Path) -> None:
         raise EngineError("gone")
 
     def open_models(stack: ExitStack) -> Models:
-        return Models(engine=FakeEngine(answer_by_marks), flagger=FakeEngine(gone))
+        return Models(engine=FakeEngine(answer_by_marks), small_model=FakeEngine(gone))
 
     files = Files.beside(str(tmp_path / "out.jsonl"))
     with pytest.raises(EngineError, match="gone"):

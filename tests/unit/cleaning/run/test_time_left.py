@@ -94,7 +94,7 @@ def test_it_is_near_the_truth_early_on(clock: Clock, lookahead: int) -> None:
 
     engine = OneByOne(answer_by_marks)
     engine.capabilities = replace(engine.capabilities, concurrency=1, lookahead=lookahead)
-    list(clean(many(groups), engine=engine, stats=stats))
+    list(clean(many(groups), engine, stats=stats))
     assert stats.begun == groups
     assert stats.expected == stats.total.requests == clock.now
     of = {now: now + left for now, left in said if left is not None}
