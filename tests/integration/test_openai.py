@@ -35,7 +35,7 @@ from arhn.errors import (
     UsageError,
 )
 from arhn.types import CleanedGroup
-from tests.conftest import answer_by_marks, kind_of, many, shown, until
+from tests.conftest import answer_by_marks, kind_of, many, put_in, shown, until
 from tests.served import Faulty, Served, hasten
 from tests.serving import Asked, Reply, Server, chat, failed
 
@@ -497,7 +497,11 @@ def command(server: Server, *more: str) -> tuple[str, ...]:
 def test_the_command_line(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("SOME_KEY", SECRET)
     with Server(Served(key=SECRET)) as server:
-        code = cli.main(command(server, "--api-key-env", "SOME_KEY", "--price-prompt", "1", "--price-completion", "2"))
+        code = cli.main(
+            command(
+                server, *put_in("engine.api_key_env=SOME_KEY", "budget.prompt_price=1", "budget.completion_price=2")
+            )
+        )
     said = capsys.readouterr()
     assert code == 0, said.err
     assert cli.main(["inspect", "out.jsonl", "--query-id", "q1"]) == 0
@@ -526,7 +530,7 @@ def test_failures_file_and_exit_code(folder: Path, capsys: pytest.CaptureFixture
         return served(asked)
 
     with Server(handler) as server:
-        code = cli.main(command(server, "--attempts", "2", "--max-failures", "0.0001"))
+        code = cli.main(command(server, *put_in("engine.attempts=2", "max_failures=0.0001")))
         said = capsys.readouterr()
         assert code == TooManyFailures.exit_code, said.err
         assert "requests got no answer" in said.err
@@ -537,7 +541,7 @@ def test_failures_file_and_exit_code(folder: Path, capsys: pytest.CaptureFixture
         assert len(Path("out.jsonl").read_bytes().splitlines()) == GROUPS
         # Few enough, where more are allowed; nothing but the failed ones is asked again.
         asked = len(server.asked)
-        assert cli.main(command(server, "--attempts", "1", "--overwrite", "--max-failures", "0.5")) == 0
+        assert cli.main(command(server, "--overwrite", *put_in("engine.attempts=1", "max_failures=0.5"))) == 0
         poisoned = False
         assert cli.main(command(server, "--overwrite")) == 0
         assert not Path("out.failures.jsonl").exists()
@@ -549,7 +553,7 @@ def test_failures_file_and_exit_code(folder: Path, capsys: pytest.CaptureFixture
 def test_a_spent_budget_is_resumed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     served = Served()
     with Server(served) as server:
-        assert cli.main(command(server, "--budget", "calls=100")) == BudgetSpent.exit_code
+        assert cli.main(command(server, *put_in("budget.calls=100"))) == BudgetSpent.exit_code
         assert "100 of 100 calls" in capsys.readouterr().err
         assert not Path("out.jsonl").exists()
         assert cli.main(command(server)) == 0
@@ -559,26 +563,33 @@ def test_a_spent_budget_is_resumed(folder: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["store", "out.responses.sqlite"]) == 0
 
 
+HERE = ("--engine", "openai", "--url", "http://h")
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
         (("--engine", "openai"), "Give it (--url)"),
-        (("--url", "http://h"), "--url: does nothing for --engine llamacpp, only for openai"),
-        (("--engine", "openai", "--url", "http://h", "--slots", "2"), "--slots: does nothing for --engine openai"),
+        (("--url", "http://h"), "engine.urls (--url http://h): belongs to the engine openai, and this is llamacpp"),
+        (
+            (*HERE, *put_in("engine.slots=2")),
+            "engine.slots (--set engine.slots=2): belongs to the engine llamacpp, and this",
+        ),
         (("--engine", "openai", "--url", "h:1"), "expected an http or https URL"),
-        (("--engine", "openai", "--url", "http://h", "--flag-url", "http://h"), "--flag-url: does nothing without"),
-        (("--engine", "openai", "--url", "http://h", "--budget", "much"), "--budget 'much': expected"),
-        (("--engine", "openai", "--url", "http://h", "--budget", "money=3"), "needs prices"),
-        (("--engine", "openai", "--url", "http://h", "--api-key-env", "NO_SUCH_KEY"), "NO_SUCH_KEY"),
-        (("--max-failures", "2"), "expected a share from 0 to 1"),
-        (("--engine", "openai", "--url", "http://h", "--body", "[]"), "expected a JSON object"),
+        ((*HERE, *put_in("triage=0.9", "small_model.urls=['http://h']")), "small_model.model"),
+        (
+            (*HERE, *put_in("budget.calls=much")),
+            "budget.calls (--set budget.calls=much): found 'much', allowed: a whole",
+        ),
+        ((*HERE, *put_in("budget=much")), "budget (--set budget=much): found 'much', allowed: a table"),
+        ((*HERE, *put_in("budget.money=3")), "needs prices"),
+        ((*HERE, *put_in("engine.api_key_env=NO_SUCH_KEY")), "NO_SUCH_KEY"),
+        (put_in("max_failures=2"), "max_failures (--set max_failures=2): found 2, allowed: a number from 0 to 1"),
+        ((*HERE, *put_in("engine.body=[]")), "engine.body (--set engine.body=[]): found [], allowed: a table"),
     ],
 )
 def test_flags(flags: tuple[str, ...], says: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        code = cli.main(["clean", "train.jsonl", "-o", "out.jsonl", *flags])
-    except SystemExit as stop:
-        code = int(stop.code or 0)
+    code = cli.main(["clean", "train.jsonl", "-o", "out.jsonl", *flags])
     assert code in (2, KeyRefused.exit_code)
     assert says in capsys.readouterr().err
     assert not Path("out.jsonl").exists()
@@ -586,8 +597,9 @@ def test_flags(flags: tuple[str, ...], says: str, folder: Path, capsys: pytest.C
 
 def test_two_models_on_two_servers(folder: Path) -> None:
     with Server(Served(names=("judge",))) as judge, Server(Served(names=("cheap",))) as cheap:
-        flags = ("--method", "rlhn", "--model", "judge", "--flag-model", "cheap", "--flag-url", cheap.url)
-        assert cli.main(command(judge, *flags, "--budget", "calls=10k")) == 0
+        flags = ("--method", "rlhn", "--model", "judge", "--small-model", "cheap")
+        limits = put_in(f"small_model.urls=['{cheap.url}']", "budget.calls=10_000")
+        assert cli.main(command(judge, *flags, *limits)) == 0
     summary = orjson.loads(Path("out.summary.json").read_bytes())
     assert summary["serving"].keys() == {"model", "flagger"}
     assert summary["llm"].keys() == {"flag", "judge"}

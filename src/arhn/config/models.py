@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from arhn.cleaning.models import Models
 from arhn.config.settings import CleaningSettings, SimilaritySettings
 from arhn.engines import Engine
 from arhn.engines.settings import EngineSettings
-from arhn.retrieval.similarity import Similarity
+
+if TYPE_CHECKING:
+    from arhn.retrieval.similarity import Similarity
 
 
 def open_models(settings: CleaningSettings, stack: ExitStack) -> Models:
@@ -43,6 +46,8 @@ def open_similarity(settings: SimilaritySettings | None) -> Similarity | None:
     """
     if settings is None:
         return None
+    from arhn.retrieval.similarity import Similarity
+
     return Similarity(settings.model, **settings.model_dump(exclude={"model"}, exclude_unset=True))
 
 

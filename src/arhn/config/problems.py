@@ -29,7 +29,7 @@ def checked(model: type[M], values: Values) -> M:
     try:
         return model.model_validate(values.tree)
     except ValidationError as error:
-        lines = dict.fromkeys(_line(problem, model, values) for problem in error.errors(include_url=False))
+        lines = dict.fromkeys(_line(problem, model, values) for problem in error.errors())
         raise UsageError(_BREAK.join(lines)) from None
 
 
@@ -38,7 +38,7 @@ def require_known(model: type[BaseModel], values: Values) -> None:
     try:
         model.model_validate(values.tree)
     except ValidationError as error:
-        unknown = [problem for problem in error.errors(include_url=False) if problem["type"] == "extra_forbidden"]
+        unknown = [problem for problem in error.errors() if problem["type"] == "extra_forbidden"]
         lines = dict.fromkeys(_line(problem, model, values) for problem in unknown)
         if lines:
             raise UsageError(_BREAK.join(lines)) from None
@@ -52,7 +52,7 @@ def _line(problem: Mapping[str, Any], model: type[BaseModel], values: Values) ->
     where = f"{dotted(key)} ({giver})" if giver and key else dotted(key)
     if problem["type"] == "extra_forbidden":
         return f"{where}: {_unknown(key, model, values)}"
-    if problem["type"] == "without_effect":
+    if "url" not in problem:  # our own, not one of pydantic's
         return f"{where}: {problem['msg']}" if key else str(problem["msg"])
     setting = find(model, key, values.tree)
     if problem["type"] == "missing":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.run.failures import USUAL_LIMIT
@@ -62,7 +62,7 @@ def _engine(value: object) -> object:
 
 def _format(value: object) -> object:
     if isinstance(value, str) and value not in [*Format]:
-        raise PydanticCustomError("enum", "expected a format, found {value}", {"value": value})
+        raise PydanticKnownError("enum", {"expected": ", ".join(Format)})
     return value
 
 

@@ -34,7 +34,7 @@ def choose(config: CleanConfig, models: Models, asker_for: Callable[[Engine], As
         return NoMethod(config)
     if config.method is Method.MARGIN:
         if models.similarity is None:
-            raise UsageError("--method margin: needs a similarity model. Give one with --similarity")
+            raise UsageError("method margin: needs a similarity model. Give one with --similarity")
         return MarginMethod(models.similarity, config)
     if config.method is Method.ARHN:
         return arhn_method(config, models, asker_for)
@@ -62,7 +62,7 @@ def _small_model(engine: Engine | None, asker_for: Callable[[Engine], Asker]) ->
         return None
     if not engine.capabilities.logprobs:
         raise UsageError(
-            f"--flag-model: {engine.model} gives no log-probabilities, so it can't say which negatives are likelier "
+            f"small_model: {engine.model} gives no log-probabilities, so it can't say which negatives are likelier "
             "to answer. Use another model or server, or triage by --similarity"
         )
     return SmallModel(asker=asker_for(engine), capabilities=engine.capabilities)
@@ -70,5 +70,5 @@ def _small_model(engine: Engine | None, asker_for: Callable[[Engine], Asker]) ->
 
 def _required(engine: Engine | None, config: CleanConfig) -> Engine:
     if engine is None:
-        raise UsageError(f"--method {config.method}: needs an LLM. Give one with --model")
+        raise UsageError(f"method {config.method}: needs an LLM. Give one with --model")
     return engine

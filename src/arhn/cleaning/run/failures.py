@@ -39,7 +39,7 @@ def require_few(content: Mapping[str, Any], limit: float) -> None:
         return
     raise TooManyFailures(
         f"{said}: {content['files']['failures']}. The outputs are written, and the labels that hung on them are as "
-        "they were. The same command with --overwrite asks only these again; --max-failures allows more"
+        "they were. The same command with --overwrite asks only these again; a larger max_failures allows more"
     )
 
 

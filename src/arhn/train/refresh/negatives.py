@@ -1,4 +1,4 @@
-"""Hard negatives mined and cleaned again between epochs: what `arhn train --refresh-negatives` does.
+"""Hard negatives mined and cleaned again between epochs: what [refresh] in a config file of `arhn train` asks for.
 
 For each refresh the model as it is by then searches the corpus. Positives of a query are those it has in the groups
 in use, so that what a refresh relabelled stays one, and what cleaning ever filtered from a query is no candidate. New
@@ -85,7 +85,7 @@ class NewNegatives:
         if run.recipe.kind == "reranker" and None in mining.retrievers.values():
             raise UsageError(
                 f"recipe {run.recipe.name!r} trains a reranker, which can't search a corpus for negatives. Name a "
-                "retriever: --retriever bm25, or a sentence-transformers model"
+                "retriever: bm25, or a sentence-transformers model"
             )
         if isinstance(training.groups, Iterator):
             raise UsageError("groups that can be read only once can't be refreshed. Give a list, or a file")
@@ -222,7 +222,7 @@ class NewNegatives:
         if said := failures.too_many(content, self._cleaning.max_failures):
             raise TooManyFailures(
                 f"the refresh after epoch {epoch}: {said}: {self._place(epoch, _FAILURES)}. Training stops here. The "
-                "same command with --resume asks only these again; --max-failures in --refresh-cleaning allows more"
+                "same command with --resume asks only these again; a larger refresh.cleaning.max_failures allows more"
             )
         counts = done.counts()
         done.write(self._place(epoch, SUMMARY), counts, content)

@@ -292,7 +292,7 @@ def test_margin_cannot_relabel_and_needs_a_similarity() -> None:
         margined(group(negatives=["x"]), {}, mode=Mode.R)
     with pytest.raises(UsageError, match="needs a similarity model"):
         list(clean([group()], Models(), config=CleanConfig(method=Method.MARGIN)))
-    with pytest.raises(UsageError, match="--method rlhn: needs an LLM"):
+    with pytest.raises(UsageError, match="method rlhn: needs an LLM"):
         list(clean([group()], Models(), config=CleanConfig(method=Method.RLHN)))
 
 
