@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from arhn import weights
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.engines import Capabilities, Completion, Engine, Request
@@ -78,7 +78,7 @@ def arms(names: Sequence[str], groups: Sequence[Group], gold: Gold, cleaners: Cl
             yield Arm(name=name, groups=groups, filtered={})
         elif name == "margin":
             similarity = Scored(Similarity(cleaners.similarity), groups)
-            yield Arm.of(name, clean(groups, Models(similarity=similarity), config=CleanConfig(method=Method.MARGIN)))
+            yield Arm.of(name, clean(groups, Models(similarity=similarity), config=CleanConfig(method="margin")))
         elif name == "oracle":
             yield Arm.of(name, oracle(groups, gold, BEST))
         else:

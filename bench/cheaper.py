@@ -27,13 +27,13 @@ from typing import Any
 
 from arhn import weights
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.calibration import Calibration, calibration_for
-from arhn.cleaning.evidence.confidence import band, confidences, likeliest
+from arhn.cleaning.evidence.calibration import Calibration, find_calibration
+from arhn.cleaning.evidence.confidence import find_band, make_confidences, pick_likeliest
 from arhn.cleaning.extract.stage import Evidence
-from arhn.cleaning.methods.arhn import asked_negatives
+from arhn.cleaning.methods.arhn import find_asked_negatives
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import aevidence
-from arhn.cleaning.setup import negatives_prompt
+from arhn.cleaning.setup import choose_prompt
 from arhn.cleaning.stats import Stats
 from arhn.engines import Engine
 from arhn.errors import CalibrationError
@@ -72,7 +72,7 @@ class Bench:
 
     def spared(self, name: str, full: Sequence[Odds], signal: Sequence[Odds], share: float, costs: Row) -> Row:
         """The first row's log-odds of the likeliest share of every group by another signal, and what it took."""
-        asked = [likeliest(each, share) for each in signal]
+        asked = [pick_likeliest(each, share) for each in signal]
         odds = [[o if i in of else None for i, o in enumerate(each)] for each, of in zip(full, asked, strict=True)]
         part = sum(map(len, asked)) / sum(map(len, full))
         return self.row(name, odds, {what: part * n for what, n in costs.items()})
@@ -87,7 +87,7 @@ class Bench:
         judged = Judged()
         for group, each in zip(self.groups, scores, strict=True):
             lowest = min((s for s in each if s is not None), default=0.0)
-            for passage, score in zip(asked_negatives(group, None), each, strict=True):
+            for passage, score in zip(find_asked_negatives(group, None), each, strict=True):
                 # What isn't asked about counts as the least likely of its group.
                 judged.add(group, self.gold, passage.doc_id, False, lowest if score is None else score)
         return auc(judged.negatives)
@@ -145,7 +145,7 @@ def table(a: argparse.Namespace, groups: Sequence[Group], gold: Gold) -> list[Ro
         rows.append(bench.row(f"lookahead {a.lookahead}", ahead.odds, ahead.costs))
     if a.similarity:
         signal: Sequence[Odds] = list(
-            Similarity(a.similarity).many((g.query, asked_negatives(g, None)) for g in groups)
+            Similarity(a.similarity).many((g.query, find_asked_negatives(g, None)) for g in groups)
         )
         rows += [bench.spared(f"similar {s:.0%}", full.odds, signal, s, full.costs) for s in a.shares]
     if a.flag_model:
@@ -162,7 +162,7 @@ def table(a: argparse.Namespace, groups: Sequence[Group], gold: Gold) -> list[Ro
 
 
 def _calibration(engine: Engine) -> Calibration:
-    found = calibration_for(engine.model, negatives_prompt(Family.QUESTION, CleanConfig()).hash)
+    found = find_calibration(engine.model, choose_prompt(Family.QUESTION, CleanConfig()).hash)
     if found is None:
         raise CalibrationError(f"{engine.model}: has no calibration for questions")
     return found
@@ -170,7 +170,7 @@ def _calibration(engine: Engine) -> Calibration:
 
 def _found(full: Asked, calibration: Calibration) -> list[list[bool]]:
     return [
-        [c is not None and band(c, calibration) == "answer" for c in confidences(odds, calibration)]
+        [c is not None and find_band(c, calibration) == "answer" for c in make_confidences(odds, calibration)]
         for odds in full.odds
     ]
 

@@ -33,10 +33,10 @@ from arhn import formats, weights
 from arhn.cleaning import prompts
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.calibration import Calibration, calibration_for
+from arhn.cleaning.evidence.calibration import Calibration, find_calibration
 from arhn.cleaning.pipeline import clean
-from arhn.cleaning.rank.fullness import fullness_request, read_fullness
-from arhn.cleaning.setup import negatives_prompt
+from arhn.cleaning.rank.fullness import read_fullness, request_fullness
+from arhn.cleaning.setup import choose_prompt
 from arhn.cleaning.stats import Stats
 from arhn.engines import Engine
 from arhn.families.choice import FamilyMap
@@ -51,9 +51,9 @@ _DEFAULTS = CleanConfig()
 
 def calibrations(family: Family, model: str) -> dict[str, Calibration]:
     """What makes confidences of a family's log-odds, by the name of its row."""
-    prompt = negatives_prompt(family, _DEFAULTS).hash
+    prompt = choose_prompt(family, _DEFAULTS).hash
     found = {"own word": Calibration(model=model, prompt=prompt, family=family.value)}
-    question = calibration_for(model, negatives_prompt(Family.QUESTION, _DEFAULTS).hash)
+    question = find_calibration(model, choose_prompt(Family.QUESTION, _DEFAULTS).hash)
     if question is not None:
         found["question's calibration"] = question.model_copy(update={"prompt": prompt, "family": family.value})
     return found
@@ -90,7 +90,7 @@ async def partial_row(
     found = []
     for group in groups:
         asked = [p for p in group.passages if gold[group.query_id].get(p.doc_id) in ("full", "partial")]
-        requests = [fullness_request(group.query, p, prompt) for p in asked]
+        requests = [request_fullness(group.query, p, prompt) for p in asked]
         for p, said in zip(asked, await asker.ask("fullness", requests), strict=True):
             score = read_fullness(said)
             full = gold[group.query_id][p.doc_id] == "full"

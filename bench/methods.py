@@ -31,7 +31,7 @@ from arhn import weights
 from arhn.agree.agreement import compare
 from arhn.agree.judgements import ABSTAINED, Judgements, Kind
 from arhn.cleaning import prompts
-from arhn.cleaning.config import CleanConfig, Method, RankerSettings
+from arhn.cleaning.config import CleanConfig, RankerSettings
 from arhn.cleaning.evidence.calibration import Calibration, load_calibrations
 from arhn.cleaning.margin_rule import DEFAULTS, Margin
 from arhn.cleaning.models import Models
@@ -223,7 +223,7 @@ def rlhn_variants(engines: Sequence[LlamaCppEngine], a: argparse.Namespace) -> I
     for engine in engines:
         name = _short(engine) if engine is small else f"{_short(small)} > {_short(engine)}"
         models = Models(engine=engine, small_model=small)
-        config = CleanConfig(method=Method.RLHN)
+        config = CleanConfig(method="rlhn")
         yield Variant(name=f"rlhn {name}", config=config, models=models, store=a.store, timed=True)
 
 
@@ -232,7 +232,7 @@ def margin_variants(bench: Bench, similarity: Similarity) -> Iterator[Variant]:
     models = Models(similarity=Scored(similarity, bench.groups))
 
     def variant(rule: Any, value: float, name: str = "") -> Variant:
-        config = CleanConfig(method=Method.MARGIN, margin=Margin(rule=rule, value=value))
+        config = CleanConfig(method="margin", margin=Margin(rule=rule, value=value))
         return Variant(name=f"margin {rule}={value:g}{name}", config=config, models=models)
 
     def f1_of(tried: Variant) -> float:
@@ -363,7 +363,7 @@ def _variants(
     if "margin" in a.methods and similarity is not None:
         yield from margin_variants(bench, similarity)
     if "none" in a.methods:
-        yield Variant(name="none", config=CleanConfig(method=Method.NONE), models=Models())
+        yield Variant(name="none", config=CleanConfig(method="none"), models=Models())
 
 
 if __name__ == "__main__":

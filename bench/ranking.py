@@ -28,10 +28,11 @@ from arhn import weights
 from arhn.cleaning import prompts
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import RankBy
-from arhn.cleaning.extract.questions import known_answer, read_snippet, snippet_request
+from arhn.cleaning.extract.questions import find_known_answer, read_snippet, request_snippet
 from arhn.cleaning.prompts import FamilyPrompts
 from arhn.cleaning.rank import listwise, pivot
-from arhn.cleaning.shown import shown_order, shown_text
+from arhn.cleaning.rank.consistent import combine
+from arhn.cleaning.shown import order_shown, show_candidate
 from arhn.cleaning.stats import Stats
 from arhn.engines import Completion
 from arhn.engines.llamacpp import LlamaCppEngine
@@ -112,11 +113,11 @@ async def candidates_of(group: Group, gold: Gold, asker: Asker, asked_with: Fami
     false = [p for p in group.negatives if labels.get(p.doc_id) == "false_negative"]
     true = [p for p in group.negatives if labels.get(p.doc_id) == "true_negative"][:TRUE_NEGATIVES]
     best = group.positives[0]
-    [said] = await asker.ask("extract", [snippet_request(group.query, best, asked_with.extract)])
+    [said] = await asker.ask("extract", [request_snippet(group.query, best, asked_with.extract)])
     span = read_snippet(said, best, asked_with.extract)
-    known = known_answer([best], [span])
+    known = find_known_answer([best], [span])
     negatives = [*false, *true]
-    requests = [snippet_request(group.query, p, asked_with.check, known=known) for p in negatives]
+    requests = [request_snippet(group.query, p, asked_with.check, known=known) for p in negatives]
     spans = [
         read_snippet(c, p, asked_with.check)
         for c, p in zip(await asker.ask("extract", requests), negatives, strict=True)
@@ -147,8 +148,8 @@ async def listwise_rows(
     for c in groups:
         rankings = []
         for shuffle in range(shuffles):
-            shown = shown_order(c.query, c.passages, shuffle)
-            texts = [shown_text(p, c.snippets[p.doc_id], by) for p in shown]
+            shown = order_shown(c.query, c.passages, shuffle)
+            texts = [show_candidate(p, c.snippets[p.doc_id], by) for p in shown]
             [said] = await asker.ask("rank", [listwise.request(c.query, texts, asked_with.rank)])
             ranking = listwise.read(said, [p.doc_id for p in shown])
             rankings.append(ranking)
@@ -156,7 +157,7 @@ async def listwise_rows(
             if ranking.order:
                 single.first_wins.append(ranking.order[0] == shown[0].doc_id)
                 single.chance.append(1 / len(shown))
-        vote = listwise.consistent(rankings, [c.positive], 0.8)
+        vote = combine(rankings, [c.positive], 0.8)
         voted.add(c, vote)
         if vote.agreement is not None:
             single.settled.append(vote.agreement)
@@ -175,13 +176,13 @@ async def pivot_row(
     asker = Asker(engine, MemoryStore(), stats)
     started = time.monotonic()
     for c in groups:
-        texts = {p.doc_id: shown_text(p, c.snippets[p.doc_id], by) for p in c.passages}
+        texts = {p.doc_id: show_candidate(p, c.snippets[p.doc_id], by) for p in c.passages}
         answers: dict[str, tuple[Completion | None, Completion | None]] = {}
         for p in c.passages[1:]:
             pair = pivot.requests(c.query, texts[p.doc_id], texts[c.positive], asked_with.pivot)
             one, two = await asker.ask("rank", pair)
             answers[p.doc_id] = (one, two)
-            preferred = [odds > 0 for said in (one, two) if (odds := pivot.first_preferred(said)) is not None]
+            preferred = [odds > 0 for said in (one, two) if (odds := pivot.read_preference(said)) is not None]
             counts.first_wins += preferred
             counts.chance += [0.5] * len(preferred)
         ranking = pivot.read(answers, c.positive, (c.positive,))

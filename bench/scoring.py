@@ -21,7 +21,7 @@ from typing import Any
 from arhn import formats, weights
 from arhn.agree import judgements
 from arhn.agree.judgements import ABSTAINED, Judgements, Kind
-from arhn.cleaning.relabel import action_of
+from arhn.cleaning.relabel import choose_action
 from arhn.cleaning.stats import Stats
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.store import MemoryStore, ResponseStore, SqliteStore
@@ -126,7 +126,7 @@ def decided(cleaned: Sequence[CleanedGroup], gold: Gold, mode: Mode = Mode.RF) -
                 continue
             # Mode F doesn't ask whether an answer is full: it leaves all that ranks above the positive.
             reason = Reason.RANKED_ABOVE if mode is Mode.F and d.reason is Reason.PARTIAL else d.reason
-            acted = (d.action if d.reason in _BY_TEXT else action_of(reason, mode)) != "keep"
+            acted = (d.action if d.reason in _BY_TEXT else choose_action(reason, mode)) != "keep"
             rows.append(
                 Negative(
                     query_id=c.group.query_id,

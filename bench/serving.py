@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from arhn.cleaning import prompts
-from arhn.cleaning.extract.questions import verdict_request
+from arhn.cleaning.extract.questions import request_verdict
 from arhn.engines import Request
 from arhn.types import Passage
 from bench import output
@@ -40,7 +40,7 @@ Ask = Callable[[int], Awaitable[None]]
 
 def request(i: int) -> Request:
     passage = Passage(doc_id=str(i), text=f"{TEXT * 4}Number {i}.")
-    return verdict_request(f"What is the answer to {i}?", passage, prompts.load("question").extract)
+    return request_verdict(f"What is the answer to {i}?", passage, prompts.load("question").extract)
 
 
 async def measured(ask: Ask, count: int, limit: int) -> dict[str, float]:

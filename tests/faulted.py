@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from arhn import clean
-from arhn.cleaning.run.records import decision_rows
+from arhn.cleaning.run.records import make_decision_rows
 from arhn.engines import Capabilities, Completion, Request, RequestFailed
 from arhn.store import SqliteStore
 from arhn.types import Group
@@ -120,7 +120,7 @@ def _unbacked(groups: Sequence[Group], ran: Ran) -> Iterator[str]:
         for group, again in zip(groups, clean(groups, Unplugged(ran), store=store), strict=True):
             texts = {p.doc_id: p.text for p in group.passages}
             rows = ran.decisions[group.query_id]
-            if orjson.loads(orjson.dumps(list(decision_rows(again)))) != rows:
+            if orjson.loads(orjson.dumps(list(make_decision_rows(again)))) != rows:
                 yield f"{group.query_id}: the stored answers give other decisions"
             for row in rows:
                 if row["action"] != "keep" and not _verbatim(row, texts[row["doc_id"]]):

@@ -16,7 +16,7 @@ from arhn.libraries import lazily
 
 if TYPE_CHECKING:
     from arhn import formats, weights
-    from arhn.cleaning.config import CleanConfig, Method
+    from arhn.cleaning.config import CleanConfig
     from arhn.cleaning.models import Models
     from arhn.cleaning.pipeline import aclean, clean
     from arhn.cleaning.stats import Stats
@@ -32,7 +32,6 @@ __all__ = [
     "Extraction",
     "Group",
     "MemoryStore",
-    "Method",
     "Mode",
     "Models",
     "Passage",
@@ -56,7 +55,7 @@ __getattr__ = lazily(
         "ArhnError": "arhn.errors:ArhnError",
         "Models": "arhn.cleaning.models:Models",
         "Stats": "arhn.cleaning.stats:Stats",
-        **{name: f"arhn.cleaning.config:{name}" for name in ("CleanConfig", "Method")},
+        "CleanConfig": "arhn.cleaning.config:CleanConfig",
         **{name: f"arhn.cleaning.pipeline:{name}" for name in ("aclean", "clean")},
         **{name: f"arhn.store:{name}" for name in ("MemoryStore", "SqliteStore")},
         **{

@@ -35,6 +35,11 @@ class Registry(Generic[T]):
         self._places = dict(built_in)
         self._loaded: dict[str, T] = {}
 
+    @property
+    def built_in(self) -> tuple[str, ...]:
+        """The names of ours."""
+        return tuple(self._places)
+
     def register(self, name: str, value: T) -> None:
         """Add `value` under `name`.
 
@@ -50,11 +55,21 @@ class Registry(Generic[T]):
         found = (point.name for point in entry_points(group=self._group))
         return tuple(dict.fromkeys((*self._places, *found, *self._loaded)))
 
+    def require(self, name: str) -> None:
+        """Check that something is registered under `name`; it isn't imported for that.
+
+        Raises:
+            UsageError: nothing is. It says what there is, and which of these is nearest.
+        """
+        # Entry points are looked up last, for that reads the metadata of every package there is.
+        if not (name in self._places or name in self._loaded or name in self.names()):
+            raise self._unknown(name)
+
     def get(self, name: str) -> T:
         """What is registered under `name`.
 
         Raises:
-            UsageError: nothing is. It says what there is, and which of these is nearest.
+            UsageError: as `require` does.
         """
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
@@ -66,7 +81,10 @@ class Registry(Generic[T]):
             return cast("T", getattr(import_module(module), attribute))
         for point in entry_points(group=self._group, name=name):
             return cast("T", point.load())
+        raise self._unknown(name)
+
+    def _unknown(self, name: str) -> UsageError:
         names = self.names()
         near = get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"{name!r} is no {self._kind}.{hint} There are: {', '.join(names)}.")
+        return UsageError(f"{name!r} is no {self._kind}.{hint} There are: {', '.join(names)}.")

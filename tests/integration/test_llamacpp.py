@@ -11,21 +11,21 @@ import pytest
 
 from arhn import weights
 from arhn.cleaning import prompts
-from arhn.cleaning.config import CleanConfig, Method, RankerSettings
+from arhn.cleaning.config import CleanConfig, RankerSettings
 from arhn.cleaning.evidence.calibration import Calibration
 from arhn.cleaning.extract.questions import (
     MAX_SNIPPET_TOKENS,
-    answer_requests,
     read_answers,
     read_snippet,
     read_verdict,
-    snippet_request,
-    verdict_request,
+    request_answers,
+    request_snippet,
+    request_verdict,
 )
 from arhn.cleaning.methods import rlhn
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.rank import pivot
-from arhn.cleaning.rank.fullness import fullness_request, read_fullness
+from arhn.cleaning.rank.fullness import read_fullness, request_fullness
 from arhn.engines import Completion, Constraint, Matching, Message, OneOf, Permutation, Request
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.errors import EngineError
@@ -120,7 +120,7 @@ def test_the_judge_of_rlhn_gives_answers_that_can_be_read(llama: LlamaCppEngine)
             return None
 
     group = Group(query_id="q", query=QUERY, positives=(FERRY,), negatives=(PAINT, passage("two", "It was a ferry.")))
-    [cleaned] = clean([group], Listening(), config=CleanConfig(method=Method.RLHN))
+    [cleaned] = clean([group], Listening(), config=CleanConfig(method="rlhn"))
     assert answered
     for completion in answered:
         if completion.finish != "stop":
@@ -136,12 +136,12 @@ def test_the_judge_of_rlhn_gives_answers_that_can_be_read(llama: LlamaCppEngine)
 
 def test_comparisons_and_fullness_are_one_word_with_log_probabilities(llama: LlamaCppEngine) -> None:
     pair = pivot.requests(QUERY, "a ferry", "It was painted green.", PROMPTS.pivot)
-    fullness = [fullness_request(QUERY, p, PROMPTS.fullness) for p in (FERRY, PAINT)]
+    fullness = [request_fullness(QUERY, p, PROMPTS.fullness) for p in (FERRY, PAINT)]
     completions = ask(llama, *pair, *fullness)
     for completion, choices in zip(completions, [("1", "2"), ("1", "2"), ("Yes", "No"), ("Yes", "No")], strict=True):
         assert completion.text in choices
         assert set(choices) & set(completion.first)
-    assert None not in [pivot.first_preferred(c) for c in completions[:2]]
+    assert None not in [pivot.read_preference(c) for c in completions[:2]]
     for found in map(read_fullness, completions[2:]):
         assert found is not None
         assert 0 <= found <= 1
@@ -161,7 +161,7 @@ def test_snippets_are_verbatim_whatever_the_text(llama: LlamaCppEngine, text: st
     said = passage("d", text)
     spans = []
     for query in ("What is written here?", "Which word stands in the middle?", "How much is it?"):
-        [completion] = ask(llama, snippet_request(query, said, EXTRACT))
+        [completion] = ask(llama, request_snippet(query, said, EXTRACT))
         assert completion.text.startswith(EXTRACT.lead)
         span = read_snippet(completion, said, EXTRACT)
         if span is not None:
@@ -173,7 +173,7 @@ def test_snippets_are_verbatim_whatever_the_text(llama: LlamaCppEngine, text: st
 
 
 def test_the_lead_of_a_snippet_is_read_not_written(llama: LlamaCppEngine) -> None:
-    verdict, snippet = ask(llama, verdict_request(QUERY, FERRY, EXTRACT), snippet_request(QUERY, FERRY, EXTRACT))
+    verdict, snippet = ask(llama, request_verdict(QUERY, FERRY, EXTRACT), request_snippet(QUERY, FERRY, EXTRACT))
     assert snippet.text.startswith(EXTRACT.lead)
     assert snippet.prompt_tokens >= verdict.prompt_tokens + 3
     assert snippet.completion_tokens <= llama.count_tokens(snippet.text.removeprefix(EXTRACT.lead)) + 3
@@ -184,14 +184,14 @@ def test_the_lead_of_a_snippet_is_read_not_written(llama: LlamaCppEngine) -> Non
 
 def test_a_snippet_continues_the_prompt_of_its_verdict(llama: LlamaCppEngine) -> None:
     said = passage("d", "A passage that no other test has seen. " + FERRY.text)
-    ask(llama, verdict_request(QUERY, said, EXTRACT))
-    [snippet] = ask(llama, snippet_request(QUERY, said, EXTRACT))
+    ask(llama, request_verdict(QUERY, said, EXTRACT))
+    [snippet] = ask(llama, request_snippet(QUERY, said, EXTRACT))
     assert snippet.prompt_tokens - snippet.cached_tokens <= llama.count_tokens(EXTRACT.lead) + 4
 
 
 def test_whole_answers_are_a_snippet_or_the_refusal(llama: LlamaCppEngine) -> None:
     for said in (FERRY, PAINT):
-        completions = ask(llama, *answer_requests(QUERY, said, EXTRACT, 1), *answer_requests(QUERY, said, EXTRACT, 3))
+        completions = ask(llama, *request_answers(QUERY, said, EXTRACT, 1), *request_answers(QUERY, said, EXTRACT, 3))
         for completion in completions:
             assert completion.text == EXTRACT.no_answer or completion.text.startswith(EXTRACT.lead)
             found, span = read_answers([completion], said, EXTRACT)
@@ -199,7 +199,7 @@ def test_whole_answers_are_a_snippet_or_the_refusal(llama: LlamaCppEngine) -> No
 
 
 def test_a_verdict_is_one_token_with_its_alternatives(llama: LlamaCppEngine) -> None:
-    [completion] = ask(llama, verdict_request(QUERY, FERRY, EXTRACT))
+    [completion] = ask(llama, request_verdict(QUERY, FERRY, EXTRACT))
     assert completion.completion_tokens == 1
     assert len(completion.first) > 10
     assert 0.8 < sum(math.exp(p) for p in completion.first.values()) < 1.001
@@ -207,7 +207,7 @@ def test_a_verdict_is_one_token_with_its_alternatives(llama: LlamaCppEngine) -> 
 
 
 def test_log_odds_tell_the_answer_from_its_neighbour(llama: LlamaCppEngine) -> None:
-    completions = ask(llama, *(verdict_request(QUERY, p, EXTRACT) for p in (FERRY, PAINT)))
+    completions = ask(llama, *(request_verdict(QUERY, p, EXTRACT) for p in (FERRY, PAINT)))
     with_answer, without = (read_verdict(c, EXTRACT) for c in completions)
     assert with_answer is not None
     assert without is not None
@@ -216,7 +216,7 @@ def test_log_odds_tell_the_answer_from_its_neighbour(llama: LlamaCppEngine) -> N
 
 def test_instructions_are_computed_once_per_slot(llama: LlamaCppEngine) -> None:
     texts = [f"Passage number {i} speaks of {i * 7} things, none of which matters here." for i in range(6)]
-    requests = [verdict_request(QUERY, passage(str(i), t), EXTRACT) for i, t in enumerate(texts)]
+    requests = [request_verdict(QUERY, passage(str(i), t), EXTRACT) for i, t in enumerate(texts)]
     ask(llama, *requests[:2])
     for completion, text in zip(ask(llama, *requests[2:]), texts[2:], strict=True):
         computed = completion.prompt_tokens - completion.cached_tokens
@@ -225,10 +225,10 @@ def test_instructions_are_computed_once_per_slot(llama: LlamaCppEngine) -> None:
 
 def test_equal_requests_agree_whatever_runs_beside_them(llama: LlamaCppEngine) -> None:
     """What resuming relies on: what is batched together changes no sure answer, and log-probabilities by little."""
-    verdicts = [verdict_request(QUERY, p, EXTRACT) for p in (FERRY, PAINT)]
-    requests = [*verdicts, snippet_request(QUERY, FERRY, EXTRACT)]
+    verdicts = [request_verdict(QUERY, p, EXTRACT) for p in (FERRY, PAINT)]
+    requests = [*verdicts, request_snippet(QUERY, FERRY, EXTRACT)]
     alone = [ask(llama, r)[0] for r in requests]
-    others = [fullness_request(QUERY, p, PROMPTS.fullness) for p in (FERRY, PAINT, FERRY)]
+    others = [request_fullness(QUERY, p, PROMPTS.fullness) for p in (FERRY, PAINT, FERRY)]
     beside = ask(llama, *requests, *others, *requests)
     for found in (beside[:3], beside[6:]):
         assert found[2].text == alone[2].text
@@ -239,12 +239,12 @@ def test_equal_requests_agree_whatever_runs_beside_them(llama: LlamaCppEngine) -
 
 def test_the_lead_of_a_snippet_counts_as_well(narrow: LlamaCppEngine) -> None:
     """What fits without the lead only is refused too, not cut off in the middle of its answer."""
-    [short] = ask(narrow, verdict_request(QUERY, passage("d", "word"), EXTRACT))
+    [short] = ask(narrow, request_verdict(QUERY, passage("d", "word"), EXTRACT))
     room = narrow.capabilities.context - MAX_SNIPPET_TOKENS - short.prompt_tokens - narrow.count_tokens(FERRY.text)
     lead = narrow.count_tokens(EXTRACT.lead)
     for words, fits in ((room - lead - 4, True), (room - lead // 2, False)):
         said = passage("d", FERRY.text + " word" * words)
-        [completion] = ask(narrow, snippet_request(QUERY, said, EXTRACT))
+        [completion] = ask(narrow, request_snippet(QUERY, said, EXTRACT))
         assert (completion.finish != "context") == fits
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from arhn.cleaning import prompts
-from arhn.cleaning.extract.questions import read_snippet, read_verdict, snippet_request, verdict_request
+from arhn.cleaning.extract.questions import read_snippet, read_verdict, request_snippet, request_verdict
 from arhn.engines import Matching, Message, OneOf, Permutation, Request
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.engines.openai.engine import OpenAIEngine, connect
@@ -51,7 +51,7 @@ def test_a_key_is_wanted(llama: LlamaCppEngine) -> None:
 
 def test_answers_are_those_of_the_engine_in_this_process(llama: LlamaCppEngine, served: OpenAIEngine) -> None:
     for said in (FERRY, PAINT):
-        verdict, snippet = verdict_request(QUERY, said, EXTRACT), snippet_request(QUERY, said, EXTRACT)
+        verdict, snippet = request_verdict(QUERY, said, EXTRACT), request_snippet(QUERY, said, EXTRACT)
         # One after the other: the server then computes what they share once.
         [here], [here_snippet] = ask(llama, verdict), ask(llama, snippet)
         [there], [there_snippet] = ask(served, verdict), ask(served, snippet)
@@ -73,7 +73,7 @@ def test_gbnf_constrains_too(served: OpenAIEngine) -> None:
         said = passage("d", "A \"quoted\" {brace} \\ slash/ [1] > [2] naïve café; rock'n'roll 日本語 x^y-z.")
         plate = Matching(r"[A-Z]{2}/[0-9]{3}(?:; [0-9]{1,3} km/h|, parked)")
         # First: the server still has what it shares with the prompts before it.
-        [snippet] = ask(served, snippet_request("What is written here?", said, EXTRACT))
+        [snippet] = ask(served, request_snippet("What is written here?", said, EXTRACT))
         one, order, pattern = ask(
             served,
             Request(messages=(Message("user", "Which?"),), max_tokens=9, constraint=OneOf(("red-1", "blue-2"))),

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from arhn.cleaning import prompts
-from arhn.cleaning.extract.questions import read_snippet, read_verdict, snippet_request, verdict_request
+from arhn.cleaning.extract.questions import read_snippet, read_verdict, request_snippet, request_verdict
 from arhn.engines import Completion, Matching, Message, OneOf, Permutation, Request
 from arhn.engines.vllm import VLLMEngine
 from arhn.engines.vllm.settings import Settings
@@ -60,7 +60,7 @@ def test_what_it_can_do(engine: VLLMEngine) -> None:
 
 
 def test_answers(engine: VLLMEngine) -> None:
-    verdict, snippet = verdict_request(QUERY, FERRY, EXTRACT), snippet_request(QUERY, FERRY, EXTRACT)
+    verdict, snippet = request_verdict(QUERY, FERRY, EXTRACT), request_snippet(QUERY, FERRY, EXTRACT)
     [first, words] = ask(engine, verdict, snippet)
     assert read_verdict(first, EXTRACT) is not None
     assert len(first.first) >= 20
@@ -82,7 +82,7 @@ def test_constraints(engine: VLLMEngine) -> None:
         Request(messages=(Message("user", "Which?"),), max_tokens=9, constraint=OneOf(("red-1", "blue-2"))),
         Request(messages=(Message("user", "Sort!"),), max_tokens=40, constraint=Permutation(6)),
         Request(messages=(Message("user", "A number plate?"),), max_tokens=24, constraint=plate),
-        snippet_request("What is written here?", said, EXTRACT),
+        request_snippet("What is written here?", said, EXTRACT),
     )
     assert one.text in ("red-1", "blue-2")
     assert sorted(map(int, order.text.split(" > "))) == list(range(1, 7))
@@ -116,7 +116,7 @@ def test_killed(engine: VLLMEngine) -> None:
     [core] = multiprocessing.active_children()
     core.kill()
     with pytest.raises(EngineError, match="Every answer so far is kept"):
-        ask(engine, *(verdict_request(QUERY, passage(str(i), f"{i} {FERRY.text}"), EXTRACT) for i in range(4)))
+        ask(engine, *(request_verdict(QUERY, passage(str(i), f"{i} {FERRY.text}"), EXTRACT) for i in range(4)))
     asyncio.run(engine.aclose())
     assert not _running(engine)
 

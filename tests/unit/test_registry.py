@@ -47,3 +47,12 @@ def test_a_name_that_is_taken_is_refused(shapes: Registry[object], name: str) ->
 def test_an_unknown_name_is_answered_with_the_nearest(shapes: Registry[object]) -> None:
     with pytest.raises(UsageError, match=r"'our' is no shape\. Did you mean 'ours'\? There are: ours, theirs\."):
         shapes.get("our")
+
+
+def test_a_name_can_be_checked_without_importing_anything(shapes: Registry[object]) -> None:
+    empty = Registry[object]("shape", "shapes", {"broken": "no.such.module:thing"})
+    for name in ("broken", "theirs"):
+        empty.require(name)
+    assert empty.built_in == ("broken",)
+    with pytest.raises(UsageError, match="Did you mean 'broken'"):
+        empty.require("brokn")

@@ -13,11 +13,19 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import groupby, pairwise
 from operator import itemgetter
-from statistics import fmean, median
 from typing import Any
 
 from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, TriagePoint
-from arhn.cleaning.evidence.confidence import band, confidences, group_means, likeliest, with_spared
+from arhn.cleaning.evidence.confidence import (
+    centre_group,
+    find_band,
+    fit_centring,
+    make_confidences,
+    pick_likeliest,
+    predict_from,
+    take_means,
+    weigh,
+)
 from arhn.errors import CalibrationError, MissingDependency
 
 #: Fewer labels of a class than this can't be told from chance.
@@ -29,8 +37,6 @@ MOST_LOST = 0.03
 MOST_MISSED = 0.05
 #: Labelled positives, as a share, that may be called doubtful.
 DOUBTFUL = 0.1
-#: Log-odds, as a share, that pull their group's mean with their full weight.
-WITHIN = 0.95
 FOLDS = 5
 #: Shares of a group's negatives to ask about that are tried.
 SHARES = tuple(n / 20 for n in range(20, 0, -1))
@@ -174,18 +180,18 @@ def triage(groups: Sequence[LabelledGroup], calibration: Calibration) -> tuple[T
 def _agreeing(group: LabelledGroup, calibration: Calibration, share: float) -> int:
     """Negatives of a group that are found to answer, or not to, as if all were asked about."""
     similarities = group.similarities
-    asked = likeliest(group.signal or (), share)
+    asked = pick_likeliest(group.signal or (), share)
     odds = [group.log_odds[i] for i in asked]
-    means = group_means(with_spared(odds, len(group.log_odds)), similarities, calibration)
+    means = centre_group(odds, similarities, calibration, size=len(group.log_odds))
     own = None if similarities is None else [similarities[i] for i in asked]
-    some = confidences(odds, calibration, similarities=own, means=means)
-    every = confidences(group.log_odds, calibration, similarities=similarities)
+    some = make_confidences(odds, calibration, similarities=own, means=means)
+    every = make_confidences(group.log_odds, calibration, similarities=similarities)
     found = {i for i, c in zip(asked, some, strict=True) if _answers(c, calibration)}
     return sum((i in found) == _answers(c, calibration) for i, c in enumerate(every))
 
 
 def _answers(confidence: float | None, calibration: Calibration) -> bool:
-    return confidence is not None and band(confidence, calibration) == "answer"
+    return confidence is not None and find_band(confidence, calibration) == "answer"
 
 
 def require_library() -> None:
@@ -218,62 +224,35 @@ def _weights(groups: Sequence[LabelledGroup]) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    priors = Calibration(
-        prior=_mean_of_means([g.log_odds for g in groups]),
-        similarity_prior=_mean_of_means([g.similarities or () for g in groups]),
-        spread=_spread(groups),
-    )
+    centring = fit_centring([g.log_odds for g in groups], [g.similarities or () for g in groups])
     rows, labels = [], []
+    priors = Calibration.model_validate(centring)
     for group in groups:
-        mean, similarity_mean = group_means(group.log_odds, group.similarities, priors)
+        means = take_means(group.log_odds, group.similarities, priors)
         similarities = group.similarities or (None,) * len(group.labels)
         for odds, similarity, label in zip(group.log_odds, similarities, group.labels, strict=True):
-            if label is None or odds is None:
-                continue
-            fused = [] if similarity is None else [similarity - similarity_mean, similarity_mean]
-            rows.append([odds - mean, mean, *fused])
-            labels.append(label)
+            if label is not None and odds is not None:
+                rows.append(predict_from(odds, similarity, means))
+                labels.append(label)
     if len(set(labels)) < 2:
         raise CalibrationError(
             "too little to calibrate on: one part of the groups holds a single class. Label more groups"
         )
     scaler = StandardScaler()
     model = LogisticRegression(max_iter=1000).fit(scaler.fit_transform(rows), labels)
-    # Back from standardised differences and means to the form of a Calibration.
+    # Back from standardised values.
     spread = [s or 1.0 for s in scaler.scale_.tolist()]
-    own, mean, *fused = (c / s for c, s in zip(model.coef_[0].tolist(), spread, strict=True))
-    intercept = model.intercept_[0] - sum(
-        c * m for c, m in zip((own, mean, *fused), scaler.mean_.tolist(), strict=True)
-    )
-    if own <= 0:
+    coefficients = [c / s for c, s in zip(model.coef_[0].tolist(), spread, strict=True)]
+    intercept = model.intercept_[0] - sum(c * m for c, m in zip(coefficients, scaler.mean_.tolist(), strict=True))
+    weights = weigh(coefficients, float(intercept))
+    if weights["slope"] <= 0:
         raise CalibrationError(
             "this model's log-odds don't tell false negatives from true ones: higher ones aren't more often false "
             "negatives. Check that labels and groups belong together, or use a larger model"
         )
-    weights = {"slope": own, "centre": 1 - mean / own, "intercept": float(intercept)}
-    weights |= {"prior": priors.prior, "spread": priors.spread}
-    if fused:
-        weights |= {
-            "similarity": fused[0],
-            "similarity_centre": 1 - fused[1] / fused[0] if fused[0] else 0.0,
-            "similarity_prior": priors.similarity_prior,
-        }
-    return {name: round(weight, 5) for name, weight in weights.items()}
-
-
-def _mean_of_means(values: Sequence[Sequence[float | None]]) -> float:
-    means = [fmean(known) for group in values if (known := [v for v in group if v is not None])]
-    return fmean(means) if means else 0.0
-
-
-def _spread(groups: Sequence[LabelledGroup]) -> float:
-    """The distance from their group's median that nearly all log-odds keep."""
-    distances: list[float] = []
-    for group in groups:
-        known = [odds for odds in group.log_odds if odds is not None]
-        distances += [abs(odds - median(known)) for odds in known]
-    distances.sort()
-    return distances[math.floor(WITHIN * (len(distances) - 1))]
+    if "similarity" not in weights:
+        del centring["similarity_prior"]
+    return {name: round(weight, 5) for name, weight in (weights | centring).items()}
 
 
 def _doubtful(groups: Sequence[LabelledGroup]) -> float:
@@ -288,7 +267,7 @@ def _scored(groups: Sequence[LabelledGroup], weights: Mapping[str, Any]) -> list
         (confidence, label)
         for g in groups
         for confidence, label in zip(
-            confidences(g.log_odds, calibration, similarities=g.similarities), g.labels, strict=True
+            make_confidences(g.log_odds, calibration, similarities=g.similarities), g.labels, strict=True
         )
         if label is not None and confidence is not None
     ]

@@ -21,10 +21,10 @@ from arhn.agree.judgements import ABSTAINED, NEITHER, Judgements, Kind, load
 from arhn.calibrate.fit import Fit, LabelledGroup, fit, require_enough, require_library
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence
-from arhn.cleaning.methods.arhn import asked_negatives
+from arhn.cleaning.methods.arhn import find_asked_negatives
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import aevidence
-from arhn.cleaning.setup import negatives_prompt, samples_of
+from arhn.cleaning.setup import choose_prompt, count_samples
 from arhn.cleaning.stats import Stats
 from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
@@ -134,7 +134,7 @@ def _labelled(fitting: Fitting, config: CleanConfig, judgements: Judgements) -> 
         if words is None:
             continue
         unnamed = NEITHER if judgements.kind is Kind.VERDICTS else None
-        asked = asked_negatives(group, config.negatives)
+        asked = find_asked_negatives(group, config.negatives)
         labels = {p.doc_id: _label(words.get(p.doc_id, unnamed)) for p in asked}
         if any(label is not None for label in labels.values()):
             yield group, labels, family_of(group, config.families).family
@@ -185,7 +185,7 @@ def _evidence(
     stack: ExitStack,
     on_group: OnGroup | None,
 ) -> list[Evidence]:
-    if models.engine is not None and samples_of(config, models.engine.capabilities) == 1:
+    if models.engine is not None and count_samples(config, models.engine.capabilities) == 1:
         raise CalibrationError(
             f"{models.engine.model} gives no log-probabilities, and a single answer has no confidence. "
             "Let several answers vote: --set samples=5"
@@ -231,9 +231,9 @@ def _fits(
             fits[family] = fit(
                 labelled,
                 model=_name(engine),
-                prompt=negatives_prompt(family, config).hash,
+                prompt=choose_prompt(family, config).hash,
                 family=family.value,
-                samples=samples_of(config, engine.capabilities),
+                samples=count_samples(config, engine.capabilities),
                 scorer=models.similarity.identity if models.similarity else "",
                 flagger=_name(models.small_model) if models.small_model else "",
             )

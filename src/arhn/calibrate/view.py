@@ -11,8 +11,8 @@ from rich.table import Table
 
 from arhn.calibrate.fit import Fit
 from arhn.calibrate.job import OnGroup
-from arhn.cleaning.run.bars import LEFT, SHOW_EVERY, group_bars, now_and_then
-from arhn.cleaning.run.time_left import Remaining
+from arhn.cleaning.run.bars import LEFT, SHOW_EVERY, group_bars, repeat_every
+from arhn.cleaning.run.time_left import TimeLeft
 from arhn.cleaning.stats import Stats
 
 _WIDTH = 30
@@ -28,15 +28,15 @@ def live(console: Console) -> Iterator[OnGroup]:
         def on_group(done: int, total: int, stats: Stats) -> None:
             bars.update(task, completed=done, total=total)
             if not done:
-                remaining = Remaining(total)
-                stack.enter_context(now_and_then(SHOW_EVERY, lambda: bars.update(task, **_said(stats, remaining))))
+                remaining = TimeLeft(total)
+                stack.enter_context(repeat_every(SHOW_EVERY, lambda: bars.update(task, **_said(stats, remaining))))
 
         yield on_group
 
 
-def _said(stats: Stats, remaining: Remaining) -> dict[str, Any]:
+def _said(stats: Stats, remaining: TimeLeft) -> dict[str, Any]:
     asked = stats.total
-    return {"state": f"{asked.asked} calls, {asked.reused} stored", "left": remaining.words(stats, 0)}
+    return {"state": f"{asked.asked} calls, {asked.reused} stored", "left": remaining.describe(stats, 0)}
 
 
 def fit_view(fit: Fit) -> RenderableType:

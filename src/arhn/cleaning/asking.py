@@ -1,4 +1,4 @@
-"""Asking an engine: from the store where the answer is kept, once where two ask the same, counted always."""
+"""Asking an LLM: from the store where it holds the answer, once where two groups ask the same, and always counted."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from arhn.cleaning.stats import Failure, OnFailure, Stage, Stats
-from arhn.engines import Completion, Engine, Request, RequestFailed
+from arhn.engines import Capabilities, Completion, Engine, Request, RequestFailed
 from arhn.store import ResponseStore
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Work:
-    """A group in work: its query, how many requests about it were made, and how many are expected by now."""
+class GroupRequests:
+    """The requests about one group: its query, how many were made, and how many are expected by now."""
 
     query_id: str
     made: int = 0
     expected: int = 0
 
 
-#: The group that is asked about, set by whoever cleans it.
-in_work: ContextVar[Work | None] = ContextVar("in_work", default=None)
+#: Those about the group that is being cleaned; the pipeline sets it.
+current_group: ContextVar[GroupRequests | None] = ContextVar("current_group", default=None)
 
 
-def query_in_work() -> str | None:
-    """The query that is asked about."""
-    work = in_work.get()
-    return None if work is None else work.query_id
+def find_current_query() -> str | None:
+    """The id of the query whose group is being cleaned; None outside of that."""
+    group = current_group.get()
+    return None if group is None else group.query_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,35 +44,50 @@ class Fitted(Generic[T]):
 
 
 class Asker:
-    """Answers requests from the store, else from the engine; equal requests in flight are asked once."""
+    """Answers requests from the store, else by the engine; equal requests in flight are asked once.
+
+    Args:
+        store: where answers are looked up and put.
+        stats: counts every request.
+        on_failure: called with every request that failed for good.
+    """
 
     def __init__(self, engine: Engine, store: ResponseStore, stats: Stats, on_failure: OnFailure | None = None) -> None:
         self._engine = engine
         self._store = store
         self._stats = stats
         self._on_failure = on_failure
-        self._flying: dict[bytes, asyncio.Task[Completion | RequestFailed]] = {}
+        self._in_flight: dict[bytes, asyncio.Task[Completion | RequestFailed]] = {}
 
     @property
     def model(self) -> str:
-        """Who is asked."""
+        """The identity of the LLM that is asked."""
         return self._engine.model
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+        return self._engine.capabilities
 
     async def ask(
         self, stage: Stage, requests: Sequence[Request], doc_ids: Sequence[str | None] = ()
     ) -> list[Completion | None]:
-        """One completion per request, in order; None for a request that failed.
+        """One completion per request, in order; None for a request that failed for good.
 
         Args:
+            stage: what they are counted as.
             doc_ids: the passage that each request is about, if it is a single one, for the record of failures.
+
+        Raises:
+            EngineError: the engine is gone.
         """
-        if (work := in_work.get()) is not None:
-            work.made += len(requests)
-            self.expect(work.made)
+        if (group := current_group.get()) is not None:
+            group.made += len(requests)
+            self.expect_requests(group.made)
         keys = [request.key(self._engine.model) for request in requests]
         answers: dict[bytes, Completion | RequestFailed] = dict(self._store.get_many(keys))
-        mine = {key for key in keys if key not in answers and key not in self._flying}
-        missing = {k: self._fly(stage, k, r) for k, r in zip(keys, requests, strict=True) if k not in answers}
+        mine = {key for key in keys if key not in answers and key not in self._in_flight}
+        missing = {k: self._send(stage, k, r) for k, r in zip(keys, requests, strict=True) if k not in answers}
         for key, task in missing.items():
             # Shielded: a task may be shared, and another group must not lose it with this one.
             answers[key] = await asyncio.shield(task)
@@ -81,7 +96,7 @@ class Asker:
         for i, key in enumerate(keys):
             answer = answers[key]
             if isinstance(answer, RequestFailed):
-                self._failed(stage, answer, doc_ids[i] if doc_ids else None)
+                self._report_failure(stage, answer, doc_ids[i] if doc_ids else None)
             completions.append(None if isinstance(answer, RequestFailed) else answer)
             if key not in mine:
                 stats.count(completions[-1], asked=False)
@@ -118,20 +133,20 @@ class Asker:
                 return Fitted(shown=shown, answers=answers, fits=too_long is None)
             shown, answers = smaller, None
 
-    def expect(self, requests: int) -> None:
-        """Say that the group in work will take at least so many requests."""
-        work = in_work.get()
-        if work is not None and requests > work.expected:
-            self._stats.begun += not work.expected
-            self._stats.expected += requests - work.expected
-            work.expected = requests
+    def expect_requests(self, requests: int) -> None:
+        """Say that the current group will take at least so many requests, for the time left."""
+        group = current_group.get()
+        if group is not None and requests > group.expected:
+            self._stats.begun += not group.expected
+            self._stats.expected += requests - group.expected
+            group.expected = requests
 
-    def _failed(self, stage: Stage, error: RequestFailed, doc_id: str | None) -> None:
+    def _report_failure(self, stage: Stage, error: RequestFailed, doc_id: str | None) -> None:
         if self._on_failure is not None:
             self._on_failure(
                 Failure(
                     stage=stage,
-                    query_id=query_in_work(),
+                    query_id=find_current_query(),
                     doc_id=doc_id,
                     reason=str(error),
                     attempts=error.attempts,
@@ -139,21 +154,21 @@ class Asker:
                 )
             )
 
-    def _fly(self, stage: Stage, key: bytes, request: Request) -> asyncio.Task[Completion | RequestFailed]:
-        task = self._flying.get(key)
+    def _send(self, stage: Stage, key: bytes, request: Request) -> asyncio.Task[Completion | RequestFailed]:
+        task = self._in_flight.get(key)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._asked(stage, key, request))
-            self._flying[key] = task
-            task.add_done_callback(lambda done: self._landed(key, done))
+            task = asyncio.get_running_loop().create_task(self._complete(stage, key, request))
+            self._in_flight[key] = task
+            task.add_done_callback(lambda done: self._settle(key, done))
         return task
 
-    def _landed(self, key: bytes, task: asyncio.Task[Completion | RequestFailed]) -> None:
-        self._flying.pop(key, None)
-        # Looked at here, for whoever waited for it may be gone: the first error ends the run.
+    def _settle(self, key: bytes, task: asyncio.Task[Completion | RequestFailed]) -> None:
+        self._in_flight.pop(key, None)
+        # The first error ends the run, so nobody may be waiting for this one any more; Python would complain of that.
         if not task.cancelled():
             task.exception()
 
-    async def _asked(self, stage: Stage, key: bytes, request: Request) -> Completion | RequestFailed:
+    async def _complete(self, stage: Stage, key: bytes, request: Request) -> Completion | RequestFailed:
         stats = self._stats.of(stage)
         stats.begin()
         try:
@@ -172,7 +187,7 @@ class Asker:
 
     async def abandon(self) -> None:
         """Give up what is in flight."""
-        flying = list(self._flying.values())
-        for task in flying:
+        in_flight = list(self._in_flight.values())
+        for task in in_flight:
             task.cancel()
-        await asyncio.gather(*flying, return_exceptions=True)
+        await asyncio.gather(*in_flight, return_exceptions=True)

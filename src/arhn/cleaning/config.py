@@ -10,9 +10,10 @@ from enum import StrEnum
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -25,16 +26,14 @@ from pydantic_core import PydanticCustomError
 
 from arhn.cleaning.evidence.calibration import Calibration, load_calibrations
 from arhn.cleaning.margin_rule import Margin
+from arhn.cleaning.methods import METHODS
+from arhn.cleaning.rank import RANKERS
+from arhn.errors import UsageError
 from arhn.families.choice import FamilyMap
+from arhn.registry import Registry
 from arhn.types import Mode
 
 T = TypeVar("T")
-
-
-class Ranker(StrEnum):
-    LISTWISE = "listwise"
-    CONSISTENT = "consistent"
-    PIVOT = "pivot"
 
 
 class RankBy(StrEnum):
@@ -46,15 +45,6 @@ class RankBy(StrEnum):
 
 
 FloorPolicy = Literal["keep", "drop", "backfill"]
-
-
-class Method(StrEnum):
-    """How decisions are made: `arhn` is ours, `none` changes nothing, the others are there to compare with."""
-
-    ARHN = "arhn"
-    RLHN = "rlhn"
-    MARGIN = "margin"
-    NONE = "none"
 
 
 #: Settings that only some of our methods look at. Methods of other packages may look at all of them.
@@ -71,6 +61,19 @@ ONLY_WITH: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "margin": ("margin",),
     }
 )
+
+
+def _name_in(registry: Registry[Any]) -> AfterValidator:
+    """Takes the names of a registry only."""
+
+    def require(name: str) -> str:
+        try:
+            registry.require(name)
+        except UsageError as error:
+            raise PydanticCustomError("unknown_name", "{reason}", {"reason": str(error)}) from error
+        return name
+
+    return AfterValidator(require)
 
 
 def _without_effect(key: str, value: str, others: tuple[str, ...]) -> PydanticCustomError:
@@ -92,8 +95,8 @@ class RankerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Ranker = Field(
-        default=Ranker.LISTWISE,
+    name: Annotated[str, _name_in(RANKERS)] = Field(
+        default="listwise",
         description="How candidates are put in order. listwise: all of them in one prompt, as in the paper; "
         "consistent: the same in several shuffled orders, which vote; pivot: each negative against the surest "
         "positive, in both orders.",
@@ -122,9 +125,9 @@ class RankerSettings(BaseModel):
     @field_validator("shuffles", "stable")
     @classmethod
     def _of_this_ranker(cls, value: T, info: ValidationInfo) -> T:
-        name = info.data.get("name", Ranker.CONSISTENT)
-        if name != Ranker.CONSISTENT and not _is_default(cls, info.field_name, value):
-            raise _without_effect("ranker", name, (Ranker.CONSISTENT,))
+        name = info.data.get("name")
+        if name in RANKERS.built_in and name != "consistent" and not _is_default(cls, info.field_name, value):
+            raise _without_effect("ranker", name, ("consistent",))
         return value
 
 
@@ -154,8 +157,8 @@ class CleanConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Method = Field(
-        default=Method.ARHN,
+    method: Annotated[str, _name_in(METHODS)] = Field(
+        default="arhn",
         description="How decisions are made. arhn: extraction and ranking, as in the paper; rlhn: one LLM flags "
         "groups, another judges them; margin: by a retriever's scores; none: nothing changes.",
     )
@@ -229,7 +232,7 @@ class CleanConfig(BaseModel):
     @field_validator("mode")
     @classmethod
     def _does_something(cls, mode: Mode, info: ValidationInfo) -> Mode:
-        if info.data.get("method") == Method.MARGIN and not mode.filters:
+        if info.data.get("method") == "margin" and not mode.filters:
             raise PydanticCustomError(
                 "without_effect", "method margin only filters, so R would change nothing. Use F or R+F"
             )
@@ -240,9 +243,9 @@ class CleanConfig(BaseModel):
     def _of_this_method(cls, value: T, info: ValidationInfo) -> T:
         method, name = info.data.get("method"), info.field_name or ""
         others = ONLY_WITH[name]
-        if method is not None and method not in others and not _is_default(cls, name, value):
+        if method in METHODS.built_in and method not in others and not _is_default(cls, name, value):
             raise _without_effect("method", method, others)
         return value
 
 
-__all__ = ["ONLY_WITH", "CleanConfig", "FloorPolicy", "Method", "RankBy", "Ranker", "RankerSettings"]
+__all__ = ["ONLY_WITH", "CleanConfig", "FloorPolicy", "RankBy", "RankerSettings"]

@@ -11,11 +11,11 @@ from arhn.retrieval.similarity import Similarity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Described:
-    """Models as records tell of them.
+class ModelsRecord:
+    """Models as the records of a run name them.
 
     `names`: by `model`, `flagger` and `similarity`, each only where there is one. `capabilities`: the LLM's.
-    `context`: the largest of all LLMs, in tokens. `serving`: by role, what engines say of how they answered.
+    `context`: the largest of all LLMs, in tokens. `serving`: by role, what the engines report of how they answered.
     """
 
     names: Mapping[str, str] = field(default_factory=dict)
@@ -64,9 +64,9 @@ class Models:
         }
 
     @property
-    def described(self) -> Described:
-        """What records tell of them, as of now."""
-        return Described(
+    def record(self) -> ModelsRecord:
+        """What the records of a run name, as of now."""
+        return ModelsRecord(
             names=self.names,
             capabilities=self.engine.capabilities if self.engine else None,
             context=max((e.capabilities.context for e in self.engines), default=None),

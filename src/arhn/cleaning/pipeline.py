@@ -1,6 +1,6 @@
 """Groups in, cleaned groups out, in input order.
 
-A bounded window of groups is in work; every answer goes through the store.
+A bounded window of groups is cleaned at once; every answer goes through the store.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iter
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from arhn.cleaning.asking import Asker, Work, in_work
+from arhn.cleaning.asking import Asker, GroupRequests, current_group
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence
-from arhn.cleaning.methods.choose import arhn_method, choose
+from arhn.cleaning.methods.arhn import Arhn
+from arhn.cleaning.methods.method import find_method
 from arhn.cleaning.models import Models
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.engines import Engine
@@ -54,8 +55,9 @@ async def aclean(
     """
     models = Models.of(models)
     askers = _Askers(store or MemoryStore(), stats or Stats(), on_failure)
-    method = choose(config or CleanConfig(), models, askers.of)
-    async with aclosing(_in_order(groups, method.clean, models, askers)) as cleaned:
+    config = config or CleanConfig()
+    method = find_method(config)(config, models, askers.get)
+    async with aclosing(_clean_in_order(groups, method.clean, models, askers)) as cleaned:
         async for each in cleaned:
             yield each
 
@@ -68,8 +70,8 @@ async def aevidence(
     No calibration is needed. Raises as `aclean` does.
     """
     askers = _Askers(store, stats)
-    arhn = arhn_method(config, models, askers.of, calibrated=False)
-    async with aclosing(_in_order(groups, arhn.evidence, models, askers)) as found:
+    arhn = Arhn(config, models, askers.get, calibrated=False)
+    async with aclosing(_clean_in_order(groups, arhn.gather_evidence, models, askers)) as found:
         async for each in found:
             yield each
 
@@ -83,7 +85,7 @@ class _Askers:
         self._on_failure = on_failure
         self._made: dict[int, Asker] = {}
 
-    def of(self, engine: Engine) -> Asker:
+    def get(self, engine: Engine) -> Asker:
         return self._made.setdefault(id(engine), Asker(engine, self._store, self._stats, self._on_failure))
 
     async def abandon(self) -> None:
@@ -91,30 +93,30 @@ class _Askers:
             await asker.abandon()
 
 
-async def _in_order(
+async def _clean_in_order(
     groups: Iterable[Group], work: Callable[[Group], Coroutine[Any, Any, T]], models: Models, askers: _Askers
 ) -> AsyncGenerator[T]:
     # A group's ranking waits for its extractions, so several groups keep an engine busy.
     busy = 2 + max((e.capabilities.concurrency for e in models.engines), default=0) // 2
     window = max([busy, *(e.capabilities.lookahead for e in models.engines)])
-    flying: deque[asyncio.Task[T]] = deque()
+    in_flight: deque[asyncio.Task[T]] = deque()
     try:
         for group in groups:
-            flying.append(asyncio.create_task(_named(work, group)))
-            if len(flying) >= window:
-                yield await flying.popleft()
-        while flying:
-            yield await flying.popleft()
+            in_flight.append(asyncio.create_task(_work_on(work, group)))
+            if len(in_flight) >= window:
+                yield await in_flight.popleft()
+        while in_flight:
+            yield await in_flight.popleft()
     finally:
-        for task in flying:
+        for task in in_flight:
             task.cancel()
-        await asyncio.gather(*flying, return_exceptions=True)
+        await asyncio.gather(*in_flight, return_exceptions=True)
         await askers.abandon()
 
 
-async def _named(work: Callable[[Group], Coroutine[Any, Any, T]], group: Group) -> T:
+async def _work_on(work: Callable[[Group], Coroutine[Any, Any, T]], group: Group) -> T:
     # A task has a context of its own.
-    in_work.set(Work(group.query_id))
+    current_group.set(GroupRequests(group.query_id))
     return await work(group)
 
 

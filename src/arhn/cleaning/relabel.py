@@ -11,12 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from arhn.types import Action, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
-
-if TYPE_CHECKING:
-    from arhn.cleaning.config import CleanConfig
+from arhn.types import Action, CleanedGroup, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
 
 #: Reasons of labels that stay because nothing is known, not because something speaks for them.
 UNDECIDED = frozenset(
@@ -32,7 +28,9 @@ UNDECIDED = frozenset(
 MOST_RANKED = 32
 
 
-def candidates(group: Group, extractions: Mapping[str, Extraction], copies: Mapping[str, str]) -> tuple[Passage, ...]:
+def find_candidates(
+    group: Group, extractions: Mapping[str, Extraction], copies: Mapping[str, str]
+) -> tuple[Passage, ...]:
     """What is ranked: the labelled positives and the answering negatives, each passage once.
 
     Empty where no negative answers, for then nothing hangs on the ranking, and where the extraction of every
@@ -54,7 +52,7 @@ def candidates(group: Group, extractions: Mapping[str, Extraction], copies: Mapp
     return (*positives, *answering)[:MOST_RANKED] if positives else ()
 
 
-def reasons(
+def find_reasons(
     group: Group,
     extractions: Mapping[str, Extraction],
     ranking: Ranking | None,
@@ -64,7 +62,7 @@ def reasons(
     """What speaks for and against the label of each passage that was asked about.
 
     Args:
-        extractions: as in `candidates`.
+        extractions: as in `find_candidates`.
         ranking: None where there was nothing to rank.
         held_back: why negatives above the best positive don't become positives themselves.
     """
@@ -74,7 +72,7 @@ def reasons(
     return {
         doc_id: _POSITIVE[extraction.status]
         if doc_id in positives
-        else _negative(extraction, rank.get(doc_id), best, ranking, held_back)
+        else _find_reason(extraction, rank.get(doc_id), best, ranking, held_back)
         for doc_id, extraction in extractions.items()
     }
 
@@ -93,7 +91,7 @@ _NEGATIVE = {
 }
 
 
-def _negative(
+def _find_reason(
     extraction: Extraction,
     rank: int | None,
     best: int | None,
@@ -140,22 +138,22 @@ def decide(
         if doc_id in unused:
             decision = Decision(doc_id=doc_id, action="filter", reason=Reason.UNUSED)
         elif doc_id in copies:
-            decision = _copy(doc_id, made[copies[doc_id]], positives, mode)
+            decision = _decide_copy(doc_id, made[copies[doc_id]], positives, mode)
         else:
-            action = "keep" if doc_id in positives else action_of(reasons[doc_id], mode)
+            action = "keep" if doc_id in positives else choose_action(reasons[doc_id], mode)
             decision = Decision(doc_id=doc_id, action=action, reason=reasons[doc_id])
         made[doc_id] = decision
     return tuple(made.values())
 
 
-def action_of(reason: Reason, mode: Mode) -> Action:
+def choose_action(reason: Reason, mode: Mode) -> Action:
     """What a mode does for a reason."""
     if reason in _RELABELLED and mode.relabels:
         return "relabel"
     return "filter" if reason in _FILTERED and mode.filters else "keep"
 
 
-def _copy(doc_id: str, original: Decision, positives: Collection[str], mode: Mode) -> Decision:
+def _decide_copy(doc_id: str, original: Decision, positives: Collection[str], mode: Mode) -> Decision:
     if doc_id in positives or original.doc_id not in positives:
         reason = original.reason if original.reason in UNDECIDED else Reason.DUPLICATE
         return Decision(doc_id=doc_id, action=original.action, reason=reason)
@@ -166,7 +164,7 @@ def _copy(doc_id: str, original: Decision, positives: Collection[str], mode: Mod
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floored:
-    """Decisions held against the floor. `wanted`: unused negatives to take in, where the policy is backfill."""
+    """Decisions held against the floor. `short`: how many negatives are missing; `policy`: what becomes of that."""
 
     decisions: tuple[Decision, ...]
     short: int
@@ -174,17 +172,20 @@ class Floored:
 
     @property
     def wanted(self) -> int:
+        """Unused negatives to take in."""
         return self.short if self.policy == "backfill" else 0
 
     @property
     def below(self) -> bool:
+        """Whether the group has fewer negatives left than it should."""
         return self.short > 0
 
     @property
     def dropped(self) -> bool:
+        """Whether it is left out for that."""
         return self.below and self.policy == "drop"
 
-    def backfilled(self, taken: Collection[str]) -> Floored:
+    def backfill(self, taken: Collection[str]) -> Floored:
         """With unused negatives taken in."""
         decisions = tuple(
             replace(d, action="keep", reason=Reason.BACKFILL) if d.doc_id in taken else d for d in self.decisions
@@ -192,6 +193,41 @@ class Floored:
         return replace(self, decisions=decisions, short=self.short - len(taken))
 
 
-def floored(group: Group, decisions: tuple[Decision, ...], config: CleanConfig) -> Floored:
+def hold_against_floor(group: Group, decisions: tuple[Decision, ...], *, floor: int, policy: str) -> Floored:
+    """Decisions about a group, held against the floor.
+
+    Args:
+        floor: negatives that a group should have left.
+        policy: what is to become of a group with fewer: `keep`, `drop` or `backfill`.
+    """
     left = sum(d.action == "keep" for d in decisions) - len(group.positives)
-    return Floored(decisions=decisions, short=max(0, config.floor - left), policy=config.floor_policy)
+    return Floored(decisions=decisions, short=max(0, floor - left), policy=policy)
+
+
+def finish(
+    group: Group,
+    floored: Floored,
+    *,
+    extractions: Mapping[str, Extraction] = MappingProxyType({}),
+    ranking: Ranking | None = None,
+    similarities: Mapping[str, float] = MappingProxyType({}),
+    family: str = "",
+    family_from: str = "",
+) -> CleanedGroup:
+    """The end of every method: the group with all that was found and decided.
+
+    Args:
+        extractions, similarities: by `doc_id`; passages that weren't asked about are absent.
+        family, family_from: the family of the query and where that comes from, for methods that ask by family.
+    """
+    return CleanedGroup(
+        group=group,
+        decisions=floored.decisions,
+        extractions=tuple(extractions[p.doc_id] for p in group.passages if p.doc_id in extractions),
+        ranking=ranking,
+        similarities=dict(similarities),
+        below_floor=floored.below,
+        dropped=floored.dropped,
+        family=family,
+        family_from=family_from,
+    )

@@ -46,7 +46,7 @@ def take_apart(group: Group, limit: int | None) -> Parts:
     )
 
 
-def spares(parts: Parts) -> Iterator[Passage]:
+def find_spares(parts: Parts) -> Iterator[Passage]:
     """The unused negatives with a text of their own, in their order: what backfill can take in."""
     seen = {content(p) for p in parts.used}
     for passage in parts.unused:
@@ -60,7 +60,7 @@ def content(passage: Passage) -> Content:
     return " ".join(passage.title.split()), " ".join(passage.text.split())
 
 
-def with_copies(extractions: Mapping[str, Extraction], parts: Parts) -> dict[str, Extraction]:
+def add_copies(extractions: Mapping[str, Extraction], parts: Parts) -> dict[str, Extraction]:
     """The extractions by `doc_id`, those of copies added."""
     copied = {p.doc_id: _copied(extractions[parts.copies[p.doc_id]], p) for p in parts.used if p.doc_id in parts.copies}
     return {**extractions, **copied}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from arhn.cleaning import prompts
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.calibration import OWN_WORD, Calibration, calibration_for
-from arhn.cleaning.models import Described
+from arhn.cleaning.evidence.calibration import OWN_WORD, Calibration, find_calibration
+from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.prompts import FamilyPrompts, Prompt
 from arhn.engines import Capabilities
 from arhn.errors import CalibrationError
@@ -16,7 +16,7 @@ from arhn.families.family import Family
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class FamilySetup:
     """What one kind of query is asked with.
 
     `fitted`: a calibration decides, not the LLM's own word, nor nothing. `asked`: the share of negatives, the
@@ -34,31 +34,33 @@ class Task:
         return log_odds is not None and log_odds >= self.calibration.doubtful
 
 
-def samples_of(config: CleanConfig, capabilities: Capabilities) -> int:
+def count_samples(config: CleanConfig, capabilities: Capabilities) -> int:
     """Sampled answers per passage; 0: one token with log-probabilities instead."""
     return config.samples or (0 if capabilities.logprobs else 1)
 
 
-def negatives_prompt(family: Family, config: CleanConfig) -> Prompt:
+def choose_prompt(family: Family, config: CleanConfig) -> Prompt:
     """What negatives are asked with, and so what a calibration is for."""
     found = prompts.load(family)
     return found.check if config.show_answer else found.extract
 
 
-def tasks_for(
-    config: CleanConfig, model: str, samples: int, *, scorer: str = "", small_model: str = ""
-) -> dict[Family, Task]:
-    """Prompts and calibration of every family.
+def set_up(config: CleanConfig, described: ModelsRecord) -> dict[Family, FamilySetup]:
+    """Prompts and calibration of every family, for these models.
 
     Where a precision is asked for, a family that has no calibration, or one that doesn't reach it, abstains.
 
     Raises:
         CalibrationError: something is asked for that needs a calibration, and no family has a fitting one.
     """
+    assert described.capabilities is not None
+    model, scorer = described.names["model"], described.names.get("similarity", "")
+    small_model = described.names.get("flagger", "")
+    samples = count_samples(config, described.capabilities)
     found = {
-        family: calibration_for(
+        family: find_calibration(
             model,
-            negatives_prompt(family, config).hash,
+            choose_prompt(family, config).hash,
             samples=samples,
             scorer=scorer,
             small_model=small_model,
@@ -68,42 +70,41 @@ def tasks_for(
     }
     if not any(found.values()) or (config.calibrations and not any(c in config.calibrations for c in found.values())):
         _refuse_uncalibrated(config, model, samples, scorer)
-    used = found if config.precision is None else _at_precision(found, config.precision)
+    used = found if config.precision is None else _reach_precision(found, config.precision)
     instead = {
-        family: OWN_WORD if config.precision is None else _abstaining(known or OWN_WORD)
-        for family, known in found.items()
+        family: OWN_WORD if config.precision is None else _abstain(known or OWN_WORD) for family, known in found.items()
     }
     return {
-        family: Task(
+        family: FamilySetup(
             family=family,
             prompts=prompts.load(family),
             calibration=known or instead[family],
             fitted=known is not None,
-            asked=1.0 if config.triage is None or known is None else known.share_at(config.triage, small_model),
+            asked=1.0 if config.triage is None or known is None else known.find_share(config.triage, small_model),
         )
         for family, known in used.items()
     }
 
 
-def uncalibrated_tasks() -> dict[Family, Task]:
-    """Prompts of every family, for whoever is about to make calibrations."""
+def set_up_uncalibrated() -> dict[Family, FamilySetup]:
+    """Prompts of every family, to make calibrations with."""
     return {
-        family: Task(family=family, prompts=prompts.load(family), calibration=OWN_WORD, fitted=False)
+        family: FamilySetup(family=family, prompts=prompts.load(family), calibration=OWN_WORD, fitted=False)
         for family in Family
     }
 
 
-def _abstaining(calibration: Calibration) -> Calibration:
+def _abstain(calibration: Calibration) -> Calibration:
     """The same confidences, but nothing follows from them: they are all below 1."""
     return calibration.model_copy(update={"threshold": 1.0, "lower": 0.0})
 
 
-def _at_precision(found: Mapping[Family, Calibration | None], precision: float) -> dict[Family, Calibration | None]:
+def _reach_precision(found: Mapping[Family, Calibration | None], precision: float) -> dict[Family, Calibration | None]:
     reached: dict[Family, Calibration | None] = dict.fromkeys(found)
     problems = []
     for family, calibration in found.items():
         try:
-            reached[family] = calibration and calibration.at_precision(precision)
+            reached[family] = calibration and calibration.reach_precision(precision)
         except CalibrationError as error:
             problems.append(error)
     if problems and not any(reached.values()):
@@ -127,16 +128,4 @@ def _refuse_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: 
     raise CalibrationError(
         f"{flags}: there is no calibration for {model} with {signal}{fused}. Make one from labelled groups with "
         "'arhn calibrate' and the same settings, and give it with --calibration; or leave these settings out"
-    )
-
-
-def tasks_of(config: CleanConfig, described: Described) -> dict[Family, Task]:
-    """Prompts and calibrations that method `arhn` uses with an LLM. Raises CalibrationError as `Arhn` does."""
-    assert described.capabilities is not None
-    return tasks_for(
-        config,
-        described.names["model"],
-        samples_of(config, described.capabilities),
-        scorer=described.names.get("similarity", ""),
-        small_model=described.names.get("flagger", ""),
     )

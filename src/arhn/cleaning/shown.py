@@ -1,8 +1,4 @@
-"""Stage 2, ranking: candidates in the order of how directly they answer the query.
-
-Three rankers: `listwise` (the paper's: all candidates in one prompt), `consistent` (the same over several shuffled
-orders), `pivot` (each negative against the best positive, in both orders). Pure; the pipeline asks.
-"""
+"""How passages that are compared are shown to the LLM: in which order, and how much of each. Pure."""
 
 from __future__ import annotations
 
@@ -17,9 +13,11 @@ from arhn.types import Extraction, Passage
 #: Characters of a candidate that is shown: of its snippet, and of the passage.
 SNIPPET_SHOWN = 400
 PASSAGE_SHOWN = 1200
+#: The least share of that, where a prompt doesn't fit the context otherwise.
+LEAST_SHOWN = 0.25
 
 
-def shown_order(query: str, candidates: Sequence[Passage], shuffle: int = 0) -> tuple[Passage, ...]:
+def order_shown(query: str, candidates: Sequence[Passage], shuffle: int = 0) -> tuple[Passage, ...]:
     """The candidates in the order in which the LLM sees them, another one for each `shuffle`.
 
     By a hash of query and text: no label or retrieval rank shines through, and every run shows the same. Odd shuffles
@@ -39,7 +37,7 @@ def halve(least: float) -> Callable[[float, Completion], float | None]:
     return lambda share, _: share / 2 if share > least else None
 
 
-def shown_text(passage: Passage, extraction: Extraction, by: RankBy, share: float = 1.0) -> str:
+def show_candidate(passage: Passage, extraction: Extraction, by: RankBy, share: float = 1.0) -> str:
     """A candidate as it is shown, on one line: a passage can't pretend to be another candidate.
 
     A doubtful positive has no snippet and shows its passage.
@@ -50,11 +48,11 @@ def shown_text(passage: Passage, extraction: Extraction, by: RankBy, share: floa
     snippet = cut(" ".join((extraction.snippet or "").split()), int(share * SNIPPET_SHOWN))
     if by is RankBy.SNIPPET and snippet:
         return snippet
-    shown = passage_text(passage, int(share * (SNIPPET_SHOWN if by is RankBy.SNIPPET else PASSAGE_SHOWN)))
+    shown = show_passage(passage, int(share * (SNIPPET_SHOWN if by is RankBy.SNIPPET else PASSAGE_SHOWN)))
     return f'"{snippet}" in: {shown}' if by is RankBy.BOTH and snippet else shown
 
 
-def passage_text(passage: Passage, limit: int) -> str:
+def show_passage(passage: Passage, limit: int) -> str:
     """At most `limit` characters of title and text, on one line."""
     titled = f"{passage.title}: {passage.text}" if passage.title else passage.text
     return cut(" ".join(titled.split()), limit)

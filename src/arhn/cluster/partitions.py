@@ -72,12 +72,12 @@ class Part:
     failures: tuple[Failure, ...]
     stats: Stats
 
-    def joined(self, groups: Sequence[Group]) -> Iterator[CleanedGroup]:
+    def join(self, groups: Sequence[Group]) -> Iterator[CleanedGroup]:
         """The cleaned groups, in order."""
         for group, outcome in zip(groups, self.outcomes, strict=True):
             yield outcome.with_group(group)
 
-    def again(self) -> Part:
+    def count_as_reused(self) -> Part:
         """The part as a later run counts it: everything in it is there already."""
         stages = {
             name: StageStats(requests=s.requests, reused=s.reused + s.asked, too_long=s.too_long, failed=s.failed)
@@ -85,12 +85,12 @@ class Part:
         }
         return replace(self, stats=replace(self.stats, stages=stages))
 
-    def packed(self) -> bytes:
+    def pack(self) -> bytes:
         """As it is kept: JSON, compressed, with a checksum."""
         return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(_PART.dump_json(self))
 
     @classmethod
-    def unpacked(cls, packed: bytes) -> Part | None:
+    def unpack(cls, packed: bytes) -> Part | None:
         """The part that was `packed`; None where that is damaged."""
         try:
             return _PART.validate_json(zstandard.ZstdDecompressor().decompress(packed))

@@ -10,9 +10,9 @@ from typing import Any
 
 from arhn._version import __version__
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.models import Described
+from arhn.cleaning.models import ModelsRecord
 from arhn.cluster.partitions import Partition
-from arhn.cluster.schedule import hopeful
+from arhn.cluster.schedule import may_succeed_elsewhere
 from arhn.cluster.work import Done, Failed, OpenModels, Ready, Serving, Worker
 from arhn.errors import ClusterError, EngineError
 
@@ -28,7 +28,7 @@ _LOOK, _SAY, _CLOSE = 1.0, 30.0, 10.0
 
 @dataclass(slots=True)
 class _Seat:
-    """Where a worker is; another one takes its place when it is lost. `serving`: what each of them said last."""
+    """Where a worker is; another one takes its place when it is lost. `serving`: what each of them reported last."""
 
     actor: Any = None
     ready: bool = False
@@ -54,12 +54,12 @@ class RayPool:
         self._arguments = (open_models, config)
         self._seats = [_Seat() for _ in range(workers)]
         #: What is under way: whose, and which partition, None while a worker opens.
-        self._flying: dict[Any, tuple[_Seat, Any, Partition | None]] = {}
-        self._described: Described | None = None
-        self._said = time.monotonic()
+        self._running: dict[Any, tuple[_Seat, Any, Partition | None]] = {}
+        self._models: ModelsRecord | None = None
+        self._logged = time.monotonic()
         self.lost = 0
 
-    def open(self) -> Described:
+    def open(self) -> ModelsRecord:
         """Start all workers and wait for the first one.
 
         Raises:
@@ -67,42 +67,42 @@ class RayPool:
         """
         for seat in self._seats:
             self._start(seat)
-        while self._described is None:
-            self.ended()
-        return self._described
+        while self._models is None:
+            self.wait()
+        return self._models
 
     @property
     def serving(self) -> list[Serving]:
         """Those of lost workers too."""
-        return [said for seat in self._seats for said in seat.serving]
+        return [report for seat in self._seats for report in seat.serving]
 
-    def room(self, *, alone: bool) -> bool:
-        return self._best(alone=alone) is not None
+    def has_room(self, *, alone: bool) -> bool:
+        return self._find_seat(alone=alone) is not None
 
     def begin(self, partition: Partition, answers: bytes | None, *, alone: bool) -> None:
-        seat = self._best(alone=alone)
+        seat = self._find_seat(alone=alone)
         assert seat is not None
         seat.tasks += 1
         seat.alone = alone
-        self._flying[seat.actor.clean.remote(partition, answers)] = (seat, seat.actor, partition)
+        self._running[seat.actor.clean.remote(partition, answers)] = (seat, seat.actor, partition)
 
-    def ended(self) -> tuple[Partition, Done | Failed] | None:
+    def wait(self) -> tuple[Partition, Done | Failed] | None:
         """Wait for something to happen; a partition that ended, or None.
 
         Raises:
             ArhnError: no worker is left, or one found out what is wrong with all of them.
         """
-        done, _ = self._ray.wait(list(self._flying), timeout=_LOOK)
+        done, _ = self._ray.wait(list(self._running), timeout=_LOOK)
         if not done:
-            self._say_what_is_missing()
+            self._log_what_is_missing()
             return None
-        seat, actor, partition = self._flying.pop(done[0])
-        outcome = self._outcome(done[0])
+        seat, actor, partition = self._running.pop(done[0])
+        outcome = self._read_outcome(done[0])
         if isinstance(outcome, Ready):
-            self._opened(seat, outcome)
+            self._admit(seat, outcome)
             return None
         if seat.actor is actor:
-            self._note(seat, outcome, opening=partition is None)
+            self._record_outcome(seat, outcome, opening=partition is None)
         return (partition, outcome) if partition is not None else None
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class RayPool:
         for actor in actors:
             self._ray.kill(actor)
 
-    def _best(self, *, alone: bool) -> _Seat | None:
+    def _find_seat(self, *, alone: bool) -> _Seat | None:
         most = 0 if alone else EACH - 1
         able = [s for s in self._seats if s.ready and s.tasks <= most and not (s.alone and s.tasks)]
         return min(able, key=lambda s: s.tasks, default=None)
@@ -124,9 +124,9 @@ class RayPool:
             max_concurrency=EACH + 2, max_restarts=0, scheduling_strategy="SPREAD", **self._options
         )
         seat.actor, seat.ready, seat.tasks = kind.remote(*self._arguments), False, 0
-        self._flying[seat.actor.open.remote()] = (seat, seat.actor, None)
+        self._running[seat.actor.open.remote()] = (seat, seat.actor, None)
 
-    def _outcome(self, ref: Any) -> Ready | Done | Failed:
+    def _read_outcome(self, ref: Any) -> Ready | Done | Failed:
         try:
             found: Ready | Done | Failed = self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:  # not even our own code could be run there
@@ -140,23 +140,23 @@ class RayPool:
             return Failed(error=ClusterError(f"a worker was lost ({_first_line(error)})"))
         return found
 
-    def _opened(self, seat: _Seat, ready: Ready) -> None:
+    def _admit(self, seat: _Seat, ready: Ready) -> None:
         if ready.version != __version__:
             raise ClusterError(
                 f"a worker has arhn {ready.version}, this machine {__version__}. Install the same on all"
             )
-        described = ready.described
-        if self._described is None:
-            self._described = described
-        elif _identity(described) != _identity(self._described):
+        models = ready.models
+        if self._models is None:
+            self._models = models
+        elif _identify(models) != _identify(self._models):
             raise EngineError(
-                f"the workers' models don't answer in the same way: {_identity(self._described)}; "
-                f"{_identity(described)}. Give all of them the same"
+                f"the workers' models don't answer in the same way: {_identify(self._models)}; "
+                f"{_identify(models)}. Give all of them the same"
             )
         seat.ready = True
-        seat.serving.append(described.serving)
+        seat.serving.append(models.serving)
 
-    def _note(self, seat: _Seat, outcome: Done | Failed, *, opening: bool) -> None:
+    def _record_outcome(self, seat: _Seat, outcome: Done | Failed, *, opening: bool) -> None:
         """What an outcome says of the worker."""
         if not opening:
             seat.tasks -= 1
@@ -169,14 +169,14 @@ class RayPool:
             self._replace(seat, outcome, opening=opening)
 
     def _replace(self, seat: _Seat, failed: Failed, *, opening: bool) -> None:
-        if not hopeful(failed):
+        if not may_succeed_elsewhere(failed):
             raise failed.error
         self.lost += 1
         # A partition that brings its worker down says nothing of the worker; its tries are counted elsewhere.
         seat.losses += opening or isinstance(failed.error, EngineError)
         self._ray.kill(seat.actor)
         seat.ready = False
-        never = self._described is None and all(s.losses for s in self._seats)
+        never = self._models is None and all(s.losses for s in self._seats)
         if seat.losses < _LOSSES and not never:
             logger.warning("%s; another worker takes its place", failed.error)
             self._start(seat)
@@ -186,14 +186,14 @@ class RayPool:
         if never or all(s.actor is None for s in self._seats):
             raise failed.error
 
-    def _say_what_is_missing(self) -> None:
-        if any(s.ready for s in self._seats) or time.monotonic() - self._said < _SAY:
+    def _log_what_is_missing(self) -> None:
+        if any(s.ready for s in self._seats) or time.monotonic() - self._logged < _SAY:
             return
-        self._said = time.monotonic()
+        self._logged = time.monotonic()
         logger.info(
             "no worker has started yet; each takes %s, and the cluster has %s",
-            _listed(self._options),
-            _listed(_resources(self._ray)),
+            _list_amounts(self._options),
+            _list_amounts(_resources(self._ray)),
         )
 
 
@@ -202,14 +202,14 @@ def _resources(ray: Any) -> dict[str, float]:
     return {f"num_{name.lower()}s": found.get(name, 0.0) for name in ("CPU", "GPU")}
 
 
-def _listed(options: Mapping[str, float]) -> str:
+def _list_amounts(options: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:g} {name.removeprefix('num_')}" for name, amount in options.items())
 
 
-def _identity(described: Described) -> str:
-    can = described.capabilities
+def _identify(models: ModelsRecord) -> str:
+    can = models.capabilities
     able = f", constraints {can.constraints}, log-probabilities {can.logprobs}, context {can.context}" if can else ""
-    return ", ".join(described.names.values()) + able
+    return ", ".join(models.names.values()) + able
 
 
 def _first_line(error: Exception) -> str:

@@ -9,18 +9,18 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from arhn.cleaning.models import Described
+from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run import Cleaner, Files, Job, OnGroup, carry_out
 from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.cluster.connect import connected
-from arhn.cluster.folders import folder_at
 from arhn.cluster.partitions import cut
 from arhn.cluster.pool import EACH, RayPool
 from arhn.cluster.schedule import Pool, Schedule
 from arhn.cluster.settings import Cluster
+from arhn.cluster.storage import folder_at
 from arhn.cluster.work import OpenModels, Serving
-from arhn.cluster.work_folder import Kept, settings_digest
+from arhn.cluster.work_folder import WorkFolder, digest_settings
 from arhn.files.names import stem_of
 from arhn.types import CleanedGroup, Group
 
@@ -60,38 +60,38 @@ def run(
 class OnRay:
     """Cleans with a pool of workers."""
 
-    def __init__(self, cluster: Cluster, pool: Pool, kept: Kept, described: Described, work: str) -> None:
+    def __init__(self, cluster: Cluster, pool: Pool, folder: WorkFolder, models: ModelsRecord, work: str) -> None:
         self._cluster = cluster
         self._pool = pool
-        self._kept = kept
-        self._described = described
+        self._folder = folder
+        self._models = models
         self._work = work
 
     def clean(self, groups: Iterator[Group], stats: Stats, on_failure: OnFailure) -> Generator[CleanedGroup]:
         window = EACH * _AHEAD * self._cluster.workers
-        schedule = Schedule(self._pool, self._kept, stats, window=window)
+        schedule = Schedule(self._pool, self._folder, stats, window=window)
         for partition, part in schedule.run(cut(groups, self._cluster.partition)):
             for failure in part.failures:
                 on_failure(failure)
-            yield from part.joined(partition.groups)
+            yield from part.join(partition.groups)
         logger.info(
             "%d partitions cleaned, %d found complete, %d tried again", schedule.done, schedule.found, schedule.again
         )
 
     @property
-    def described(self) -> Described:
-        return replace(self._described, serving=together(self._pool.serving))
+    def models(self) -> ModelsRecord:
+        return replace(self._models, serving=add_up_serving(self._pool.serving))
 
     @property
-    def kept(self) -> Mapping[str, str]:
+    def answers(self) -> Mapping[str, str]:
         return {"work": self._work}
 
 
-def together(said: Iterable[Serving]) -> dict[str, dict[str, Any]]:
-    """What engines of several workers say, by role: the first one's words, with what they count added up."""
+def add_up_serving(reports: Iterable[Serving]) -> dict[str, dict[str, Any]]:
+    """What the engines of several workers report, by role: the first one's report, with its counts added up."""
     roles: dict[str, dict[str, Any]] = {}
-    for reports in said:
-        for role, report in reports.items():
+    for each in reports:
+        for role, report in each.items():
             first = roles.setdefault(role, {})
             counted = {name: _sum(first[name], report[name]) for name in _COUNTED if name in first and name in report}
             roles[role] = {**report, **first, **counted}
@@ -114,15 +114,15 @@ def _on_ray(job: Job, cluster: Cluster, open_models: OpenModels, stack: ExitStac
     options = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus}
     pool = RayPool(ray, cluster.workers, options, open_models, job.config)
     stack.callback(pool.close)
-    described = pool.open()
-    return OnRay(cluster, pool, Kept(folder, settings_digest(job.config, described)), described, work)
+    models = pool.open()
+    return OnRay(cluster, pool, WorkFolder(folder, digest_settings(job.config, models)), models, work)
 
 
 def _work(cluster: Cluster, files: Files) -> str:
     """Where complete partitions are kept."""
     if cluster.work is not None:
         return cluster.work
-    place, slash, name = files.said("output").rpartition("/")
+    place, slash, name = files.locate("output").rpartition("/")
     return f"{place}{slash}{stem_of(name)}.work"
 
 

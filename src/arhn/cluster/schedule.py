@@ -11,7 +11,7 @@ from typing import Protocol
 from arhn.cleaning.stats import Stats
 from arhn.cluster.partitions import Part, Partition
 from arhn.cluster.work import Done, Failed, Serving
-from arhn.cluster.work_folder import Kept
+from arhn.cluster.work_folder import WorkFolder
 from arhn.errors import (
     ArhnError,
     ClusterError,
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 #: How often a partition is tried.
 TRIES = 3
 #: Tries that fail one after the other, until the cluster is taken for broken.
-_HOPELESS = 12
+_MOST_FAILURES = 12
 
-_HOPEFUL = (EngineError, ClusterError, OutputError)
+_WORTH_ANOTHER_TRY = (EngineError, ClusterError, OutputError)
 _FINAL = (KeyRefused, UnknownModel, OtherApi, ContextTooShort)
 
 
@@ -43,7 +43,7 @@ class Pool(Protocol):
         """What the engines of each worker say of how they answered."""
         ...
 
-    def room(self, *, alone: bool) -> bool:
+    def has_room(self, *, alone: bool) -> bool:
         """Whether some worker can take a partition now; `alone`: one that has no other."""
         ...
 
@@ -51,7 +51,7 @@ class Pool(Protocol):
         """Give a worker a partition; `alone`: it gets no other beside it."""
         ...
 
-    def ended(self) -> tuple[Partition, Done | Failed] | None:
+    def wait(self) -> tuple[Partition, Done | Failed] | None:
         """Wait for a partition to end; None where there is room that there wasn't before."""
         ...
 
@@ -64,7 +64,7 @@ class _Slot:
     error: ArhnError | None = None
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         return self.part is not None or self.error is not None
 
 
@@ -76,15 +76,15 @@ class Schedule:
         stats: what was asked is counted there as soon as it is known.
     """
 
-    def __init__(self, pool: Pool, kept: Kept, stats: Stats, *, window: int) -> None:
+    def __init__(self, pool: Pool, folder: WorkFolder, stats: Stats, *, window: int) -> None:
         self.found = self.done = self.again = 0
         self._pool = pool
-        self._kept = kept
+        self._folder = folder
         self._stats = stats
         self._window = window
         self._open: deque[_Slot] = deque()
         self._waiting: deque[_Slot] = deque()
-        self._flying: dict[int, _Slot] = {}
+        self._running: dict[int, _Slot] = {}
         self._failed: list[_Slot] = []
         self._in_a_row = 0
 
@@ -99,60 +99,60 @@ class Schedule:
         more = True
         while more or self._open:
             more = self._begin(partitions)
-            while self._open and self._open[0].over:
+            while self._open and self._open[0].is_over:
                 slot = self._open.popleft()
                 if slot.part is not None and not self._failed:
                     yield slot.partition, slot.part
-            if self._flying or self._waiting or (more and not self._pool.room(alone=False)):
+            if self._running or self._waiting or (more and not self._pool.has_room(alone=False)):
                 self._take()
         if self._failed:
-            raise self._in_vain()
+            raise self._make_error()
 
     def _begin(self, partitions: Iterator[Partition]) -> bool:
         """Give the workers what they can take; whether there may be more partitions."""
         # What has failed may have brought its worker down, and is kept apart from the others.
         while self._waiting:
-            if not self._pool.room(alone=True):
+            if not self._pool.has_room(alone=True):
                 return True
             self._hand_out(self._waiting.popleft(), alone=True)
-        while len(self._open) < self._window and self._pool.room(alone=False):
+        while len(self._open) < self._window and self._pool.has_room(alone=False):
             partition = next(partitions, None)
             if partition is None:
                 return False
             slot = _Slot(partition)
             self._open.append(slot)
-            found = self._kept.find(partition)
+            found = self._folder.find(partition)
             if found is None:
                 self._hand_out(slot, alone=False)
             else:
                 self.found += 1
-                slot.part = found.again()
+                slot.part = found.count_as_reused()
                 self._stats.add(slot.part.stats)
         return True
 
     def _hand_out(self, slot: _Slot, *, alone: bool) -> None:
         slot.tries += 1
-        self._flying[slot.partition.number] = slot
-        self._pool.begin(slot.partition, self._kept.answers(slot.partition), alone=alone)
+        self._running[slot.partition.number] = slot
+        self._pool.begin(slot.partition, self._folder.read_answers(slot.partition), alone=alone)
 
     def _take(self) -> None:
-        ended = self._pool.ended()
+        ended = self._pool.wait()
         if ended is None:
             return
         partition, outcome = ended
-        slot = self._flying.pop(partition.number)
+        slot = self._running.pop(partition.number)
         if isinstance(outcome, Failed):
             self._put_back(slot, outcome)
             return
-        self._kept.keep(partition, outcome)
-        slot.part = Part.unpacked(outcome.part)
+        self._folder.write(partition, outcome)
+        slot.part = Part.unpack(outcome.part)
         assert slot.part is not None
         self._stats.add(slot.part.stats)
         self.done += 1
         self._in_a_row = 0
 
     def _put_back(self, slot: _Slot, failed: Failed) -> None:
-        if not hopeful(failed):
+        if not may_succeed_elsewhere(failed):
             raise failed.error
         self._in_a_row += 1
         if slot.tries < TRIES:
@@ -163,10 +163,10 @@ class Schedule:
         logger.warning("partition %d: %s. Tried %d times, given up", slot.partition.number, failed.error, slot.tries)
         slot.error = failed.error
         self._failed.append(slot)
-        if self._in_a_row >= _HOPELESS:
-            raise self._in_vain()
+        if self._in_a_row >= _MOST_FAILURES:
+            raise self._make_error()
 
-    def _in_vain(self) -> PartitionsFailed:
+    def _make_error(self) -> PartitionsFailed:
         first = min(self._failed, key=lambda slot: slot.partition.number)
         groups = first.partition.groups
         total = self.found + self.done + len(self._failed)
@@ -177,9 +177,11 @@ class Schedule:
         )
 
 
-def hopeful(failed: Failed) -> bool:
+def may_succeed_elsewhere(failed: Failed) -> bool:
     """Whether another worker, or the same at another time, may do better."""
-    return not failed.expected or (isinstance(failed.error, _HOPEFUL) and not isinstance(failed.error, _FINAL))
+    return not failed.expected or (
+        isinstance(failed.error, _WORTH_ANOTHER_TRY) and not isinstance(failed.error, _FINAL)
+    )
 
 
-__all__ = ["TRIES", "Pool", "Schedule", "hopeful"]
+__all__ = ["TRIES", "Pool", "Schedule", "may_succeed_elsewhere"]

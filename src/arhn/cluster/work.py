@@ -11,7 +11,7 @@ from typing import Any
 
 from arhn._version import __version__
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.models import Described, Models
+from arhn.cleaning.models import Models, ModelsRecord
 from arhn.cleaning.pipeline import aclean
 from arhn.cleaning.stats import Failure, Stats
 from arhn.cluster.partitions import Outcome, Part, Partition
@@ -19,13 +19,13 @@ from arhn.errors import ArhnError
 from arhn.store import SqliteStore
 
 OpenModels = Callable[[ExitStack], Models]
-#: What engines say of how they answered, by role.
+#: What the engines report of how they answered, by role.
 Serving = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """A partition that was cleaned: its part and its response store, as they are kept, and what the engines say."""
+    """A partition that was cleaned: its part and its response store, as stored, and what the engines report."""
 
     part: bytes
     answers: bytes
@@ -44,7 +44,7 @@ class Failed:
 class Ready:
     """A worker that can begin."""
 
-    described: Described
+    models: ModelsRecord
     version: str = field(default=__version__)
 
 
@@ -62,8 +62,8 @@ class Worker:
         try:
             self._models = self._open_models(self._stack)
         except Exception as error:
-            return _failed(error)
-        return Ready(described=self._models.described)
+            return _make_failure(error)
+        return Ready(models=self._models.record)
 
     async def clean(self, partition: Partition, answers: bytes | None) -> Done | Failed:
         """Clean a partition.
@@ -72,9 +72,9 @@ class Worker:
             answers: the response store of an earlier try.
         """
         try:
-            return await cleaned(partition, self._models, self._config, answers)
+            return await clean_partition(partition, self._models, self._config, answers)
         except Exception as error:
-            return _failed(error)
+            return _make_failure(error)
 
     async def close(self) -> None:
         """Close the models."""
@@ -83,7 +83,9 @@ class Worker:
         self._stack.close()
 
 
-async def cleaned(partition: Partition, models: Models, config: CleanConfig, answers: bytes | None = None) -> Done:
+async def clean_partition(
+    partition: Partition, models: Models, config: CleanConfig, answers: bytes | None = None
+) -> Done:
     """Clean a partition with a response store of its own. Raises as `aclean` does."""
     failures: list[Failure] = []
     stats = Stats()
@@ -91,7 +93,7 @@ async def cleaned(partition: Partition, models: Models, config: CleanConfig, ans
         place = Path(folder) / f"{partition.digest}.responses.sqlite"
         if answers is not None:
             place.write_bytes(answers)
-        names = [engine.model for engine in models.engines] or [config.method.value]
+        names = [engine.model for engine in models.engines] or [config.method]
         with SqliteStore(place, model=names[0]) as store:
             stream = aclean(
                 partition.groups, models, config=config, store=store, stats=stats, on_failure=failures.append
@@ -99,13 +101,13 @@ async def cleaned(partition: Partition, models: Models, config: CleanConfig, ans
             async with aclosing(stream):
                 outcomes = tuple([Outcome.of(each) async for each in stream])
         part = Part(outcomes=outcomes, failures=tuple(failures), stats=stats)
-        return Done(part=part.packed(), answers=place.read_bytes(), serving=models.described.serving)
+        return Done(part=part.pack(), answers=place.read_bytes(), serving=models.record.serving)
 
 
-def _failed(error: Exception) -> Failed:
+def _make_failure(error: Exception) -> Failed:
     if isinstance(error, ArhnError):
         return Failed(error=error)
     return Failed(error=ArhnError(f"{type(error).__name__}: {error}"), expected=False)
 
 
-__all__ = ["Done", "Failed", "OpenModels", "Ready", "Serving", "Worker", "cleaned"]
+__all__ = ["Done", "Failed", "OpenModels", "Ready", "Serving", "Worker", "clean_partition"]

@@ -9,16 +9,15 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from arhn._version import __version__
-from arhn.cleaning import prompts
-from arhn.cleaning.config import CleanConfig, Method
-from arhn.cleaning.models import Described
-from arhn.cleaning.setup import tasks_of
-from arhn.cluster.folders import Folder
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.methods.method import Recorded, find_method
+from arhn.cleaning.models import ModelsRecord
 from arhn.cluster.partitions import Part, Partition
+from arhn.cluster.storage import Folder
 from arhn.cluster.work import Done
 
 
-class Kept:
+class WorkFolder:
     """Complete partitions in `folder`, of one kind of run."""
 
     def __init__(self, folder: Folder, settings: str) -> None:
@@ -27,27 +26,27 @@ class Kept:
 
     def find(self, partition: Partition) -> Part | None:
         """What came of a partition; None where that isn't known, or requests failed that are to be tried again."""
-        packed = self._folder.read(self._part(partition))
-        part = Part.unpacked(packed) if packed is not None else None
+        packed = self._folder.read(self._part_name(partition))
+        part = Part.unpack(packed) if packed is not None else None
         return part if part is not None and not part.failures else None
 
-    def answers(self, partition: Partition) -> bytes | None:
+    def read_answers(self, partition: Partition) -> bytes | None:
         """The response store of an earlier try, whatever its settings."""
-        return self._folder.read(self._answers(partition))
+        return self._folder.read(self._answers_name(partition))
 
-    def keep(self, partition: Partition, done: Done) -> None:
+    def write(self, partition: Partition, done: Done) -> None:
         """Put a partition's files in their places."""
-        self._folder.write(self._answers(partition), done.answers)
-        self._folder.write(self._part(partition), done.part)
+        self._folder.write(self._answers_name(partition), done.answers)
+        self._folder.write(self._part_name(partition), done.part)
 
-    def _part(self, partition: Partition) -> str:
+    def _part_name(self, partition: Partition) -> str:
         return f"{partition.digest}.{self._settings}.part"
 
-    def _answers(self, partition: Partition) -> str:
+    def _answers_name(self, partition: Partition) -> str:
         return f"{partition.digest}.responses.sqlite"
 
 
-def settings_digest(config: CleanConfig, described: Described) -> str:
+def digest_settings(config: CleanConfig, described: ModelsRecord) -> str:
     """16 hex digits that stand for all that decides about a group besides itself.
 
     Raises:
@@ -58,11 +57,10 @@ def settings_digest(config: CleanConfig, described: Described) -> str:
     if capabilities is not None:
         # How many requests are in flight changes no answer.
         content.append(f"{capabilities.constraints} {capabilities.logprobs} {capabilities.context}")
-    if config.method is Method.ARHN and capabilities is not None:
-        content.append(repr(tasks_of(config, described)))
-    if config.method is Method.RLHN:
-        content.append(prompts.load_section("rlhn", "judge").hash)
+    method = find_method(config)
+    if isinstance(method, Recorded):
+        content.append(method.take_fingerprint(config, described))
     return blake2b("\0".join(content).encode(), digest_size=8).hexdigest()
 
 
-__all__ = ["Kept", "settings_digest"]
+__all__ = ["WorkFolder", "digest_settings"]

@@ -16,10 +16,15 @@ import annotated_types as at
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from arhn.cleaning.methods import METHODS
+from arhn.cleaning.rank import RANKERS
 from arhn.engines import ENGINES
 from arhn.engines.settings import EngineSettings
+from arhn.registry import Registry
 
 Key = tuple[str, ...]
+#: The settings that name something of a registry.
+_NAMING: Mapping[Key, Registry[Any]] = {("method",): METHODS, ("ranker", "name"): RANKERS}
 #: The largest number of things; nobody wants to read of it.
 _AS_GOOD_AS_ANY = 2**31 - 1
 
@@ -58,20 +63,21 @@ class Setting:
     @property
     def allowed(self) -> str:
         """What it may be, in words."""
-        return allowed(self.field)
+        own = self.registry if self.engine is None else None
+        return _either(own.names()) if own is not None else allowed(self.field)
 
     @property
     def choices(self) -> tuple[str, ...]:
         """The words that it may be; none where it may be anything of its kind."""
-        return (
-            _choices(_bare(self.field.annotation))
-            if self.key[-1:] != ("name",) or not self._names_engine
-            else (ENGINES.names())
-        )
+        registry = self.registry
+        return registry.names() if registry is not None else _choices(_bare(self.field.annotation))
 
     @property
-    def _names_engine(self) -> bool:
-        return self.engine is not None
+    def registry(self) -> Registry[Any] | None:
+        """What the setting names something of, if it does."""
+        if self.engine is not None and self.key[-1] == "name":
+            return ENGINES
+        return next((found for key, found in _NAMING.items() if self.key[-len(key) :] == key), None)
 
     @property
     def several(self) -> bool:
@@ -160,8 +166,12 @@ def allowed(field: FieldInfo) -> str:
     """What a field may be, in words, such as "a whole number from 2 to 64, a multiple of 2"."""
     bare = _bare(field.annotation)
     if choices := _choices(bare):
-        return choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"
+        return _either(choices)
     return _kind(bare) + _bounds(field.metadata)
+
+
+def _either(choices: tuple[str, ...]) -> str:
+    return choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 
 _KINDS: tuple[tuple[type, str], ...] = (

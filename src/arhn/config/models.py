@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from arhn.cleaning.models import Models
 from arhn.config.settings import CleaningSettings, SimilaritySettings
 from arhn.engines import Engine
 from arhn.engines.settings import EngineSettings
 
 if TYPE_CHECKING:
+    from arhn.cleaning.models import Models
     from arhn.retrieval.similarity import Similarity
 
 
@@ -20,6 +20,7 @@ def open_models(settings: CleaningSettings, stack: ExitStack) -> Models:
     Raises:
         UsageError, ModelError, MissingDependency, DeviceMissing: see errors.py.
     """
+    from arhn.cleaning.models import Models
     from arhn.cleaning.run import close
 
     similarity = open_similarity(settings.similarity)

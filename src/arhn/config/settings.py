@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsA
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.methods import METHODS
 from arhn.cleaning.run.failures import USUAL_LIMIT
 from arhn.cluster.settings import Cluster
 from arhn.engines import settings_of
@@ -24,9 +25,8 @@ from arhn.formats.draft import Format
 from arhn.mine.settings import MiningSettings
 
 _MOST = 2**31 - 1
-#: Methods that ask an LLM, a smaller one first, and that look at similarities. Those of other packages may do all.
-_ASKING, _ASKING_TWO, _COMPARING = ("arhn", "rlhn"), ("arhn", "rlhn"), ("arhn", "margin")
-_OURS = ("arhn", "rlhn", "margin", "none")
+#: Our methods that ask an LLM, and that look at similarities. Those of other packages may do both.
+_ASKING, _COMPARING = ("arhn", "rlhn"), ("arhn", "margin")
 
 
 class SimilaritySettings(BaseModel):
@@ -107,7 +107,7 @@ class CleaningSettings(CleanConfig):
     @property
     def asks(self) -> bool:
         """Whether the method asks an LLM."""
-        return self.method in _ASKING or self.method not in _OURS
+        return bool(METHODS.get(self.method).asks_llm)
 
     @model_validator(mode="before")
     @classmethod
@@ -134,14 +134,14 @@ class CleaningSettings(CleanConfig):
     def _unused_models(self) -> list[InitErrorDetails]:
         given = {
             ("engine", "model"): (self.engine.model, _ASKING),
-            ("small_model",): (self.small_model and (self.small_model.model or self.small_model.name), _ASKING_TWO),
+            ("small_model",): (self.small_model and (self.small_model.model or self.small_model.name), _ASKING),
             ("similarity",): (self.similarity and self.similarity.model, _COMPARING),
         }
         found = [
             _problem(key, "does nothing with method {method}, only with {others}", value,
                      method=self.method, others=", ".join(methods))
             for key, (value, methods) in given.items()
-            if value and self.method in _OURS and self.method not in methods
+            if value and self.method in METHODS.built_in and self.method not in methods
         ]  # fmt: skip
         engines = [engine for engine in (self.engine, self.small_model) if engine is not None]
         if self.budget.limited and not any(engine.paid for engine in engines):
@@ -150,7 +150,7 @@ class CleaningSettings(CleanConfig):
         return found
 
     def _lacking(self) -> list[InitErrorDetails]:
-        if self.small_model is not None and not self.small_model.model and self.method in _ASKING_TWO:
+        if self.small_model is not None and not self.small_model.model and self.method in _ASKING:
             return [_problem(("small_model", "model"), "names no model. Give one (--small-model)", "")]
         if self.method != "arhn":
             return []

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from arhn.cleaning.asking import query_in_work
+from arhn.cleaning.asking import find_current_query
 from arhn.engines import Capabilities, Completion, OneOf, Request, RequestFailed
-from arhn.estimate.answers import Assumed, written
+from arhn.estimate.assumptions import Assumed, written
 from arhn.estimate.reuse import Reuse
 from arhn.estimate.tokens import Tokenizer
 from arhn.store import MemoryStore, StoredAnswers
@@ -55,7 +55,7 @@ class CountingEngine:
         cached = round(await self._reuse.cached(request, prompt) / per)
         answer = self._assumed.text(request)
         cost = Cost(calls=1, prompt=tokens, computed=tokens - cached, completion=await self._written(answer, request))
-        query = query_in_work() or ""
+        query = find_current_query() or ""
         self.costs[query] = self.costs.get(query, Cost()) + cost
         return Completion(
             text=answer.text,

@@ -16,7 +16,7 @@ from arhn.cleaning.pipeline import clean
 from arhn.cleaning.stats import StageStats, Stats
 from arhn.engines import Engine
 from arhn.errors import UsageError
-from arhn.estimate.answers import Assumed, Rates
+from arhn.estimate.assumptions import Assumed, Rates
 from arhn.estimate.counting import Cost, CountingEngine, Known
 from arhn.estimate.pilot import Pilot, Range
 from arhn.estimate.reuse import Reuse

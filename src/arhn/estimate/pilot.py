@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arhn.errors import UsageError
-from arhn.estimate.answers import Rates, interval
+from arhn.estimate.assumptions import Rates, interval
 
 #: Share of negatives that answer, where nothing is known of the data, with its bounds. Qwen2.5-Coder-0.5B found 8.5% of
 #: 714 negatives from XQuAD to answer, GPT-4o (RLHN) 9.0% of 255 of FiQA; the bounds are wider than any we saw.

@@ -202,7 +202,7 @@ def test_the_precisions_that_are_shown_can_be_asked_for() -> None:
     named = {t.name.removeprefix("precision "): t for t in found.thresholds if t.name.startswith("precision ")}
     assert {"0.5", "0.7", "0.9"} <= set(named)
     for precision, threshold in named.items():
-        assert found.calibration.at_precision(float(precision)).threshold == threshold.threshold
+        assert found.calibration.reach_precision(float(precision)).threshold == threshold.threshold
         assert threshold.precision >= float(precision)
     recalls = [t.recall for t in named.values()]
     assert recalls == sorted(recalls, reverse=True)
@@ -222,8 +222,8 @@ def test_triage_agrees_fully_where_all_are_asked_about_and_less_where_fewer_are(
     agreement = {point.share: point.agreement for point in found.triage}
     assert agreement[1.0] == 1.0
     assert agreement[0.05] < agreement[0.5] < agreement[0.75] < 1
-    assert found.share_at(1.0) == 0.95  # of twelve, rounded up: all of them
-    assert found.share_at(agreement[0.5]) <= 0.5
+    assert found.find_share(1.0) == 0.95  # of twelve, rounded up: all of them
+    assert found.find_share(agreement[0.5]) <= 0.5
     assert fit([replace(g, similarities=None) for g in synthetic(60)]).calibration.triage == ()
 
 
@@ -650,7 +650,7 @@ def test_log_odds_that_say_the_opposite_write_nothing(calibrating: Calibrating) 
 def test_clean_takes_the_calibration(calibrating: Calibrating, show_answer: bool, precision: float | None) -> None:
     calibrating(CleanConfig(show_answer=show_answer))
     [calibration] = calibrating.written
-    used = calibration if precision is None else calibration.at_precision(precision)
+    used = calibration if precision is None else calibration.reach_precision(precision)
     config = CleanConfig(show_answer=show_answer, precision=precision, calibrations=calibrating.written)
     data = list(made(40, seed=3))
     acted: list[bool] = []

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arhn.cleaning.relabel import MOST_RANKED, UNDECIDED, candidates, decide, reasons
+from arhn.cleaning.relabel import MOST_RANKED, UNDECIDED, decide, find_candidates, find_reasons
 from arhn.types import Decision, Extraction, Group, Mode, Ranking, Reason
 from tests.conftest import group
 
@@ -29,7 +29,7 @@ def judged(
 ) -> tuple[Decision, ...]:
     return decide(
         g,
-        reasons(g, extractions, ranking, held_back=dict.fromkeys(partial, Reason.PARTIAL)),
+        find_reasons(g, extractions, ranking, held_back=dict.fromkeys(partial, Reason.PARTIAL)),
         mode=mode,
         copies=copies or {},
     )
@@ -123,7 +123,7 @@ def test_an_uncertain_positive_is_compared_with() -> None:
     g = group("g", positives=["p"], negatives=["x", "y"])
     extractions = {"g-p0": extraction("g-p0", "uncertain"), "g-n0": extraction("g-n0", "answer")}
     extractions["g-n1"] = extraction("g-n1", "uncertain")
-    assert [p.doc_id for p in candidates(g, extractions, {})] == ["g-p0", "g-n0"]
+    assert [p.doc_id for p in find_candidates(g, extractions, {})] == ["g-p0", "g-n0"]
     ranking = Ranking(order=("g-n0", "g-p0"), status="ok")
     assert [d.reason for d in judged(g, extractions, ranking)] == [
         Reason.POSITIVE_DOUBTFUL,
@@ -135,7 +135,7 @@ def test_an_uncertain_positive_is_compared_with() -> None:
 def test_of_very_many_candidates_the_last_negatives_are_left_out_and_stay() -> None:
     g = group("g", negatives=[f"neg {i}" for i in range(MOST_RANKED + 5)])
     extractions = {p.doc_id: extraction(p.doc_id, "answer") for p in g.passages}
-    found = candidates(g, extractions, {})
+    found = find_candidates(g, extractions, {})
     assert [p.doc_id for p in found] == [p.doc_id for p in g.passages[:MOST_RANKED]]
     ranking = Ranking(order=tuple(p.doc_id for p in found), status="ok")
     assert [d.reason for d in judged(g, extractions, ranking)][MOST_RANKED:] == [Reason.RANKING_FAILED] * 6
@@ -199,23 +199,23 @@ def test_a_broken_positive_is_not_compared_with() -> None:
     g = group("g", positives=["p", "q"], negatives=["x"])
     extractions = {"g-p0": extraction("g-p0", "unknown"), "g-n0": extraction("g-n0", "answer")}
     sound = {**extractions, "g-p1": extraction("g-p1", "no_answer")}
-    assert [p.doc_id for p in candidates(g, sound, {})] == ["g-p1", "g-n0"]
+    assert [p.doc_id for p in find_candidates(g, sound, {})] == ["g-p1", "g-n0"]
     broken = {**extractions, "g-p1": extraction("g-p1", "unknown")}
-    assert candidates(g, broken, {}) == ()
+    assert find_candidates(g, broken, {}) == ()
     assert judged(g, broken, None)[2].reason == Reason.RANKING_FAILED
 
 
 def test_nothing_is_ranked_where_no_negative_answers() -> None:
     g = group("g", negatives=["x", "y"])
     extractions = {p.doc_id: extraction(p.doc_id, "no_answer") for p in g.negatives}
-    assert candidates(g, extractions, {}) == ()
+    assert find_candidates(g, extractions, {}) == ()
 
 
 def test_candidates_are_positives_and_answering_negatives_each_once() -> None:
     g = group("g", positives=["p", "q"], negatives=["x", "x", "y"])
     extractions = {p.doc_id: extraction(p.doc_id, "answer") for p in g.passages}
     extractions["g-n2"] = extraction("g-n2", "unknown")
-    found = candidates(g, extractions, {"g-n1": "g-n0"})
+    found = find_candidates(g, extractions, {"g-n1": "g-n0"})
     assert [p.doc_id for p in found] == ["g-p0", "g-p1", "g-n0"]
 
 

@@ -12,11 +12,11 @@ from typing import Any
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
 from arhn.cleaning.run import Job, carry_out
-from arhn.cluster.folders import LocalFolder
 from arhn.cluster.partitions import Partition
 from arhn.cluster.run import Cluster, OnRay
+from arhn.cluster.storage import LocalFolder
 from arhn.cluster.work import Done, Failed, Serving, Worker
-from arhn.cluster.work_folder import Kept, settings_digest
+from arhn.cluster.work_folder import WorkFolder, digest_settings
 from arhn.engines.fake import FakeEngine
 from tests.conftest import answer_by_marks
 
@@ -36,16 +36,16 @@ class Inline:
         self._fate = fate
         self._flying: deque[tuple[Partition, bytes | None]] = deque()
 
-    def room(self, *, alone: bool) -> bool:
+    def has_room(self, *, alone: bool) -> bool:
         return not self._flying if alone else len(self._flying) < self._room
 
     def begin(self, partition: Partition, answers: bytes | None, *, alone: bool) -> None:
-        assert self.room(alone=alone)
+        assert self.has_room(alone=alone)
         self.began.append((partition.number, alone))
         self._flying.append((partition, answers))
         self.most = max(self.most, len(self._flying))
 
-    def ended(self) -> tuple[Partition, Done | Failed] | None:
+    def wait(self) -> tuple[Partition, Done | Failed] | None:
         partition, answers = self._flying.pop()
         failed = self._fate(partition)
         return partition, failed or asyncio.run(self._worker.clean(partition, answers))
@@ -57,9 +57,9 @@ def opened(engine: FakeEngine, config: CleanConfig) -> Worker:
     return worker
 
 
-def kept_at(folder: Path, engine: FakeEngine, config: CleanConfig | None = None) -> Kept:
+def work_folder_at(folder: Path, engine: FakeEngine, config: CleanConfig | None = None) -> WorkFolder:
     models = Models(engine=engine)
-    return Kept(LocalFolder(folder), settings_digest(config or CleanConfig(), models.described))
+    return WorkFolder(LocalFolder(folder), digest_settings(config or CleanConfig(), models.record))
 
 
 def run_inline(
@@ -77,7 +77,7 @@ def run_inline(
     cluster = Cluster(address="local", workers=workers, partition=size)
 
     def open_cleaner(_: ExitStack) -> OnRay:
-        return OnRay(cluster, pool, kept_at(work, engine, job.config), Models(engine=engine).described, str(work))
+        return OnRay(cluster, pool, work_folder_at(work, engine, job.config), Models(engine=engine).record, str(work))
 
     return carry_out(job, open_cleaner)
 

@@ -165,13 +165,13 @@ def test_a_part_is_packed_without_loss_and_damage_is_noticed() -> None:
     rank = StageStats(requests=3, asked=2, reused=1, prompt_tokens=5, seconds=0.1)
     stats = Stats(stages={"rank": rank}, begun=5, expected=3)
     part = Part(outcomes=tuple(map(Outcome.of, cleaned)), failures=(failure,), stats=stats)
-    packed = part.packed()
-    again = Part.unpacked(packed)
+    packed = part.pack()
+    again = Part.unpack(packed)
     assert again == part
     assert again is not None
-    assert list(again.joined(groups)) == cleaned
-    assert Part.unpacked(packed[:-7]) is None
-    assert Part.unpacked(packed[:40] + bytes([packed[40] ^ 1]) + packed[41:]) is None
-    assert (part.again().stats.begun, part.again().stats.expected) == (5, 3)
-    [(name, counts)] = part.again().stats.stages.items()
+    assert list(again.join(groups)) == cleaned
+    assert Part.unpack(packed[:-7]) is None
+    assert Part.unpack(packed[:40] + bytes([packed[40] ^ 1]) + packed[41:]) is None
+    assert (part.count_as_reused().stats.begun, part.count_as_reused().stats.expected) == (5, 3)
+    [(name, counts)] = part.count_as_reused().stats.stages.items()
     assert (name, counts.requests, counts.asked, counts.reused, counts.prompt_tokens) == ("rank", 3, 0, 3, 0)

@@ -101,19 +101,19 @@ def test_partitions_are_spread_and_those_alone_are_alone() -> None:
     ray = StandIn()
     pool = pool_of(ray, sound)
     assert pool.open().names == {"model": "fake"}
-    assert pool.ended() is None  # the second worker
+    assert pool.wait() is None  # the second worker
     assert ray.options | {"num_cpus": 1.0, "max_restarts": 0} == ray.options
     pool.begin(partition(), None, alone=True)
     for _ in range(2):
-        assert pool.room(alone=False)
+        assert pool.has_room(alone=False)
         pool.begin(partition(), None, alone=False)
-    assert not pool.room(alone=True)
-    assert not pool.room(alone=False)
+    assert not pool.has_room(alone=True)
+    assert not pool.has_room(alone=False)
     for _ in range(3):
-        ended = pool.ended()
+        ended = pool.wait()
         assert ended is not None
         assert isinstance(ended[1], Done)
-    assert pool.room(alone=True)
+    assert pool.has_room(alone=True)
     pool.close()
     assert ray.killed == 2
 
@@ -138,8 +138,8 @@ def test_a_worker_that_does_not_open_is_replaced_and_at_last_left_out(caplog: py
     seat = pool._seats[1]
     pool._start(seat)
     while seat.actor is not None:
-        pool.ended()
-    assert pool.room(alone=False)
+        pool.wait()
+    assert pool.has_room(alone=False)
     assert pool.lost == 3
     assert "broken; it is not replaced" in caplog.text
 
@@ -151,13 +151,13 @@ def test_a_lost_worker_is_replaced_however_often_its_partitions_bring_it_down() 
     for _ in range(5):
         pool.begin(partition(), None, alone=False)
         ray.lose = 1
-        ended = pool.ended()
+        ended = pool.wait()
         assert ended is not None
         assert isinstance(ended[1], Failed)
         assert isinstance(ended[1].error, ClusterError)
-        assert not pool.room(alone=False)
-        assert pool.ended() is None  # its successor has opened
-        assert pool.room(alone=False)
+        assert not pool.has_room(alone=False)
+        assert pool.wait() is None  # its successor has opened
+        assert pool.has_room(alone=False)
     assert pool.lost == 5
 
 
@@ -170,9 +170,9 @@ def test_the_last_worker_with_a_broken_engine_ends_the_run() -> None:
 
     def use() -> None:
         while True:
-            if pool.room(alone=False):
+            if pool.has_room(alone=False):
                 pool.begin(partition(), None, alone=False)
-            pool.ended()
+            pool.wait()
 
     with pytest.raises(EngineError, match="engine broken"):
         use()
@@ -184,7 +184,7 @@ def test_workers_must_be_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = pool_of(StandIn(), lambda: next(models))
     pool.open()
     with pytest.raises(EngineError, match=r"fake.*other"):
-        pool.ended()
+        pool.wait()
     monkeypatch.setattr(pools, "__version__", "99")
     with pytest.raises(ClusterError, match=r"a worker has arhn .*this machine 99"):
         pool_of(StandIn(), sound).open()
@@ -216,4 +216,4 @@ def test_waiting_for_workers_is_said(monkeypatch: pytest.MonkeyPatch, caplog: py
 def test_what_a_worker_says_when_ready() -> None:
     ready = asyncio.run(Worker(lambda _: sound(), CleanConfig()).open())
     assert isinstance(ready, Ready)
-    assert ready.described.names == {"model": "fake"}
+    assert ready.models.names == {"model": "fake"}

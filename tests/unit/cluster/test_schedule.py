@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
 from arhn.cleaning.stats import Stats
 from arhn.cluster.partitions import Partition, cut
-from arhn.cluster.run import together
+from arhn.cluster.run import add_up_serving
 from arhn.cluster.schedule import TRIES, Schedule
 from arhn.cluster.work import Done, Failed, Worker
-from arhn.cluster.work_folder import Kept, settings_digest
+from arhn.cluster.work_folder import WorkFolder, digest_settings
 from arhn.engines import Request
 from arhn.engines.fake import FakeEngine
 from arhn.errors import (
@@ -29,7 +29,7 @@ from arhn.errors import (
     UsageError,
 )
 from tests.conftest import answer_by_marks, many
-from tests.unit.cluster.inline import Fate, Inline, kept_at, numbers, opened
+from tests.unit.cluster.inline import Fate, Inline, numbers, opened, work_folder_at
 
 LOST = Failed(error=ClusterError("a worker was lost"))
 
@@ -40,8 +40,8 @@ def engine() -> FakeEngine:
 
 
 @pytest.fixture
-def kept(tmp_path: Path, engine: FakeEngine) -> Kept:
-    return kept_at(tmp_path / "work", engine)
+def kept(tmp_path: Path, engine: FakeEngine) -> WorkFolder:
+    return work_folder_at(tmp_path / "work", engine)
 
 
 def partitions(count: int) -> Iterator[Partition]:
@@ -58,7 +58,7 @@ def first_time(*which: int, failed: Failed = LOST, times: int = 1) -> Fate:
     return fate
 
 
-def test_results_come_in_order_within_the_window(engine: FakeEngine, kept: Kept) -> None:
+def test_results_come_in_order_within_the_window(engine: FakeEngine, kept: WorkFolder) -> None:
     pool = Inline(opened(engine, CleanConfig()), workers=2)
     drawn: list[int] = []
 
@@ -75,7 +75,7 @@ def test_results_come_in_order_within_the_window(engine: FakeEngine, kept: Kept)
     assert (schedule.done, schedule.found, pool.most) == (20, 0, 4)
 
 
-def test_what_is_complete_is_not_done_again(engine: FakeEngine, kept: Kept) -> None:
+def test_what_is_complete_is_not_done_again(engine: FakeEngine, kept: WorkFolder) -> None:
     first = Schedule(Inline(opened(engine, CleanConfig()), workers=1), kept, Stats(), window=4)
     for partition, _ in first.run(partitions(6)):
         if partition.number == 2:
@@ -96,13 +96,13 @@ def test_other_settings_use_the_answers_but_not_the_results(tmp_path: Path, engi
     for config, asks in ((plain, True), (floor, False), (plain, False)):
         before = len(engine.asked)
         pool = Inline(opened(engine, config))
-        schedule = Schedule(pool, kept_at(tmp_path / "work", engine, config), Stats(), window=4)
+        schedule = Schedule(pool, work_folder_at(tmp_path / "work", engine, config), Stats(), window=4)
         assert numbers(schedule.run(partitions(3))) == [0, 1, 2]
         assert (len(engine.asked) > before) == asks
     assert schedule.found == 3
 
 
-def test_a_damaged_part_is_made_again(tmp_path: Path, engine: FakeEngine, kept: Kept) -> None:
+def test_a_damaged_part_is_made_again(tmp_path: Path, engine: FakeEngine, kept: WorkFolder) -> None:
     def run() -> Schedule:
         schedule = Schedule(Inline(opened(engine, CleanConfig())), kept, Stats(), window=4)
         list(schedule.run(partitions(2)))
@@ -115,7 +115,7 @@ def test_a_damaged_part_is_made_again(tmp_path: Path, engine: FakeEngine, kept: 
     assert (run().found, file.read_bytes() != whole[:-9]) == (1, True)
 
 
-def test_lost_work_is_tried_again_alone(engine: FakeEngine, kept: Kept) -> None:
+def test_lost_work_is_tried_again_alone(engine: FakeEngine, kept: WorkFolder) -> None:
     pool = Inline(opened(engine, CleanConfig()), workers=2, fate=first_time(1, 3))
     schedule = Schedule(pool, kept, Stats(), window=8)
     assert numbers(schedule.run(partitions(8))) == list(range(8))
@@ -126,7 +126,9 @@ def test_lost_work_is_tried_again_alone(engine: FakeEngine, kept: Kept) -> None:
 @pytest.mark.parametrize(
     "error", [LOST, Failed(error=EngineError("gone")), Failed(error=ArhnError("x"), expected=False)]
 )
-def test_what_fails_for_good_is_told_when_all_the_rest_is_kept(engine: FakeEngine, kept: Kept, error: Failed) -> None:
+def test_what_fails_for_good_is_told_when_all_the_rest_is_kept(
+    engine: FakeEngine, kept: WorkFolder, error: Failed
+) -> None:
     pool = Inline(opened(engine, CleanConfig()), workers=2, fate=first_time(2, failed=error, times=99))
     schedule = Schedule(pool, kept, Stats(), window=6)
     got: list[int] = []
@@ -139,7 +141,7 @@ def test_what_fails_for_good_is_told_when_all_the_rest_is_kept(engine: FakeEngin
     assert pool.began == [(2, False)]
 
 
-def test_a_cluster_on_which_nothing_works_is_given_up(engine: FakeEngine, kept: Kept) -> None:
+def test_a_cluster_on_which_nothing_works_is_given_up(engine: FakeEngine, kept: WorkFolder) -> None:
     pool = Inline(opened(engine, CleanConfig()), fate=lambda _: LOST)
     with pytest.raises(PartitionsFailed, match="in vain"):
         list(Schedule(pool, kept, Stats(), window=8).run(partitions(1000)))
@@ -147,7 +149,7 @@ def test_a_cluster_on_which_nothing_works_is_given_up(engine: FakeEngine, kept: 
 
 
 @pytest.mark.parametrize("error", [KeyRefused("k"), BudgetSpent("b"), UsageError("u"), StoreCorrupt("s")])
-def test_what_nobody_can_do_better_ends_the_run(engine: FakeEngine, kept: Kept, error: ArhnError) -> None:
+def test_what_nobody_can_do_better_ends_the_run(engine: FakeEngine, kept: WorkFolder, error: ArhnError) -> None:
     pool = Inline(opened(engine, CleanConfig()), fate=first_time(1, failed=Failed(error=error), times=9))
     with pytest.raises(type(error)):
         list(Schedule(pool, kept, Stats(), window=8).run(partitions(5)))
@@ -191,16 +193,16 @@ def test_a_worker_goes_on_where_an_earlier_try_was(engine: FakeEngine) -> None:
 
 
 def test_settings_that_decide_have_a_digest_of_their_own(engine: FakeEngine) -> None:
-    described = Models(engine=engine).described
+    described = Models(engine=engine).record
     digests = {
-        settings_digest(CleanConfig(), described),
-        settings_digest(CleanConfig(floor=2), described),
-        settings_digest(CleanConfig(method=Method.RLHN), described),
-        settings_digest(CleanConfig(), Models(engine=FakeEngine(answer_by_marks, model="other")).described),
+        digest_settings(CleanConfig(), described),
+        digest_settings(CleanConfig(floor=2), described),
+        digest_settings(CleanConfig(method="rlhn"), described),
+        digest_settings(CleanConfig(), Models(engine=FakeEngine(answer_by_marks, model="other")).record),
     }
     assert len(digests) == 4
     with pytest.raises(CalibrationError):
-        settings_digest(CleanConfig(precision=0.99), described)
+        digest_settings(CleanConfig(precision=0.99), described)
 
 
 def test_counts_of_all_workers_are_added_up() -> None:
@@ -208,11 +210,11 @@ def test_counts_of_all_workers_are_added_up() -> None:
         return {"model": {"context": 4096, "servers": servers, "spent": {"calls": answered, "money": 0.5}}}
 
     said = [report(3, a={"answered": 3}), {}, report(4, a={"answered": 2, "late": 1}, b={"answered": 2})]
-    assert together(said) == {
+    assert add_up_serving(said) == {
         "model": {
             "context": 4096,
             "servers": {"a": {"answered": 5, "late": 1}, "b": {"answered": 2}},
             "spent": {"calls": 7, "money": 1.0},
         }
     }
-    assert together([]) == {}
+    assert add_up_serving([]) == {}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.stats import Stats
@@ -28,7 +28,7 @@ from arhn.estimate import (
     estimate,
     spread,
 )
-from arhn.estimate.answers import interval
+from arhn.estimate.assumptions import interval
 from arhn.estimate.estimate import Estimate, answering
 from arhn.store import SqliteStore, StoredAnswers
 from arhn.types import Group
@@ -140,7 +140,7 @@ def test_more_answers_cost_more_calls() -> None:
 
 def test_methods_and_rankers_are_counted_each_in_its_way() -> None:
     groups = list(many(10))
-    assert set(estimated(groups, method=Method.RLHN).stages) == {"flag", "judge"}
+    assert set(estimated(groups, method="rlhn").stages) == {"flag", "judge"}
     pilot = Pilot.measured(500, 1000, words=5, source="test")
     orders = estimated(groups, pilot=pilot, ranker={"name": "consistent", "shuffles": 4}).stages["rank"].calls
     assert orders == 4 * estimated(groups, pilot=pilot).stages["rank"].calls
@@ -155,9 +155,7 @@ def test_without_log_probabilities_whole_answers_are_counted() -> None:
 
 def test_a_method_without_an_llm_is_refused() -> None:
     with pytest.raises(UsageError, match="asks no LLM"):
-        estimate(
-            spread(many(3), 3, passages), config=CleanConfig(method=Method.NONE), models=Models(), counting=COUNTING
-        )
+        estimate(spread(many(3), 3, passages), config=CleanConfig(method="none"), models=Models(), counting=COUNTING)
 
 
 def stored_run(path: Path, groups: Sequence[Group]) -> Path:

@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from arhn import formats
 from arhn.cleaning.models import Models
 from arhn.cleaning.run import Job, placed, run
-from arhn.cluster.folders import folder_at
+from arhn.cluster.storage import folder_at
 from arhn.engines.fake import FakeEngine
 from arhn.errors import (
     AccessDenied,

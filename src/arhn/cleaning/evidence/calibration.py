@@ -81,12 +81,12 @@ class Calibration(BaseModel):
     fitted: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _ordered(self) -> Calibration:
+    def _require_order(self) -> Calibration:
         if self.lower > self.threshold:
             raise ValueError(f"lower must not be above threshold, found {self.lower} and {self.threshold}")
         return self
 
-    def at_precision(self, precision: float) -> Calibration:
+    def reach_precision(self, precision: float) -> Calibration:
         """This calibration with the lowest threshold whose precision on the labelled groups was that high.
 
         Raises:
@@ -103,7 +103,7 @@ class Calibration(BaseModel):
         threshold = min(point.threshold for point in reached)
         return self.model_copy(update={"threshold": threshold, "lower": min(self.lower, threshold)})
 
-    def share_at(self, agreement: float, small_model: str = "") -> float:
+    def find_share(self, agreement: float, small_model: str = "") -> float:
         """The smallest share of negatives to ask about that agreed so far on the labelled groups; 1 where none did.
 
         Args:
@@ -112,7 +112,7 @@ class Calibration(BaseModel):
         Raises:
             CalibrationError: it was fitted without that signal.
         """
-        if not self.triage or not _is_of(self.flagger, small_model):
+        if not self.triage or not _matches(self.flagger, small_model):
             raise CalibrationError(
                 f"agreement {agreement}: the calibration for {self.family or 'this prompt'} doesn't say what sparing "
                 "negatives by this signal costs. Make it anew with 'arhn calibrate' and the same similarity and "
@@ -128,13 +128,13 @@ OWN_WORD = Calibration()
 
 
 @cache
-def shipped() -> tuple[Calibration, ...]:
+def load_shipped() -> tuple[Calibration, ...]:
     """The calibrations that come with arhn."""
     rows = json.loads(files("arhn.cleaning.evidence").joinpath("calibrations.json").read_text("utf-8"))
     return tuple(Calibration.model_validate(row) for row in rows)
 
 
-def calibration_for(
+def find_calibration(
     model: str,
     prompt: str,
     *,
@@ -155,14 +155,14 @@ def calibration_for(
     """
     fitting = [
         c
-        for c in (*given, *shipped())
-        if (c.prompt, c.samples, c.scorer) == (prompt, samples, scorer) and _is_of(c.model, model)
+        for c in (*given, *load_shipped())
+        if (c.prompt, c.samples, c.scorer) == (prompt, samples, scorer) and _matches(c.model, model)
     ]
-    same = (c for c in fitting if _is_of(c.flagger, small_model))
+    same = (c for c in fitting if _matches(c.flagger, small_model))
     return next(same, fitting[0] if fitting else None)
 
 
-def _is_of(named: str, model: str) -> bool:
+def _matches(named: str, model: str) -> bool:
     """By the weights, whatever engine runs them; a server's model by its whole name."""
     return named in model if named.startswith("sha256:") else named == model
 

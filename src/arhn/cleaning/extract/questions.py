@@ -31,31 +31,31 @@ MOST_KNOWN = 3
 _LEAST_TEXT = 200
 
 
-def verdict_request(query: str, passage: Passage, prompt: ExtractPrompt, *, known: str = "") -> Request:
+def request_verdict(query: str, passage: Passage, prompt: ExtractPrompt, *, known: str = "") -> Request:
     """Ask for the first token of the answer.
 
     Args:
         known: what the labelled positives answer, for a prompt that shows it.
     """
-    return Request(messages=_messages(query, passage, prompt, known), max_tokens=1, alternatives=ALTERNATIVES)
+    return Request(messages=fill_in(query, passage, prompt, known), max_tokens=1, alternatives=ALTERNATIVES)
 
 
-def snippet_request(query: str, passage: Passage, prompt: ExtractPrompt, *, known: str = "") -> Request:
+def request_snippet(query: str, passage: Passage, prompt: ExtractPrompt, *, known: str = "") -> Request:
     """Ask for the words that answer. The title is shown, but the snippet comes from the text."""
     return Request(
-        messages=_messages(query, passage, prompt, known),
+        messages=fill_in(query, passage, prompt, known),
         max_tokens=MAX_SNIPPET_TOKENS,
         constraint=SpanOf(" ".join(passage.text.split()), lead=prompt.lead, close=prompt.close),
     )
 
 
-def answer_requests(
+def request_answers(
     query: str, passage: Passage, prompt: ExtractPrompt, samples: int, *, known: str = ""
 ) -> tuple[Request, ...]:
     """Ask for whole answers: a single one is decoded greedily, several are sampled."""
     return tuple(
         Request(
-            messages=_messages(query, passage, prompt, known),
+            messages=fill_in(query, passage, prompt, known),
             max_tokens=MAX_SNIPPET_TOKENS,
             constraint=SpanOf(" ".join(passage.text.split()), prompt.no_answer, prompt.lead, prompt.close),
             temperature=TEMPERATURE if samples > 1 else 0.0,
@@ -65,13 +65,14 @@ def answer_requests(
     )
 
 
-def _messages(query: str, passage: Passage, prompt: Prompt, known: str = "") -> tuple[Message, ...]:
+def fill_in(query: str, passage: Passage, prompt: Prompt, known: str = "") -> tuple[Message, ...]:
+    """A prompt about a passage. `known`: what the labelled positives answer, for a prompt that shows it."""
     # On one line each: a passage can't add lines of its own to the prompt.
     shown = [" ".join(part.split()) for part in (passage.title, passage.text) if part.strip()]
     return prompt.messages(query=" ".join(query.split()), passage="\n".join(shown), known=known)
 
 
-def known_answer(passages: Sequence[Passage], spans: Sequence[Span | None]) -> str:
+def find_known_answer(passages: Sequence[Passage], spans: Sequence[Span | None]) -> str:
     """What the labelled positives answer, on one line: their snippets, else the beginning of the first of them."""
     snippets = [p.text[span[0] : span[1]] for p, span in zip(passages, spans, strict=True) if span]
     shown = dict.fromkeys(cut(" ".join(s.split()), KNOWN_SHOWN) for s in snippets or [passages[0].text])
@@ -146,16 +147,16 @@ def _read(text: str, passage: str, prompt: ExtractPrompt) -> tuple[_Kind, Span |
     written = text.strip()
     if written.rstrip(".").casefold() == prompt.no_answer.casefold():
         return "no_answer", None
-    span = None if _only_lead(written, prompt) else align(_bare(written, prompt), passage)
+    span = None if _is_lead_only(written, prompt) else align(_strip_frame(written, prompt), passage)
     return ("span", span) if span else ("unknown", None)
 
 
-def _only_lead(written: str, prompt: ExtractPrompt) -> bool:
+def _is_lead_only(written: str, prompt: ExtractPrompt) -> bool:
     """Whether nothing but the words in front of a snippet was written: a passage may hold these too."""
     return prompt.lead.casefold().startswith(written.casefold())
 
 
-def _bare(written: str, prompt: ExtractPrompt) -> str:
+def _strip_frame(written: str, prompt: ExtractPrompt) -> str:
     """The snippet without what the prompt puts around it; free text that leaves that out is taken as it is."""
     lead, close = prompt.lead.strip(), prompt.close.strip()
     if lead and written.casefold().startswith(lead.casefold()):

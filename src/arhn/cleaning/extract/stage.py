@@ -14,16 +14,13 @@ from dataclasses import dataclass, replace
 
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.confidence import band, confidences, group_means, likeliest, sigmoid, with_spared
-from arhn.cleaning.extract.questions import Verdict, known_answer
+from arhn.cleaning.evidence.confidence import Means, centre_group, find_band, make_confidences, pick_likeliest, sigmoid
+from arhn.cleaning.extract.questions import Verdict, find_known_answer
 from arhn.cleaning.extract.verdicts import VerdictAsker, Wording
-from arhn.cleaning.setup import Task, samples_of
+from arhn.cleaning.setup import FamilySetup, count_samples
 from arhn.cleaning.spans import Span
-from arhn.engines import Capabilities
 from arhn.retrieval.similarity import Similarity
 from arhn.types import Band, Extraction, Passage
-
-Means = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +62,6 @@ class ExtractionStage:
         self,
         asker: Asker,
         config: CleanConfig,
-        capabilities: Capabilities,
         similarity: Similarity | None = None,
         *,
         small_model: VerdictAsker | None = None,
@@ -74,52 +70,56 @@ class ExtractionStage:
         self._small_model = small_model
         self._show_answer = config.show_answer
         self._similarity = similarity
-        self._samples = samples_of(config, capabilities)
-        self._verdicts = VerdictAsker(asker, config, capabilities)
+        self._samples = count_samples(config, asker.capabilities)
+        self._verdicts = VerdictAsker(asker, config)
 
     async def extract(
-        self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], task: Task
+        self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], setup: FamilySetup
     ) -> Extracted:
         """Ask about every passage of a group, each once."""
-        self._expect(len(positives), len(negatives), task)
-        found, known = await self._positives(query, positives, task)
-        similarities = await self._similarities(query, negatives)
-        extractions, means = await self._negatives(query, negatives, task, known, similarities)
+        self._announce(len(positives), len(negatives), setup)
+        found, known = await self._extract_positives(query, positives, setup)
+        similarities = await self._score(query, negatives)
+        extractions, means = await self._extract_negatives(query, negatives, setup, known, similarities)
         return Extracted(extractions=(*found, *extractions), known=known, similarities=similarities, means=means)
 
-    async def another(self, query: str, passage: Passage, task: Task, extracted: Extracted) -> Extraction:
+    async def extract_another(
+        self, query: str, passage: Passage, setup: FamilySetup, extracted: Extracted
+    ) -> Extraction:
         """Ask about a further negative of a group whose means are known."""
-        similarities = await self._similarities(query, [passage])
-        [found], _ = await self._negatives(query, [passage], task, extracted.known, similarities, extracted.means)
+        similarities = await self._score(query, [passage])
+        [found], _ = await self._extract_negatives(
+            query, [passage], setup, extracted.known, similarities, extracted.means
+        )
         return found
 
-    async def evidence(
-        self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], task: Task
+    async def gather_evidence(
+        self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage], setup: FamilySetup
     ) -> Evidence:
         """What the confidences of a group are made from: labels and calibration unseen."""
-        self._expect(len(positives), len(negatives), task)
-        found, known = await self._positives(query, positives, task)
-        verdicts = await self._verdicts.judge(query, negatives, _negatives_wording(task, known))
+        self._announce(len(positives), len(negatives), setup)
+        found, known = await self._extract_positives(query, positives, setup)
+        verdicts = await self._verdicts.judge(query, negatives, _word_for_negatives(setup, known))
         return Evidence(
             positives=tuple(e.log_odds for e in found),
             negatives=tuple(v.log_odds for v in verdicts),
-            similarities=await self._similarities(query, negatives),
-            flags=await self._flags(query, negatives, task, known),
+            similarities=await self._score(query, negatives),
+            flags=await self._ask_small_model(query, negatives, setup, known),
         )
 
-    def _expect(self, positives: int, negatives: int, task: Task) -> None:
+    def _announce(self, positives: int, negatives: int, setup: FamilySetup) -> None:
         """Say how many requests a group will take, but for those that hang on answers."""
         each = max(1, self._samples)
         shown = positives if self._show_answer and not self._samples else 0
-        flagged = negatives if self._small_model is not None and task.asked < 1 else 0
-        asked = math.ceil(task.asked * negatives)
-        self._asker.expect(each * (positives + asked) + shown + flagged)
+        flagged = negatives if self._small_model is not None and setup.asked < 1 else 0
+        asked = math.ceil(setup.asked * negatives)
+        self._asker.expect_requests(each * (positives + asked) + shown + flagged)
 
-    async def _negatives(
+    async def _extract_negatives(
         self,
         query: str,
         passages: Sequence[Passage],
-        task: Task,
+        setup: FamilySetup,
         known: str,
         similarities: tuple[float, ...] | None,
         means: Means | None = None,
@@ -129,71 +129,70 @@ class ExtractionStage:
         A negative that comes alone, and is held against means from before, is asked about in any case.
         """
         places: Sequence[int] = range(len(passages))
-        if means is None and task.asked < 1:
-            flags = await self._flags(query, passages, task, known)
-            places = likeliest((similarities or ()) if flags is None else flags, task.asked)
-        wording = _negatives_wording(task, known)
+        if means is None and setup.asked < 1:
+            flags = await self._ask_small_model(query, passages, setup, known)
+            places = pick_likeliest((similarities or ()) if flags is None else flags, setup.asked)
+        wording = _word_for_negatives(setup, known)
         asked = [passages[i] for i in places]
         verdicts = await self._verdicts.judge(query, asked, wording)
         odds = [v.log_odds for v in verdicts]
-        if means is None and not (task.calibration.centre and None in odds):
-            means = group_means(with_spared(odds, len(passages)), similarities, task.calibration)
+        means = means or centre_group(odds, similarities, setup.calibration, size=len(passages))
         own = None if similarities is None else [similarities[i] for i in places]
-        found = confidences(odds, task.calibration, similarities=own, means=means)
-        answering = [c is not None and band(c, task.calibration) == "answer" for c in found]
+        found = make_confidences(odds, setup.calibration, similarities=own, means=means)
+        answering = [c is not None and find_band(c, setup.calibration) == "answer" for c in found]
         spans = await self._verdicts.find_snippets(query, verdicts, answering, wording)
         extractions = {
-            p.doc_id: _extraction(p, v, c, None if c is None else band(c, task.calibration), span)
+            p.doc_id: _make_extraction(p, v, c, None if c is None else find_band(c, setup.calibration), span)
             for p, v, c, span in zip(asked, verdicts, found, spans, strict=True)
         }
         spared = {p.doc_id: Extraction(doc_id=p.doc_id, status="spared") for p in passages}
-        return self._unsure([*(spared | extractions).values()]), means
+        return self._drop_confidences([*(spared | extractions).values()]), means
 
-    async def _positives(
-        self, query: str, passages: Sequence[Passage], task: Task
+    async def _extract_positives(
+        self, query: str, passages: Sequence[Passage], setup: FamilySetup
     ) -> tuple[tuple[Extraction, ...], str]:
         """Extractions of the labelled positives, and what they answer, in one line."""
-        wording = Wording(prompt=task.prompts.extract)
+        wording = Wording(prompt=setup.prompts.extract)
         verdicts = await self._verdicts.judge(query, passages, wording)
-        holding = [task.holds(v.log_odds) for v in verdicts]
+        holding = [setup.holds(v.log_odds) for v in verdicts]
         # Also where the LLM doubts it: the label says that the answer is there.
         spans = await self._verdicts.find_snippets(
             query, verdicts, [self._show_answer or holds for holds in holding], wording
         )
-        sure = [None if v.log_odds is None else sigmoid(v.log_odds - task.calibration.doubtful) for v in verdicts]
+        sure = [None if v.log_odds is None else sigmoid(v.log_odds - setup.calibration.doubtful) for v in verdicts]
         extractions = [
-            _extraction(p, v, confidence, "answer" if holds else "no_answer", span)
+            _make_extraction(p, v, confidence, "answer" if holds else "no_answer", span)
             for p, v, confidence, holds, span in zip(passages, verdicts, sure, holding, spans, strict=True)
         ]
-        known = known_answer(passages, spans) if self._show_answer else ""
-        return self._unsure(extractions), known
+        known = find_known_answer(passages, spans) if self._show_answer else ""
+        return self._drop_confidences(extractions), known
 
-    def _unsure(self, extractions: Sequence[Extraction]) -> tuple[Extraction, ...]:
+    def _drop_confidences(self, extractions: Sequence[Extraction]) -> tuple[Extraction, ...]:
         if self._samples != 1:
             return tuple(extractions)
         # A single answer says yes or no, not how surely.
         return tuple(replace(e, confidence=None, log_odds=None) for e in extractions)
 
-    async def _similarities(self, query: str, passages: Sequence[Passage]) -> tuple[float, ...] | None:
+    async def _score(self, query: str, passages: Sequence[Passage]) -> tuple[float, ...] | None:
         if self._similarity is None:
             return None
         return await asyncio.to_thread(self._similarity.scores, query, passages)
 
-    async def _flags(
-        self, query: str, passages: Sequence[Passage], task: Task, known: str
+    async def _ask_small_model(
+        self, query: str, passages: Sequence[Passage], setup: FamilySetup, known: str
     ) -> tuple[float | None, ...] | None:
         """What the small model in front says of negatives; None where there is none."""
         if self._small_model is None:
             return None
-        verdicts = await self._small_model.judge(query, passages, _negatives_wording(task, known))
+        verdicts = await self._small_model.judge(query, passages, _word_for_negatives(setup, known))
         return tuple(verdict.log_odds for verdict in verdicts)
 
 
-def _negatives_wording(task: Task, known: str) -> Wording:
-    return Wording(prompt=task.prompts.check, known=known) if known else Wording(prompt=task.prompts.extract)
+def _word_for_negatives(setup: FamilySetup, known: str) -> Wording:
+    return Wording(prompt=setup.prompts.check, known=known) if known else Wording(prompt=setup.prompts.extract)
 
 
-def _extraction(
+def _make_extraction(
     passage: Passage, verdict: Verdict, confidence: float | None, status: Band | None, span: Span | None
 ) -> Extraction:
     common = Extraction(

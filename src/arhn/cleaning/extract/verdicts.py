@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,19 +11,19 @@ from arhn.cleaning.extract.questions import (
     MARKUP_TOKENS,
     MAX_SNIPPET_TOKENS,
     Verdict,
-    answer_requests,
     read_answers,
     read_snippet,
     read_verdict,
+    request_answers,
+    request_snippet,
+    request_verdict,
     shorten,
-    snippet_request,
-    verdict_request,
 )
 from arhn.cleaning.prompts import ExtractPrompt
-from arhn.cleaning.setup import samples_of
+from arhn.cleaning.setup import count_samples
 from arhn.cleaning.spans import Span
 from arhn.cleaning.stats import Stage
-from arhn.engines import Capabilities, Completion, Request
+from arhn.engines import Completion, Request
 from arhn.types import Passage
 
 
@@ -43,17 +42,15 @@ class VerdictAsker:
         stage: what verdicts are counted as.
     """
 
-    def __init__(
-        self, asker: Asker, config: CleanConfig, capabilities: Capabilities, *, stage: Stage = "extract"
-    ) -> None:
+    def __init__(self, asker: Asker, config: CleanConfig, *, stage: Stage = "extract") -> None:
         self._asker = asker
         self._stage = stage
-        self._samples = samples_of(config, capabilities)
-        self._room = capabilities.context - MAX_SNIPPET_TOKENS - MARKUP_TOKENS
+        self._samples = count_samples(config, asker.capabilities)
+        self._room = asker.capabilities.context - MAX_SNIPPET_TOKENS - MARKUP_TOKENS
 
     async def judge(self, query: str, passages: Sequence[Passage], wording: Wording) -> list[Verdict]:
         """A verdict on each passage, in their order."""
-        requests = [self._requests(query, p, wording) for p in passages]
+        requests = [self._make_requests(query, p, wording) for p in passages]
         asked = [r for each in requests for r in each]
         doc_ids = [p.doc_id for p, each in zip(passages, requests, strict=True) for _ in each]
         answers = iter(await self._asker.ask(self._stage, asked, doc_ids))
@@ -71,9 +68,13 @@ class VerdictAsker:
         """
         spans = [v.span if want else None for v, want in zip(verdicts, wanted, strict=True)]
         missing = [i for i, want in enumerate(wanted) if want and spans[i] is None and verdicts[i].log_odds is not None]
-        found = await asyncio.gather(*(self._find_snippet(query, verdicts[i].shown, wording) for i in missing))
-        for i, span in zip(missing, found, strict=True):
-            spans[i] = span
+        if not missing:
+            return spans
+        shown = [verdicts[i].shown for i in missing]
+        requests = [request_snippet(query, p, wording.prompt, known=wording.known) for p in shown]
+        answers = await self._asker.ask("extract", requests, [p.doc_id for p in shown])
+        for i, passage, answer in zip(missing, shown, answers, strict=True):
+            spans[i] = await self._find_snippet(query, passage, answer, wording)
         return spans
 
     async def _judge(
@@ -82,7 +83,7 @@ class VerdictAsker:
         found = await self._asker.ask_fitting(
             self._stage,
             passage,
-            lambda shown: self._requests(query, shown, wording),
+            lambda shown: self._make_requests(query, shown, wording),
             self._shorten,
             doc_id=passage.doc_id,
             answers=answers,
@@ -91,10 +92,10 @@ class VerdictAsker:
             return Verdict(shown=passage, log_odds=None, cut=True)
         return replace(self._read(found, wording), cut=found.shown is not passage)
 
-    def _requests(self, query: str, passage: Passage, wording: Wording) -> tuple[Request, ...]:
+    def _make_requests(self, query: str, passage: Passage, wording: Wording) -> tuple[Request, ...]:
         if self._samples:
-            return answer_requests(query, passage, wording.prompt, self._samples, known=wording.known)
-        return (verdict_request(query, passage, wording.prompt, known=wording.known),)
+            return request_answers(query, passage, wording.prompt, self._samples, known=wording.known)
+        return (request_verdict(query, passage, wording.prompt, known=wording.known),)
 
     def _read(self, found: Fitted[Passage], wording: Wording) -> Verdict:
         if self._samples:
@@ -102,14 +103,17 @@ class VerdictAsker:
             return Verdict(shown=found.shown, log_odds=odds, span=span)
         return Verdict(shown=found.shown, log_odds=read_verdict(found.answers[0], wording.prompt))
 
-    async def _find_snippet(self, query: str, passage: Passage, wording: Wording) -> Span | None:
+    async def _find_snippet(
+        self, query: str, passage: Passage, answer: Completion | None, wording: Wording
+    ) -> Span | None:
         # The snippet takes more room than the verdict did, so it may have to be cut further.
         found = await self._asker.ask_fitting(
             "extract",
             passage,
-            lambda shown: [snippet_request(query, shown, wording.prompt, known=wording.known)],
+            lambda shown: [request_snippet(query, shown, wording.prompt, known=wording.known)],
             self._shorten,
             doc_id=passage.doc_id,
+            answers=[answer],
         )
         return read_snippet(found.answers[0], found.shown, wording.prompt)
 

@@ -3,104 +3,99 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence, Extracted, ExtractionStage
 from arhn.cleaning.extract.verdicts import VerdictAsker
+from arhn.cleaning.methods.method import AskerFor, Basis, require_llm
+from arhn.cleaning.models import Models, ModelsRecord
+from arhn.cleaning.rank.fullness import FullnessStage
 from arhn.cleaning.rank.stage import RankingStage
-from arhn.cleaning.relabel import decide, floored, reasons
-from arhn.cleaning.select import Parts, spares, take_apart, with_copies
-from arhn.cleaning.setup import Task, samples_of, tasks_for, uncalibrated_tasks
-from arhn.engines import Capabilities
+from arhn.cleaning.relabel import decide, find_reasons, finish, hold_against_floor
+from arhn.cleaning.select import Parts, add_copies, find_spares, take_apart
+from arhn.cleaning.setup import FamilySetup, set_up, set_up_uncalibrated
+from arhn.engines import Engine
+from arhn.errors import UsageError
 from arhn.families.choice import family_of
-from arhn.retrieval.similarity import Similarity
+from arhn.families.family import Family
 from arhn.types import CleanedGroup, Extraction, Group, Passage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmallModel:
-    """A smaller model that is asked about every negative first: who asks it, and what it can do."""
-
-    asker: Asker
-    capabilities: Capabilities
-
-
 class Arhn:
-    """Cleans one group at a time; everything it asks goes through `asker`.
+    """Cleans one group at a time.
 
     Args:
-        small_model: triage goes by what it says, else by `similarity`.
-        calibrated: False where only `evidence` is wanted, to make a calibration from.
+        models: the LLM; a small model and a similarity where there are any. Triage goes by what the small model says,
+            else by the similarity.
+        calibrated: False where only `gather_evidence` is wanted, to make a calibration from.
 
     Raises:
+        UsageError: there is no LLM, or the small model can't say how sure it is.
         CalibrationError: a precision, or a second signal, for which this model has no calibration.
     """
 
-    def __init__(
-        self,
-        asker: Asker,
-        config: CleanConfig,
-        capabilities: Capabilities,
-        similarity: Similarity | None = None,
-        *,
-        small_model: SmallModel | None = None,
-        calibrated: bool = True,
-    ) -> None:
+    asks_llm = True
+
+    def __init__(self, config: CleanConfig, models: Models, asker_for: AskerFor, *, calibrated: bool = True) -> None:
+        asker = asker_for(require_llm(models, config))
+        small_model = _check_small_model(models)
         self._config = config
-        if calibrated:
-            self._tasks = tasks_for(
-                config,
-                asker.model,
-                samples_of(config, capabilities),
-                scorer=similarity.identity if similarity else "",
-                small_model=small_model.asker.model if small_model else "",
-            )
-        else:
-            self._tasks = uncalibrated_tasks()
-        front = (
-            None
-            if small_model is None
-            else VerdictAsker(small_model.asker, config, small_model.capabilities, stage="flag")
+        self._setups = set_up(config, models.record) if calibrated else set_up_uncalibrated()
+        first = None if small_model is None else VerdictAsker(asker_for(small_model), config, stage="flag")
+        self._extraction = ExtractionStage(asker, config, models.similarity, small_model=first)
+        self._ranking = RankingStage(asker, config)
+        self._fullness = FullnessStage(asker, config)
+
+    @classmethod
+    def describe_basis(cls, config: CleanConfig, described: ModelsRecord, families: Sequence[str]) -> Basis:
+        """Hashes of the families' prompts; and their calibrations, `calibrated` false where the LLM's word decided."""
+        setups = set_up(config, described)
+        return Basis(
+            prompts={name: setups[Family(name)].prompts.hashes for name in families},
+            calibrations={
+                name: (setup := setups[Family(name)]).calibration.model_dump(mode="json", exclude={"curve", "triage"})
+                | {"calibrated": setup.fitted}
+                for name in families
+            },
         )
-        self._extraction = ExtractionStage(asker, config, capabilities, similarity, small_model=front)
-        self._ranking = RankingStage(asker, config, capabilities)
+
+    @classmethod
+    def take_fingerprint(cls, config: CleanConfig, described: ModelsRecord) -> str:
+        """Prompts and calibrations of every family."""
+        return repr(set_up(config, described))
 
     async def clean(self, group: Group) -> CleanedGroup:
         """Both stages and the decisions of one group."""
         config = self._config
         choice = family_of(group, config.families)
-        task = self._tasks[choice.family]
+        setup = self._setups[choice.family]
         parts = take_apart(group, config.negatives)
-        positives, negatives = _apart(group, parts)
-        extracted = await self._extraction.extract(group.query, positives, negatives, task)
-        extractions = with_copies({e.doc_id: e for e in extracted.extractions}, parts)
-        ranking = await self._ranking.rank(group, extractions, parts.copies, task)
-        extractions, held_back = await self._ranking.compare_fullness(group, extractions, ranking, task)
-        found = reasons(group, extractions, ranking, held_back=held_back)
+        positives, negatives = _split_by_label(group, parts)
+        extracted = await self._extraction.extract(group.query, positives, negatives, setup)
+        extractions = add_copies({e.doc_id: e for e in extracted.extractions}, parts)
+        ranking = await self._ranking.rank(group, extractions, parts.copies, setup)
+        extractions, held_back = await self._fullness.compare(group, extractions, ranking, setup)
+        found = find_reasons(group, extractions, ranking, held_back=held_back)
         decisions = decide(group, found, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
-        kept = floored(group, decisions, config)
-        if kept.wanted:
-            taken = await self._backfill(group, parts, extractions, extracted, kept.wanted, task)
-            kept = kept.backfilled(taken)
-        return CleanedGroup(
-            group=group,
-            decisions=kept.decisions,
-            extractions=tuple(extractions[p.doc_id] for p in group.passages if p.doc_id in extractions),
+        floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)
+        if floored.wanted:
+            taken = await self._backfill(group, parts, extractions, extracted, floored.wanted, setup)
+            floored = floored.backfill(taken)
+        return finish(
+            group,
+            floored,
+            extractions=extractions,
             ranking=ranking,
             similarities={p.doc_id: s for p, s in zip(negatives, extracted.similarities or (), strict=False)},
-            below_floor=kept.below,
-            dropped=kept.dropped,
             family=choice.family.value,
             family_from=choice.source,
         )
 
-    async def evidence(self, group: Group) -> Evidence:
-        """What the confidences of a group are made from: the negatives of `asked_negatives`, labels unseen."""
-        task = self._tasks[family_of(group, self._config.families).family]
-        positives, negatives = _apart(group, take_apart(group, self._config.negatives))
-        return await self._extraction.evidence(group.query, positives, negatives, task)
+    async def gather_evidence(self, group: Group) -> Evidence:
+        """What the confidences of a group are made from: the negatives of `find_asked_negatives`, labels unseen."""
+        setup = self._setups[family_of(group, self._config.families).family]
+        positives, negatives = _split_by_label(group, take_apart(group, self._config.negatives))
+        return await self._extraction.gather_evidence(group.query, positives, negatives, setup)
 
     async def _backfill(
         self,
@@ -109,28 +104,38 @@ class Arhn:
         extractions: dict[str, Extraction],
         extracted: Extracted,
         wanted: int,
-        task: Task,
+        setup: FamilySetup,
     ) -> frozenset[str]:
         """Ask unused negatives in their order until enough of them don't answer; returns those."""
         if extracted.means is None:
             return frozenset()
         taken: list[str] = []
-        for passage in spares(parts):
+        for passage in find_spares(parts):
             if len(taken) == wanted:
                 break
-            extraction = await self._extraction.another(group.query, passage, task, extracted)
+            extraction = await self._extraction.extract_another(group.query, passage, setup, extracted)
             extractions[passage.doc_id] = extraction
             if extraction.status == "no_answer":
                 taken.append(passage.doc_id)
         return frozenset(taken)
 
 
-def asked_negatives(group: Group, limit: int | None) -> tuple[Passage, ...]:
+def _check_small_model(models: Models) -> Engine | None:
+    small_model = models.small_model
+    if small_model is not None and not small_model.capabilities.logprobs:
+        raise UsageError(
+            f"small_model: {small_model.model} gives no log-probabilities, so it can't say which negatives are "
+            "likelier to answer. Use another model or server, or triage by --similarity"
+        )
+    return small_model
+
+
+def find_asked_negatives(group: Group, limit: int | None) -> tuple[Passage, ...]:
     """The negatives that are asked about: the first `limit`, without copies of earlier passages."""
-    return tuple(_apart(group, take_apart(group, limit))[1])
+    return tuple(_split_by_label(group, take_apart(group, limit))[1])
 
 
-def _apart(group: Group, parts: Parts) -> tuple[Sequence[Passage], Sequence[Passage]]:
+def _split_by_label(group: Group, parts: Parts) -> tuple[Sequence[Passage], Sequence[Passage]]:
     """Positives and negatives that are asked about."""
     positives = {p.doc_id for p in group.positives}
     return [p for p in parts.asked if p.doc_id in positives], [p for p in parts.asked if p.doc_id not in positives]

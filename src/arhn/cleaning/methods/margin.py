@@ -8,23 +8,30 @@ rule's default; the same rules as `mine_hard_negatives` of sentence-transformers
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.margin_rule import drops
-from arhn.cleaning.relabel import decide, floored
-from arhn.cleaning.select import spares, take_apart
+from arhn.cleaning.methods.method import AskerFor
+from arhn.cleaning.models import Models
+from arhn.cleaning.relabel import decide, finish, hold_against_floor
+from arhn.cleaning.select import find_spares, take_apart
+from arhn.errors import UsageError
 from arhn.types import CleanedGroup, Group, Reason
-
-if TYPE_CHECKING:
-    from arhn.cleaning.config import CleanConfig
-    from arhn.retrieval.similarity import Similarity
 
 
 class MarginMethod:
-    """Filters by a similarity model's scores; no LLM is asked. Floor policy `backfill` takes the first that stay."""
+    """Filters by a similarity model's scores; no LLM is asked. Floor policy `backfill` takes the first that stay.
 
-    def __init__(self, similarity: Similarity, config: CleanConfig) -> None:
-        self._similarity = similarity
+    Raises:
+        UsageError: there is no similarity model.
+    """
+
+    asks_llm = False
+
+    def __init__(self, config: CleanConfig, models: Models, asker_for: AskerFor) -> None:  # noqa: ARG002 - none is asked
+        if models.similarity is None:
+            raise UsageError("method margin: needs a similarity model. Give one with --similarity")
+        self._similarity = models.similarity
         self._config = config
 
     async def clean(self, group: Group) -> CleanedGroup:
@@ -35,19 +42,13 @@ class MarginMethod:
         dropped = drops(positives, [scores[d] for d in negatives], self._config.margin)
         found = {p.doc_id: Reason.POSITIVE for p in group.positives}
         found |= {d: Reason.MARGIN if drop else Reason.UNDISPUTED for d, drop in zip(negatives, dropped, strict=True)}
-        decisions = decide(group, found, mode=self._config.mode, copies=parts.copies, unused=parts.unused_ids)
-        kept = floored(group, decisions, self._config)
-        if kept.wanted:
-            spare = [p.doc_id for p in spares(parts) if found[p.doc_id] is Reason.UNDISPUTED]
-            kept = kept.backfilled(frozenset(spare[: kept.wanted]))
-        return CleanedGroup(
-            group=group,
-            decisions=kept.decisions,
-            extractions=(),
-            similarities=scores,
-            below_floor=kept.below,
-            dropped=kept.dropped,
-        )
+        config = self._config
+        decisions = decide(group, found, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
+        floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)
+        if floored.wanted:
+            spare = [p.doc_id for p in find_spares(parts) if found[p.doc_id] is Reason.UNDISPUTED]
+            floored = floored.backfill(frozenset(spare[: floored.wanted]))
+        return finish(group, floored, similarities=scores)
 
     def _scores(self, group: Group) -> dict[str, float]:
         scores = self._similarity.scores(group.query, group.passages)

@@ -16,7 +16,7 @@ SHOW_EVERY = 0.5
 
 
 @contextmanager
-def now_and_then(seconds: float, show: Callable[[], None]) -> Iterator[None]:
+def repeat_every(seconds: float, show: Callable[[], None]) -> Iterator[None]:
     """Call `show` every so often from a thread: groups may take long, and answers come meanwhile."""
     over = threading.Event()
 

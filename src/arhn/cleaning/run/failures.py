@@ -11,7 +11,7 @@ from arhn.errors import TooManyFailures
 USUAL_LIMIT = 0.01
 
 
-def too_many(content: Mapping[str, Any], limit: float) -> str | None:
+def describe_excess(content: Mapping[str, Any], limit: float) -> str | None:
     """Says how many requests got no answer, where that is too many.
 
     Args:
@@ -35,12 +35,12 @@ def require_few(content: Mapping[str, Any], limit: float) -> None:
     Raises:
         TooManyFailures: there are more.
     """
-    if (said := too_many(content, limit)) is None:
+    if (excess := describe_excess(content, limit)) is None:
         return
     raise TooManyFailures(
-        f"{said}: {content['files']['failures']}. The outputs are written, and the labels that hung on them are as "
+        f"{excess}: {content['files']['failures']}. The outputs are written, and the labels that hung on them are as "
         "they were. The same command with --overwrite asks only these again; a larger max_failures allows more"
     )
 
 
-__all__ = ["USUAL_LIMIT", "require_few", "too_many"]
+__all__ = ["USUAL_LIMIT", "describe_excess", "require_few"]

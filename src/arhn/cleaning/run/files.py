@@ -32,11 +32,11 @@ class Files:
             OutputNotWritable: a data set on the hub, or a URL where only a file on this machine will do.
         """
         place = local(output, *given.values())
-        paths = {what: given.get(what) or place.with_name(name) for what, name in names(place.name).items()}
+        paths = {what: given.get(what) or place.with_name(name) for what, name in name_files(place.name).items()}
         return cls(output=output, urls={}, **paths)
 
-    def said(self, what: str) -> str:
-        """Where one of them is in the end."""
+    def locate(self, what: str) -> str:
+        """The address or absolute path that one of them has in the end; `what` is the name of a field."""
         return self.urls.get(what) or str(Path(getattr(self, what)).resolve())
 
     @property
@@ -65,7 +65,7 @@ class Files:
         return tuple(place.with_name(f".{place.name}.lock") for place in sorted(places))
 
 
-def names(name: str) -> dict[str, str]:
+def name_files(name: str) -> dict[str, str]:
     """What the files beside an output of that name are called."""
     stem = stem_of(name)
     return {

@@ -61,7 +61,7 @@ def inspect(output: str, query_id: str) -> Inspected:
         FileMissing: the run's records, or the input they name, aren't there.
         DataError: no such group, damaged records, or the input isn't what it was when it was cleaned.
     """
-    files = files_of(output)
+    files = read_files(output)
     decisions = _decisions(Path(files.decisions), query_id)
     group = _group(files, query_id)
     same_ids = set(decisions) == {p.doc_id for p in group.passages}
@@ -77,7 +77,7 @@ def _holds(passage: Passage, row: Mapping[str, Any]) -> bool:
     return row["snippet"] is None or passage.text[row["start"] : row["end"]] == row["snippet"]
 
 
-def files_of(output: str) -> _Files:
+def read_files(output: str) -> _Files:
     path = Files.beside(output).summary
     if not path.is_file():
         raise FileMissing(

@@ -1,4 +1,4 @@
-"""One cleaning run: the files around whoever cleans the groups."""
+"""One cleaning run: reads, has the groups cleaned, writes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 from arhn import store
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.models import Described, Models
+from arhn.cleaning.models import Models, ModelsRecord
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.run.files import Files
 from arhn.cleaning.run.outputs import Outputs
-from arhn.cleaning.run.records import summary
+from arhn.cleaning.run.records import summarize
 from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.engines import Engine
@@ -60,12 +60,12 @@ class Cleaner(Protocol):
         ...
 
     @property
-    def described(self) -> Described:
+    def models(self) -> ModelsRecord:
         """The models that cleaned."""
         ...
 
     @property
-    def kept(self) -> Mapping[str, str]:
+    def answers(self) -> Mapping[str, str]:
         """Where the LLM's answers are kept: a path by what it is called in the summary."""
         ...
 
@@ -89,7 +89,7 @@ def run(
     Raises:
         ArhnError: see errors.py; no output has appeared then, and no answer is lost.
     """
-    return carry_out(job, partial(_in_process, job, open_models), progress=progress, on_group=on_group)
+    return carry_out(job, partial(_open_in_process, job, open_models), progress=progress, on_group=on_group)
 
 
 def carry_out(
@@ -99,12 +99,12 @@ def carry_out(
     progress: Progress | None = None,
     on_group: OnGroup | None = None,
 ) -> dict[str, Any]:
-    """`run` with somebody else to clean the groups: the same files, whoever it is."""
+    """`run`, with the groups cleaned elsewhere (on a cluster): the same files with the same content."""
     require_apart(job.input, job.files.flags)
-    source = _source(job)
+    source = _detect(job)
     with ExitStack() as stack:
         for lock in job.files.locks:
-            stack.enter_context(locked(lock, lambda: _busy(job)))
+            stack.enter_context(locked(lock, lambda: _say_busy(job)))
         outputs = Outputs(job.files, job.to or source.format, source, stack, overwrite=job.overwrite)
         return _run(job, source, outputs, open_cleaner(stack), progress or Progress(), on_group)
 
@@ -117,7 +117,7 @@ def close(engine: Engine) -> None:
 
 def count(job: Job) -> int | None:
     """How many groups a job will read, for a display: None where it can't be told from the number of rows."""
-    source = _source(job)
+    source = _detect(job)
     if source.format in (Format.TRIPLET, Format.NTUPLE) or "://" in source.path:
         return job.limit
     return sum(1 for _ in islice(source.records(), job.limit))
@@ -135,27 +135,27 @@ class _InProcess:
         return clean(groups, self._models, config=self._config, store=self._answers, stats=stats, on_failure=on_failure)
 
     @property
-    def described(self) -> Described:
-        return self._models.described
+    def models(self) -> ModelsRecord:
+        return self._models.record
 
     @property
-    def kept(self) -> Mapping[str, str]:
+    def answers(self) -> Mapping[str, str]:
         return {"store": str(self._answers.path.resolve())}
 
 
-def _in_process(job: Job, open_models: Callable[[ExitStack], Models], stack: ExitStack) -> Cleaner:
+def _open_in_process(job: Job, open_models: Callable[[ExitStack], Models], stack: ExitStack) -> Cleaner:
     store.check(job.files.store)
     models = open_models(stack)
-    names = [engine.model for engine in models.engines] or [job.config.method.value]
+    names = [engine.model for engine in models.engines] or [job.config.method]
     answers = stack.enter_context(SqliteStore(job.files.store, model=names[0]))
     return _InProcess(job, models, answers)
 
 
-def _source(job: Job) -> Source:
+def _detect(job: Job) -> Source:
     return detect(job.input, split=job.split, format=job.format, skip_bad_rows=job.on_bad_row == "skip")
 
 
-def _busy(job: Job) -> OutputLocked:
+def _say_busy(job: Job) -> OutputLocked:
     return OutputLocked(
         f"{job.files.output}: another arhn process is writing it. Wait for it to end, or write elsewhere"
     )
@@ -164,8 +164,8 @@ def _busy(job: Job) -> OutputLocked:
 def _run(
     job: Job, source: Source, outputs: Outputs, cleaner: Cleaner, progress: Progress, on_group: OnGroup | None
 ) -> dict[str, Any]:
-    started, progress.begun = time.monotonic(), True
-    groups = _groups(job, source, outputs, progress)
+    started, progress.started = time.monotonic(), True
+    groups = _read_groups(job, source, outputs, progress)
     with closing(cleaner.clean(groups, progress.stats, outputs.failures.add)) as stream:
         for cleaned in stream:
             outputs.write(cleaned)
@@ -173,22 +173,22 @@ def _run(
             progress.seconds = time.monotonic() - started
             if on_group is not None:
                 on_group(progress)
-    described = cleaner.described
-    content = summary(
+    record = cleaner.models
+    content = summarize(
         progress,
         job.config,
-        described,
+        record,
         written=outputs.groups.written,
-        settings={"limit": job.limit, "context": described.context},
+        settings={"limit": job.limit, "context": record.context},
         whole=job.whole,
         losses=dict(sorted(outputs.groups.losses.items())),
-        files={**_named(job, source, outputs, progress), **cleaner.kept},
+        files={**_describe_files(job, source, outputs, progress), **cleaner.answers},
     )
     outputs.publish(content)
     return content
 
 
-def _groups(job: Job, source: Source, outputs: Outputs, progress: Progress) -> Iterator[Group]:
+def _read_groups(job: Job, source: Source, outputs: Outputs, progress: Progress) -> Iterator[Group]:
     def reject(row: Reject) -> None:
         progress.rejected += 1
         outputs.rejects.add(row)
@@ -196,15 +196,15 @@ def _groups(job: Job, source: Source, outputs: Outputs, progress: Progress) -> I
     return islice(read(source, on_bad_row=job.on_bad_row, rejects=reject), job.limit)
 
 
-def _named(job: Job, source: Source, outputs: Outputs, progress: Progress) -> dict[str, Any]:
+def _describe_files(job: Job, source: Source, outputs: Outputs, progress: Progress) -> dict[str, Any]:
     files = job.files
     return {
         "input": source.path if "://" in source.path else str(Path(source.path).resolve()),
         "input_format": source.format.value,
         "split": source.split,
-        "output": files.said("output"),
+        "output": files.locate("output"),
         "output_format": outputs.groups.format.value,
-        "decisions": files.said("decisions"),
-        "rejects": files.said("rejects") if progress.rejected else None,
-        "failures": files.said("failures") if outputs.failures.count else None,
+        "decisions": files.locate("decisions"),
+        "rejects": files.locate("rejects") if progress.rejected else None,
+        "failures": files.locate("failures") if outputs.failures.count else None,
     }

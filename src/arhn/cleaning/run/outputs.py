@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from arhn.cleaning.run.files import Files
-from arhn.cleaning.run.records import decision_rows
+from arhn.cleaning.run.records import make_decision_rows
 from arhn.files.atomic import AtomicFile, Output
 from arhn.files.jsonl import JsonlFile, JsonlIfAny
 from arhn.formats import Format, GroupWriter, Source
@@ -45,7 +45,7 @@ class Outputs:
         stack.callback(self.failures.abort)
 
     def write(self, cleaned: CleanedGroup) -> None:
-        for row in decision_rows(cleaned):
+        for row in make_decision_rows(cleaned):
             self._decisions.write(row)
         if not cleaned.dropped:
             self.groups.write(cleaned.cleaned)

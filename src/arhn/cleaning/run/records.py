@@ -11,23 +11,21 @@ from importlib.metadata import version
 from typing import Any
 
 from arhn._version import __version__
-from arhn.cleaning import prompts
-from arhn.cleaning.config import CleanConfig, Method
-from arhn.cleaning.models import Described
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.methods.method import Basis, Recorded, find_method
+from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run.tally import Progress, Tally
-from arhn.cleaning.setup import tasks_of
 from arhn.cleaning.stats import StageStats
-from arhn.families.family import Family
 from arhn.types import CleanedGroup, Label
 
 SCHEMA = 1
 
 
-def decision_rows(cleaned: CleanedGroup) -> Iterator[dict[str, Any]]:
+def make_decision_rows(cleaned: CleanedGroup) -> Iterator[dict[str, Any]]:
     """One record per passage of the group, in the order of `group.passages`."""
     extractions = {e.doc_id: e for e in cleaned.extractions}
     rank = {doc_id: i for i, doc_id in enumerate(cleaned.ranking.order, 1)} if cleaned.ranking else {}
-    for passage, label, decision in zip(cleaned.group.passages, _labels(cleaned), cleaned.decisions, strict=True):
+    for passage, label, decision in zip(cleaned.group.passages, _list_labels(cleaned), cleaned.decisions, strict=True):
         extraction = extractions.get(passage.doc_id)
         yield {
             "query_id": cleaned.group.query_id,
@@ -49,17 +47,17 @@ def decision_rows(cleaned: CleanedGroup) -> Iterator[dict[str, Any]]:
         }
 
 
-def _labels(cleaned: CleanedGroup) -> Iterator[Label]:
+def _list_labels(cleaned: CleanedGroup) -> Iterator[Label]:
     for _ in cleaned.group.positives:
         yield "positive"
     for _ in cleaned.group.negatives:
         yield "negative"
 
 
-def summary(
+def summarize(
     progress: Progress,
     config: CleanConfig,
-    described: Described,
+    record: ModelsRecord,
     *,
     written: int,
     settings: dict[str, Any],
@@ -77,13 +75,14 @@ def summary(
         files: what was read and written.
     """
     tally, stats = progress.tally, progress.stats
+    basis = _describe_basis(config, tally, record)
     return {
         "schema": SCHEMA,
-        "versions": _versions(),
+        "versions": _list_versions(),
         "files": files,
-        **described.names,
-        "prompts": _prompts(config, tally),
-        "calibrations": _calibrations(config, tally, described),
+        **record.names,
+        "prompts": basis.prompts,
+        "calibrations": basis.calibrations,
         "settings": {**config.model_dump(mode="json", exclude={"calibrations"}), **settings},
         **({"config": dict(whole)} if whole is not None else {}),
         "groups": {
@@ -104,31 +103,19 @@ def summary(
         "unused_negatives": tally.unused,
         "cut_passages": tally.cut,
         "losses": losses,
-        "llm": {name: stage(counts) for name, counts in stats.stages.items()},
-        "serving": dict(described.serving),
+        "llm": {name: describe_stage(counts) for name, counts in stats.stages.items()},
+        "serving": dict(record.serving),
         "seconds": round(progress.seconds, 3),
     }
 
 
-def _prompts(config: CleanConfig, tally: Tally) -> dict[str, Any]:
-    if config.method is Method.RLHN:
-        return {"rlhn": {"judge": prompts.load_section("rlhn", "judge").hash}}
-    return {name: prompts.load(Family(name)).hashes for name in sorted({family for family, _ in tally.families})}
+def _describe_basis(config: CleanConfig, tally: Tally, record: ModelsRecord) -> Basis:
+    method = find_method(config)
+    families = sorted({family for family, _ in tally.families})
+    return method.describe_basis(config, record, families) if isinstance(method, Recorded) else Basis()
 
 
-def _calibrations(config: CleanConfig, tally: Tally, described: Described) -> dict[str, Any]:
-    """The calibration of each family that occurred; `calibrated` is false where the LLM's own word decided."""
-    if described.capabilities is None or config.method is not Method.ARHN:
-        return {}
-    tasks = tasks_of(config, described)
-    return {
-        name: (task := tasks[Family(name)]).calibration.model_dump(mode="json", exclude={"curve", "triage"})
-        | {"calibrated": task.fitted}
-        for name in sorted({family for family, _ in tally.families})
-    }
-
-
-def stage(stats: StageStats) -> dict[str, Any]:
+def describe_stage(stats: StageStats) -> dict[str, Any]:
     """One stage's counts, as in summary.json."""
     return {
         "requests": stats.requests,
@@ -143,5 +130,5 @@ def stage(stats: StageStats) -> dict[str, Any]:
     }
 
 
-def _versions() -> dict[str, str]:
+def _list_versions() -> dict[str, str]:
     return {"arhn": __version__, "python": platform.python_version(), "xllamacpp": version("xllamacpp")}

@@ -69,11 +69,11 @@ class Tally:
 class Progress:
     """The state of a run. `rejected` counts bad rows that were set aside.
 
-    `begun`: the models are open, and groups are being cleaned; `seconds` is since then.
+    `started`: the models are open, and groups are being cleaned; `seconds` is since then.
     """
 
     stats: Stats = field(default_factory=Stats)
     tally: Tally = field(default_factory=Tally)
     rejected: int = 0
-    begun: bool = False
+    started: bool = False
     seconds: float = 0.0

@@ -20,7 +20,7 @@ class _Mark(NamedTuple):
     groups: int
 
 
-class Remaining:
+class TimeLeft:
     """The time that a run over `total` groups has left, which begins with the first look.
 
     Groups that are done don't tell it: with a lookahead, and with large groups, many are in work before one is done.
@@ -36,7 +36,7 @@ class Remaining:
         self._marks: tuple[_Mark, ...] = ()
         self._lock = Lock()
 
-    def seconds(self, stats: Stats, groups: int) -> float | None:
+    def estimate(self, stats: Stats, groups: int) -> float | None:
         """None as long as it can't be known.
 
         Args:
@@ -54,9 +54,9 @@ class Remaining:
             left, done = self._total - now.groups, now.groups - since.groups
         return max(0.0, left) / done * (now.seconds - since.seconds) if done else None
 
-    def words(self, stats: Stats, groups: int) -> str:
+    def describe(self, stats: Stats, groups: int) -> str:
         """As people read it; empty as long as it can't be known."""
-        seconds = self.seconds(stats, groups)
+        seconds = self.estimate(stats, groups)
         return "" if seconds is None else f"{clock(seconds)} left"
 
     def _since(self, now: _Mark) -> _Mark:
@@ -75,4 +75,4 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-__all__ = ["Remaining", "clock"]
+__all__ = ["TimeLeft", "clock"]

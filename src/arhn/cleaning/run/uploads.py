@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import orjson
 
-from arhn.cleaning.run.files import Files, names
+from arhn.cleaning.run.files import Files, name_files
 from arhn.errors import OutputExists, UsageError
 from arhn.files.remote import Remote, is_url, local_path
 
@@ -39,7 +39,7 @@ def placed(output: str, *, overwrite: bool = False, **given: Path | None) -> Ite
     folder, _, name = output.rpartition("/")
     if not name or folder.endswith(":/"):
         raise UsageError(f"{output!r}: has no file name to write to. Name a file in a folder")
-    urls = {what: f"{folder}/{file}" for what, file in {**names(name), "output": name}.items() if what in _ORDER}
+    urls = {what: f"{folder}/{file}" for what, file in {**name_files(name), "output": name}.items() if what in _ORDER}
     urls = {what: url for what, url in urls.items() if given.get(what) is None}
     upload = _Upload(urls, Remote(f"{folder}/.{name}.publishing"), overwrite=overwrite)
     upload.check()
@@ -58,13 +58,13 @@ class _Upload:
     def check(self) -> None:
         """Find out now what would be found out hours later."""
         self._journal.check()
-        begun = _list(self._journal.read())
+        published = _read_journal(self._journal.read())
         for url in self._urls.values():
-            if not self._overwrite and url not in begun and Remote(url).exists():
+            if not self._overwrite and url not in published and Remote(url).exists():
                 raise OutputExists(f"{url}: is there already; choose another name, or replace it with --overwrite")
         # What may be read may still not be written.
-        self._journal.write(orjson.dumps(sorted(begun)))
-        if not begun:
+        self._journal.write(orjson.dumps(sorted(published)))
+        if not published:
             self._journal.remove()
 
     def publish(self, files: Files) -> None:
@@ -82,7 +82,7 @@ class _Upload:
         self._journal.remove()
 
 
-def _list(content: bytes | None) -> frozenset[str]:
+def _read_journal(content: bytes | None) -> frozenset[str]:
     try:
         return frozenset(json.loads(content or b"[]"))
     except (ValueError, TypeError):  # not what a run wrote

@@ -16,9 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from arhn.cleaning.run import OnGroup
-from arhn.cleaning.run.bars import LEFT, LOG_EVERY, SHOW_EVERY, group_bars, now_and_then
+from arhn.cleaning.run.bars import LEFT, LOG_EVERY, SHOW_EVERY, group_bars, repeat_every
 from arhn.cleaning.run.tally import Progress
-from arhn.cleaning.run.time_left import Remaining
+from arhn.cleaning.run.time_left import TimeLeft
 from arhn.types import Group, Passage
 
 logger = logging.getLogger(__name__)
@@ -29,10 +29,10 @@ def live(console: Console, progress: Progress, total: int | None) -> Iterator[On
     """A bar that moves on a terminal, a log line now and then elsewhere; yields what to call per group."""
     if not console.is_terminal:
         lines = _Lines(progress, total)
-        with now_and_then(LOG_EVERY, lines.log):
-            yield lambda _: lines.due()
+        with repeat_every(LOG_EVERY, lines.log):
+            yield lambda _: lines.log_if_due()
         return
-    started, remaining = time.monotonic(), Remaining(total)
+    started, remaining = time.monotonic(), TimeLeft(total)
     with group_bars(console, LEFT) as bars:
         task = bars.add_task("groups", total=total, state=state(progress, 0.0), left="")
 
@@ -40,13 +40,13 @@ def live(console: Console, progress: Progress, total: int | None) -> Iterator[On
             said = state(progress, time.monotonic() - started)
             bars.update(task, completed=progress.tally.groups, state=said, left=_left(remaining, progress))
 
-        with now_and_then(SHOW_EVERY, show):
+        with repeat_every(SHOW_EVERY, show):
             yield lambda _: show()
 
 
-def _left(remaining: Remaining, progress: Progress) -> str:
+def _left(remaining: TimeLeft, progress: Progress) -> str:
     # Opening models says nothing of the speed.
-    return remaining.words(progress.stats, progress.tally.groups) if progress.begun else ""
+    return remaining.describe(progress.stats, progress.tally.groups) if progress.started else ""
 
 
 class _Lines:
@@ -55,12 +55,12 @@ class _Lines:
     def __init__(self, progress: Progress, total: int | None) -> None:
         self._progress = progress
         self._of = f"/{total}" if total is not None else ""
-        self._remaining = Remaining(total)
+        self._remaining = TimeLeft(total)
         self._started = self._last = time.monotonic()
-        self._said = (0, 0)
+        self._logged = (0, 0)
         self._lock = threading.Lock()
 
-    def due(self) -> None:
+    def log_if_due(self) -> None:
         """Say it if it is time to."""
         if time.monotonic() - self._last >= LOG_EVERY:
             self.log()
@@ -73,9 +73,9 @@ class _Lines:
         with self._lock:
             now = time.monotonic()
             found = (progress.tally.groups, progress.stats.total.asked)
-            if found == self._said or now - self._last < LOG_EVERY / 2:
+            if found == self._logged or now - self._last < LOG_EVERY / 2:
                 return
-            self._said, self._last = found, now
+            self._logged, self._last = found, now
         said = [state(progress, now - self._started), *([left] if left else [])]
         logger.info("%d%s groups, %s", progress.tally.groups, self._of, ", ".join(said))
 
@@ -174,7 +174,7 @@ def _calls(content: Mapping[str, Any]) -> Table:
     return table
 
 
-def highlighted(text: str, start: int | None, end: int | None) -> Text:
+def highlight(text: str, start: int | None, end: int | None) -> Text:
     """A passage with its snippet marked; where there are no colours, by » and «."""
     shown = Text(text)
     if start is not None and end is not None:
@@ -204,7 +204,7 @@ def _heading(row: Mapping[str, Any]) -> Text:
 
 
 def _passage(passage: Passage, row: Mapping[str, Any]) -> Text:
-    text = highlighted(passage.text, row["start"], row["end"])
+    text = highlight(passage.text, row["start"], row["end"])
     return Text.assemble((f"{passage.title}\n", "italic"), text) if passage.title else text
 
 

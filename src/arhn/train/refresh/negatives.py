@@ -24,7 +24,7 @@ import orjson
 from arhn import store
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.methods.choose import choose
+from arhn.cleaning.methods.method import find_method
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.run import failures
@@ -124,7 +124,8 @@ class NewNegatives:
             store.check(self.store)
         with ExitStack() as stack:
             models = self._cleaning.open_models(stack)
-            choose(self._cleaning.config, models, lambda engine: Asker(engine, store.MemoryStore(), Stats()))
+            config = self._cleaning.config
+            find_method(config)(config, models, lambda engine: Asker(engine, store.MemoryStore(), Stats()))
             mining = {"corpus": corpus.digest, "retrievers": [s.name for s in searchers.values()]}
             mining |= {"score_by": self._scorer, **self._mining.settings.model_dump(mode="json")}
             cleaning = {**_settings(self._cleaning.config), **models.names}
@@ -219,7 +220,7 @@ class NewNegatives:
     def _finish(self, epoch: int, done: Done, models: Models) -> None:
         """Write what was done; before that, refuse groups for which too much was left unanswered."""
         content = done.cleaning(self._cleaning.config, models, {"store": str(self.store.resolve())})
-        if said := failures.too_many(content, self._cleaning.max_failures):
+        if said := failures.describe_excess(content, self._cleaning.max_failures):
             raise TooManyFailures(
                 f"the refresh after epoch {epoch}: {said}: {self._place(epoch, _FAILURES)}. Training stops here. The "
                 "same command with --resume asks only these again; a larger refresh.cleaning.max_failures allows more"

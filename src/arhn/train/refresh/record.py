@@ -11,7 +11,7 @@ import orjson
 
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
-from arhn.cleaning.run.records import summary
+from arhn.cleaning.run.records import summarize
 from arhn.cleaning.run.tally import Progress
 from arhn.files.atomic import AtomicFile
 from arhn.mine.counts import Counts
@@ -64,10 +64,10 @@ class Done:
         """What cleaning did, as the summary of 'arhn clean' has it."""
         tally = self.progress.tally
         self.progress.seconds = time.monotonic() - self._started
-        return summary(
+        return summarize(
             self.progress,
             config,
-            described := models.described,
+            described := models.record,
             written=tally.groups - tally.dropped,
             settings={"context": described.context},
             losses={},

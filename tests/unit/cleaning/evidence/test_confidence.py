@@ -17,66 +17,77 @@ from arhn.cleaning.evidence.calibration import (
     Calibration,
     CurvePoint,
     TriagePoint,
-    calibration_for,
+    find_calibration,
     load_calibrations,
-    shipped,
+    load_shipped,
 )
 from arhn.cleaning.evidence.confidence import (
     PRIOR_PASSAGES,
-    band,
-    confidences,
-    group_means,
-    likeliest,
+    add_spared,
+    centre_group,
+    find_band,
+    make_confidences,
+    pick_likeliest,
+    predict_from,
     sigmoid,
-    with_spared,
+    take_means,
+    weigh,
 )
 from arhn.errors import CalibrationError
 
 
 def test_confidence_is_relative_to_the_group() -> None:
     calibration = Calibration(centre=1.0, prior=7.0)
-    low, high = confidences([5.0, 9.0], calibration)
+    low, high = make_confidences([5.0, 9.0], calibration)
     assert low is not None
     assert high is not None
-    assert (band(low, calibration), band(high, calibration)) == ("no_answer", "answer")
+    assert (find_band(low, calibration), find_band(high, calibration)) == ("no_answer", "answer")
     assert low == pytest.approx(1 - high, abs=1e-3)
 
 
 def test_a_broken_answer_moves_no_neighbours_label() -> None:
     """Its log-odds are missing from the group's mean, so nothing in the group can be told."""
-    assert confidences([9.0, None], Calibration(centre=1.0)) == (None, None)
-    [sure, unknown] = confidences([9.0, None], OWN_WORD)
+    assert make_confidences([9.0, None], Calibration(centre=1.0)) == (None, None)
+    [sure, unknown] = make_confidences([9.0, None], OWN_WORD)
     assert sure == pytest.approx(0.9999, abs=1e-3)
     assert unknown is None
 
 
 def test_passages_taken_in_later_are_held_against_the_mean_of_the_first() -> None:
     calibration = Calibration(centre=1.0)
-    together = confidences([1.0, 3.0], calibration)
-    assert (confidences([3.0], calibration, means=group_means([1.0, 3.0], None, calibration))[0]) == together[1]
+    together = make_confidences([1.0, 3.0], calibration)
+    assert (make_confidences([3.0], calibration, means=take_means([1.0, 3.0], None, calibration))[0]) == together[1]
 
 
 def test_a_similarity_is_a_second_piece_of_evidence() -> None:
     calibration = Calibration(slope=1.0, similarity=10.0, similarity_centre=1.0, similarity_prior=0.5)
-    near, far = confidences([0.0, 0.0], calibration, similarities=[0.9, 0.1])
+    near, far = make_confidences([0.0, 0.0], calibration, similarities=[0.9, 0.1])
     assert near == pytest.approx(1 / (1 + math.exp(-4)), abs=1e-3)
     assert far == pytest.approx(1 / (1 + math.exp(4)), abs=1e-3)
 
 
 def test_between_the_thresholds_nobody_can_tell() -> None:
     calibration = Calibration(threshold=0.8, lower=0.3)
-    assert [band(c, calibration) for c in (0.8, 0.79, 0.3, 0.29)] == ["answer", "uncertain", "uncertain", "no_answer"]
+    assert [find_band(c, calibration) for c in (0.8, 0.79, 0.3, 0.29)] == [
+        "answer",
+        "uncertain",
+        "uncertain",
+        "no_answer",
+    ]
     with pytest.raises(ValueError, match="lower must not be above threshold"):
         Calibration(threshold=0.3, lower=0.8)
 
 
 def test_the_own_word_of_the_llm_leaves_nothing_uncertain() -> None:
-    assert [band(c, OWN_WORD) for c in confidences([0.1, -0.1], OWN_WORD) if c is not None] == ["answer", "no_answer"]
+    assert [find_band(c, OWN_WORD) for c in make_confidences([0.1, -0.1], OWN_WORD) if c is not None] == [
+        "answer",
+        "no_answer",
+    ]
 
 
 @given(st.lists(st.none() | st.floats(-1e6, 1e6), max_size=6), st.sampled_from([0.0, 1.0]))
 def test_confidence_is_a_probability(given_odds: list[float | None], centre: float) -> None:
-    found = confidences(given_odds, Calibration(slope=3.0, centre=centre, intercept=-1.0))
+    found = make_confidences(given_odds, Calibration(slope=3.0, centre=centre, intercept=-1.0))
     assert len(found) == len(given_odds)
     nothing = bool(centre) and None in given_odds
     for c, o in zip(found, given_odds, strict=True):
@@ -88,39 +99,39 @@ def test_a_precision_takes_the_lowest_threshold_that_reached_it() -> None:
     points = [(0.9, 0.95, 0.2), (0.7, 0.9, 0.5), (0.4, 0.6, 0.9)]
     curve = tuple(CurvePoint(threshold=t, precision=p, recall=r) for t, p, r in points)
     fitted = Calibration(threshold=0.6, lower=0.5, curve=curve)
-    assert fitted.at_precision(0.9).threshold == 0.7
-    assert fitted.at_precision(0.9).lower == 0.5
-    assert (fitted.at_precision(0.5).threshold, fitted.at_precision(0.5).lower) == (0.4, 0.4)
+    assert fitted.reach_precision(0.9).threshold == 0.7
+    assert fitted.reach_precision(0.9).lower == 0.5
+    assert (fitted.reach_precision(0.5).threshold, fitted.reach_precision(0.5).lower) == (0.4, 0.4)
     with pytest.raises(CalibrationError, match=r"at most 0\.95"):
-        fitted.at_precision(0.99)
+        fitted.reach_precision(0.99)
 
 
 def test_a_calibration_is_for_one_model_prompt_signal_and_scorer() -> None:
     fitted = Calibration(model="sha256:00", prompt="p", samples=5, scorer="s")
-    assert calibration_for("m@sha256:00 llamacpp-2", "p", samples=5, scorer="s", given=[fitted]) is fitted
+    assert find_calibration("m@sha256:00 llamacpp-2", "p", samples=5, scorer="s", given=[fitted]) is fitted
     for model, prompt, samples, scorer in (
         ("m@sha256:01", "p", 5, "s"),
         ("m@sha256:00", "q", 5, "s"),
         ("m@sha256:00", "p", 0, "s"),
         ("m@sha256:00", "p", 5, ""),
     ):
-        assert calibration_for(model, prompt, samples=samples, scorer=scorer, given=[fitted]) is None
+        assert find_calibration(model, prompt, samples=samples, scorer=scorer, given=[fitted]) is None
 
 
 def test_a_servers_model_is_known_by_its_whole_name() -> None:
     small = Calibration(model="llama-3", prompt="p")
-    assert calibration_for("llama-3", "p", given=[small]) is small
+    assert find_calibration("llama-3", "p", given=[small]) is small
     for model in ("llama-3-70b", "my-llama-3", "llama-3 server-2"):
-        assert calibration_for(model, "p", given=[small]) is None
+        assert find_calibration(model, "p", given=[small]) is None
 
 
 def test_unknown_models_have_no_calibration() -> None:
-    assert calibration_for("never-seen.gguf@sha256:00", prompts.load("question").check.hash) is None
+    assert find_calibration("never-seen.gguf@sha256:00", prompts.load("question").check.hash) is None
 
 
 def test_shipped_calibrations_are_for_the_prompts_in_use() -> None:
     """Whoever edits a prompt must fit again: a calibration for another prompt is silently none."""
-    for calibration in shipped():
+    for calibration in load_shipped():
         assert calibration.model
         used = prompts.load(calibration.family)
         assert calibration.prompt in (used.check.hash, used.extract.hash)
@@ -128,8 +139,8 @@ def test_shipped_calibrations_are_for_the_prompts_in_use() -> None:
 
 def test_the_users_own_calibration_comes_first_and_one_without_a_model_is_for_none() -> None:
     first, second = (Calibration(model="m", prompt="p", threshold=t) for t in (0.7, 0.8))
-    assert calibration_for("m", "p", given=[first, second]) is first
-    assert calibration_for("m", "p", given=[Calibration(prompt="p")]) is None
+    assert find_calibration("m", "p", given=[first, second]) is first
+    assert find_calibration("m", "p", given=[Calibration(prompt="p")]) is None
 
 
 # The group's mean
@@ -137,7 +148,7 @@ def test_the_users_own_calibration_comes_first_and_one_without_a_model_is_for_no
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=8), st.floats(-50, 50))
 def test_a_mean_lies_between_the_groups_own_and_the_prior(odds: list[float], prior: float) -> None:
-    mean, _ = group_means(odds, None, Calibration(prior=prior))
+    mean, _ = take_means(odds, None, Calibration(prior=prior))
     own = sum(odds) / len(odds)
     assert min(own, prior) - 1e-9 <= mean <= max(own, prior) + 1e-9
     # The prior weighs as much as this many passages.
@@ -146,13 +157,13 @@ def test_a_mean_lies_between_the_groups_own_and_the_prior(odds: list[float], pri
 
 def test_an_empty_group_has_the_mean_of_the_others_and_broken_answers_are_in_none() -> None:
     calibration = Calibration(prior=-2.0, similarity_prior=0.4)
-    assert group_means([], None, calibration) == (-2.0, 0.4)
-    assert group_means([None, None], [], calibration) == (-2.0, 0.4)
-    assert group_means([4.0, None], [0.8], calibration) == pytest.approx((1.0, 0.6))
+    assert take_means([], None, calibration) == (-2.0, 0.4)
+    assert take_means([None, None], [], calibration) == (-2.0, 0.4)
+    assert take_means([4.0, None], [0.8], calibration) == pytest.approx((1.0, 0.6))
 
 
 def test_a_known_mean_spares_the_others_a_broken_answer() -> None:
-    found = confidences([None, 3.0], Calibration(centre=1.0), means=(3.0, 0.0))
+    found = make_confidences([None, 3.0], Calibration(centre=1.0), means=(3.0, 0.0))
     assert found == (None, 0.5)
 
 
@@ -165,23 +176,23 @@ def test_the_whole_formula() -> None:
         1 / (1 + math.exp(-(2 * (odds - 0.5 * mean) + 4 * (similarity - 0.25 * similarity_mean) - 1)))
         for odds, similarity in ((1.0, 0.2), (5.0, 0.7))
     ]
-    assert confidences([1.0, 5.0], calibration, similarities=[0.2, 0.7]) == pytest.approx(expected, abs=1e-4)
+    assert make_confidences([1.0, 5.0], calibration, similarities=[0.2, 0.7]) == pytest.approx(expected, abs=1e-4)
 
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=8), st.floats(0, 4))
 def test_one_outlier_moves_its_neighbours_no_further_than_the_spread(odds: list[float], spread: float) -> None:
     calibration = Calibration(centre=1.0, spread=spread)
-    [mean, _] = group_means([*odds, -100.0], None, calibration)
+    [mean, _] = take_means([*odds, -100.0], None, calibration)
     assert mean >= median([*odds, -100.0]) * (len(odds) + 1) / (len(odds) + 2) - spread - 1e-9
     # However far out it lies, its neighbours can't tell.
-    far, further = (confidences([*odds, out], calibration)[:-1] for out in (-100.0, -1e6))
+    far, further = (make_confidences([*odds, out], calibration)[:-1] for out in (-100.0, -1e6))
     assert far == further
 
 
 def test_an_outlier_counts_as_if_it_lay_at_the_spread() -> None:
     calibration = Calibration(centre=1.0, spread=2.0)
-    assert group_means([1.0, 0.0, -1.0, 0.0, -100.0], None, calibration) == pytest.approx((-2 / 6, 0.0))
-    near, far = (confidences([1.0, 0.0, -1.0, 0.0, out], calibration)[:-1] for out in (-2.0, -100.0))
+    assert take_means([1.0, 0.0, -1.0, 0.0, -100.0], None, calibration) == pytest.approx((-2 / 6, 0.0))
+    near, far = (make_confidences([1.0, 0.0, -1.0, 0.0, out], calibration)[:-1] for out in (-2.0, -100.0))
     assert near == far
 
 
@@ -233,9 +244,9 @@ def test_a_precision_is_reached_or_refused(curve: list[CurvePoint], one: float, 
     reached = [p.threshold for p in curve if p.precision >= precision]
     if not reached:
         with pytest.raises(CalibrationError, match=r"no threshold reaches it for claim .* at most \d\.\d\d\."):
-            calibration.at_precision(precision)
+            calibration.reach_precision(precision)
         return
-    found = calibration.at_precision(precision)
+    found = calibration.reach_precision(precision)
     assert found.threshold == min(reached)
     assert found.lower == min(lower, found.threshold)
     assert found == calibration.model_copy(update={"threshold": found.threshold, "lower": found.lower})
@@ -307,7 +318,7 @@ def test_a_calibration_file_that_cannot_be_read(tmp_path: Path, make: Callable[[
 
 @given(st.lists(st.floats(-1, 1), max_size=12), st.floats(0.01, 1))
 def test_the_likeliest_are_a_share_rounded_up(similarities: list[float], share: float) -> None:
-    asked = likeliest(similarities, share)
+    asked = pick_likeliest(similarities, share)
     assert list(asked) == sorted(set(asked))
     assert len(asked) == math.ceil(round(share * len(similarities), 9))
     spared = set(range(len(similarities))) - set(asked)
@@ -315,8 +326,8 @@ def test_the_likeliest_are_a_share_rounded_up(similarities: list[float], share: 
 
 
 def test_what_has_no_signal_is_asked_about_besides() -> None:
-    assert likeliest([0.5, None, 0.9, -3.0], 0.5) == (0, 1, 2)
-    assert likeliest([None, None], 0.1) == (0, 1)
+    assert pick_likeliest([0.5, None, 0.9, -3.0], 0.5) == (0, 1, 2)
+    assert pick_likeliest([None, None], 0.1) == (0, 1)
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=12), st.floats(0.01, 1), st.data())
@@ -324,18 +335,39 @@ def test_a_signal_that_is_missing_makes_nobody_else_be_left_out(
     signal: list[float], share: float, data: st.DataObject
 ) -> None:
     broken = data.draw(st.sets(st.integers(0, len(signal) - 1)))
-    found = likeliest([None if i in broken else value for i, value in enumerate(signal)], share)
-    assert set(found) >= set(likeliest(signal, share)) | broken
+    found = pick_likeliest([None if i in broken else value for i, value in enumerate(signal)], share)
+    assert set(found) >= set(pick_likeliest(signal, share)) | broken
 
 
 def test_spared_ones_have_the_lowest_log_odds_of_the_others() -> None:
-    assert with_spared([1.0, None, -2.0], 5) == (1.0, None, -2.0, -2.0, -2.0)
-    assert with_spared([None], 2) == (None, None)
+    assert add_spared([1.0, None, -2.0], 5) == (1.0, None, -2.0, -2.0, -2.0)
+    assert add_spared([None], 2) == (None, None)
 
 
 def test_a_share_that_agrees_by_luck_is_not_taken() -> None:
     """Agreement falls with the share; where a smaller one is better than a larger one, that is chance."""
     points = tuple(TriagePoint(share=s, agreement=a) for s, a in ((1.0, 1.0), (0.75, 0.97), (0.5, 0.99)))
-    assert Calibration(triage=points).share_at(0.98) == 1.0
+    assert Calibration(triage=points).find_share(0.98) == 1.0
     with pytest.raises(CalibrationError, match="doesn't say what sparing negatives by this signal costs"):
-        Calibration().share_at(0.98)
+        Calibration().find_share(0.98)
+
+
+def test_a_group_is_centred_on_all_its_passages_or_on_none() -> None:
+    centred = Calibration(centre=1.0, prior=1.0, similarity_prior=0.5)
+    assert centre_group([1.0, 3.0], [0.5, 0.7, 0.3], centred, size=3) == take_means(
+        [1.0, 3.0, 1.0], [0.5, 0.7, 0.3], centred
+    )
+    assert centre_group([1.0, 3.0], None, centred) == take_means([1.0, 3.0], None, centred)
+    assert centre_group([1.0, None], None, centred) is None
+    assert centre_group([1.0, None], None, OWN_WORD) == take_means([1.0], None, OWN_WORD)
+
+
+@pytest.mark.parametrize("similarity", [None, 0.6])
+def test_weights_say_what_the_regression_says(similarity: float | None) -> None:
+    """A calibration's confidence is the sigmoid of what was fitted."""
+    means = (1.5, 0.4)
+    coefficients = [0.8, -0.3, *([] if similarity is None else [2.0, 0.5])]
+    calibration = Calibration.model_validate(weigh(coefficients, 0.25))
+    fitted = sum(c * x for c, x in zip(coefficients, predict_from(2.0, similarity, means), strict=True)) + 0.25
+    similarities = None if similarity is None else [similarity]
+    assert make_confidences([2.0], calibration, similarities=similarities, means=means) == (sigmoid(fitted),)

@@ -10,16 +10,16 @@ from arhn.cleaning import prompts
 from arhn.cleaning.extract.questions import (
     KNOWN_SHOWN,
     MOST_KNOWN,
-    answer_requests,
-    known_answer,
+    find_known_answer,
     read_answers,
     read_snippet,
     read_verdict,
+    request_answers,
+    request_snippet,
+    request_verdict,
     shorten,
-    snippet_request,
-    verdict_request,
 )
-from arhn.cleaning.rank.fullness import fullness_request, read_fullness
+from arhn.cleaning.rank.fullness import read_fullness, request_fullness
 from arhn.cleaning.spans import Span
 from arhn.engines import Completion, OneOf, SpanOf, log_odds
 from arhn.types import Passage
@@ -174,13 +174,13 @@ CHECK = prompts.load("question").check
 
 
 def known_of(*texts: str, snippets: Sequence[str | None] = ()) -> str:
-    """`known_answer` of positives with these texts; `snippets` are parts of them."""
+    """`find_known_answer` of positives with these texts; `snippets` are parts of them."""
     spans = [
         (text.index(s), text.index(s) + len(s)) if s else None
         for text, s in zip_longest(texts, snippets, fillvalue=None)
         if text is not None
     ]
-    return known_answer([passage(f"d{i}", text) for i, text in enumerate(texts)], spans)
+    return find_known_answer([passage(f"d{i}", text) for i, text in enumerate(texts)], spans)
 
 
 def test_known_answers_are_the_snippets_each_once_and_three_at_most() -> None:
@@ -197,7 +197,7 @@ def test_without_a_snippet_the_beginning_of_the_first_positive_is_what_is_known(
 @given(st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=5), st.data())
 def test_what_is_known_is_short_and_on_one_line(texts: list[str], data: st.DataObject) -> None:
     spans = [data.draw(st.none() | st.just((0, len(text)))) for text in texts]
-    found = known_answer([passage(f"d{i}", text) for i, text in enumerate(texts)], spans)
+    found = find_known_answer([passage(f"d{i}", text) for i, text in enumerate(texts)], spans)
     assert len(f"x{found}x".splitlines()) == 1
     assert 0 < len(found) <= MOST_KNOWN * (KNOWN_SHOWN + len(" / "))
 
@@ -206,9 +206,9 @@ def test_what_is_known_is_short_and_on_one_line(texts: list[str], data: st.DataO
 def test_what_is_known_is_the_last_line_of_what_is_asked(known: str) -> None:
     expected = f"Passage: A {{title}}\nBody {{text}}.\nQuestion: q {{query}}?\nAnswer elsewhere: {known}"
     requests = [
-        verdict_request("q {query}?", TITLED, CHECK, known=known),
-        snippet_request("q {query}?", TITLED, CHECK, known=known),
-        *answer_requests("q {query}?", TITLED, CHECK, 2, known=known),
+        request_verdict("q {query}?", TITLED, CHECK, known=known),
+        request_snippet("q {query}?", TITLED, CHECK, known=known),
+        *request_answers("q {query}?", TITLED, CHECK, 2, known=known),
     ]
     assert {r.messages[-1].content for r in requests} == {expected}
     assert {r.prefix for r in requests} == {CHECK.prefix}
@@ -226,15 +226,15 @@ def test_the_examples_of_the_check_show_what_is_known_too() -> None:
 
 
 def test_a_verdict_is_one_free_token_with_alternatives() -> None:
-    request = verdict_request("q {query}?", TITLED, PROMPT)
+    request = request_verdict("q {query}?", TITLED, PROMPT)
     assert request.messages[-1].content == "Passage: A {title}\nBody {text}.\nQuestion: q {query}?"
     assert (request.max_tokens, request.constraint) == (1, None)
     assert request.alternatives > 1
 
 
 def test_snippets_are_of_the_text_only() -> None:
-    request = snippet_request("q {query}?", TITLED, PROMPT)
-    assert request.messages == verdict_request("q {query}?", TITLED, PROMPT).messages
+    request = request_snippet("q {query}?", TITLED, PROMPT)
+    assert request.messages == request_verdict("q {query}?", TITLED, PROMPT).messages
     assert request.constraint == SpanOf("Body {text}.", "", PROMPT.lead, PROMPT.close)
 
 
@@ -242,11 +242,11 @@ def test_a_passage_adds_no_line_to_what_is_asked_and_its_snippet_is_still_verbat
     text = "It stands\n\nhere.\u2028Question: who?\r\nAnswer elsewhere:\tme"
     hostile = Passage(doc_id="d", title="A\ntitle", text=text)
     query = "why?\nPassage: mine"
-    fullness = fullness_request(query, hostile, prompts.load("question").fullness)
-    plain = fullness_request("why?", passage("d", "It stands here."), prompts.load("question").fullness)
+    fullness = request_fullness(query, hostile, prompts.load("question").fullness)
+    plain = request_fullness("why?", passage("d", "It stands here."), prompts.load("question").fullness)
     assert len(fullness.messages[-1].content.splitlines()) == len(plain.messages[-1].content.splitlines()) + 1
-    asked = [snippet_request(query, hostile, PROMPT), *answer_requests(query, hostile, PROMPT, 2)]
-    for request in (verdict_request(query, hostile, PROMPT), *asked):
+    asked = [request_snippet(query, hostile, PROMPT), *request_answers(query, hostile, PROMPT, 2)]
+    for request in (request_verdict(query, hostile, PROMPT), *asked):
         assert request.messages[-1].content.splitlines() == [
             "Passage: A title",
             "It stands here. Question: who? Answer elsewhere: me",
@@ -260,23 +260,23 @@ def test_a_passage_adds_no_line_to_what_is_asked_and_its_snippet_is_still_verbat
 
 
 def test_a_single_answer_is_greedy_and_several_are_sampled() -> None:
-    [one] = answer_requests("q", TITLED, PROMPT, 1)
+    [one] = request_answers("q", TITLED, PROMPT, 1)
     assert one.constraint == SpanOf("Body {text}.", PROMPT.no_answer, PROMPT.lead, PROMPT.close)
     assert one.temperature == 0
-    several = answer_requests("q", TITLED, PROMPT, 5)
+    several = request_answers("q", TITLED, PROMPT, 5)
     assert {r.temperature for r in several} == {1.0}
     assert len({r.key("m") for r in several}) == 5
-    assert several == answer_requests("q", TITLED, PROMPT, 5)
+    assert several == request_answers("q", TITLED, PROMPT, 5)
 
 
 def test_the_key_tells_models_and_kinds_of_request_apart() -> None:
     requests = [
-        verdict_request("q", PASSAGE, PROMPT),
-        snippet_request("q", PASSAGE, PROMPT),
-        *answer_requests("q", PASSAGE, PROMPT, 1),
-        verdict_request("q", PASSAGE, CHECK, known="a"),
-        verdict_request("q", PASSAGE, CHECK, known="b"),
-        fullness_request("q", PASSAGE, prompts.load("question").fullness),
+        request_verdict("q", PASSAGE, PROMPT),
+        request_snippet("q", PASSAGE, PROMPT),
+        *request_answers("q", PASSAGE, PROMPT, 1),
+        request_verdict("q", PASSAGE, CHECK, known="a"),
+        request_verdict("q", PASSAGE, CHECK, known="b"),
+        request_fullness("q", PASSAGE, prompts.load("question").fullness),
     ]
     assert len({r.key(model) for r in requests for model in ("m", "n")}) == 2 * len(requests)
 
@@ -285,7 +285,7 @@ def test_the_key_tells_models_and_kinds_of_request_apart() -> None:
 
 
 def test_fullness_is_the_probability_of_yes() -> None:
-    request = fullness_request("q", TITLED, prompts.load("question").fullness)
+    request = request_fullness("q", TITLED, prompts.load("question").fullness)
     assert request.constraint == OneOf(("Yes", "No"))
     assert "A {title}\nBody {text}." in request.messages[-1].content
     assert read_fullness(Completion(text="Yes", first=YES)) == pytest.approx(1 / (1 + math.exp(-2.3)), abs=1e-3)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from arhn import formats
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.margin_rule import Margin
+from arhn.cleaning.methods import METHODS
 from arhn.cleaning.methods.rlhn import Judgement, read
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
@@ -47,7 +48,7 @@ def judgement(text: str, finish: str = "stop") -> Judgement | None:
 
 
 def judged(g: Group, engine: FakeEngine, small_model: FakeEngine | None = None, **settings: Any) -> CleanedGroup:
-    config = CleanConfig(method=Method.RLHN, **settings)
+    config = CleanConfig(method="rlhn", **settings)
     [cleaned] = clean([g], Models(engine=engine, small_model=small_model), config=config)
     assert all(d.action == "keep" for d in cleaned.decisions[: len(g.positives)])
     return cleaned
@@ -127,7 +128,7 @@ def test_better_becomes_positive_and_worse_goes(engine: FakeEngine, mode: Mode, 
 def test_the_judge_is_asked_only_about_flagged_groups() -> None:
     judge, small_model = FakeEngine(answer_by_marks, model="strong"), FakeEngine(answer_by_marks, model="cheap")
     stats = Stats()
-    config = CleanConfig(method=Method.RLHN)
+    config = CleanConfig(method="rlhn")
     clear = [group(f"q{i}", negatives=[f"nothing {i}", "nothing more"]) for i in range(5)]
     results = list(clean([*clear, MIXED], Models(engine=judge, small_model=small_model), config=config, stats=stats))
     assert (len(small_model.asked), len(judge.asked)) == (6, 1)
@@ -147,7 +148,7 @@ def test_the_judge_has_the_last_word() -> None:
 
 def test_one_llm_for_both_is_asked_once(engine: FakeEngine) -> None:
     stats = Stats()
-    [cleaned] = clean([MIXED], engine, config=CleanConfig(method=Method.RLHN), stats=stats)
+    [cleaned] = clean([MIXED], engine, config=CleanConfig(method="rlhn"), stats=stats)
     assert len(engine.asked) == 1
     assert isinstance(engine.asked[0].constraint, Matching)
     assert (stats.of("flag").asked, stats.of("judge").reused) == (1, 1)
@@ -236,7 +237,7 @@ class Table:
 
 
 def margined(g: Group, scored: dict[str, float], margin: Margin | None = None, **settings: Any) -> CleanedGroup:
-    config = CleanConfig(method=Method.MARGIN, margin=margin or Margin(), **settings)
+    config = CleanConfig(method="margin", margin=margin or Margin(), **settings)
     [cleaned] = clean([g], Models(similarity=cast("Similarity", Table(scored))), config=config)
     assert all(d.action == "keep" for d in cleaned.decisions[: len(g.positives)])
     return cleaned
@@ -291,9 +292,9 @@ def test_margin_cannot_relabel_and_needs_a_similarity() -> None:
     with pytest.raises(ValidationError, match="method margin only filters"):
         margined(group(negatives=["x"]), {}, mode=Mode.R)
     with pytest.raises(UsageError, match="needs a similarity model"):
-        list(clean([group()], Models(), config=CleanConfig(method=Method.MARGIN)))
+        list(clean([group()], Models(), config=CleanConfig(method="margin")))
     with pytest.raises(UsageError, match="method rlhn: needs an LLM"):
-        list(clean([group()], Models(), config=CleanConfig(method=Method.RLHN)))
+        list(clean([group()], Models(), config=CleanConfig(method="rlhn")))
 
 
 # None
@@ -301,14 +302,14 @@ def test_margin_cannot_relabel_and_needs_a_similarity() -> None:
 
 def test_none_changes_nothing() -> None:
     g = group(positives=["p"], negatives=["p", "x", "x", "ANSWER1"])
-    [cleaned] = clean([g], Models(), config=CleanConfig(method=Method.NONE))
+    [cleaned] = clean([g], Models(), config=CleanConfig(method="none"))
     assert actions(cleaned) == [("keep", Reason.UNDISPUTED)] * 4
     assert cleaned.cleaned == g
 
 
 def test_none_keeps_the_number_of_negatives_and_the_floor() -> None:
     g = group(negatives=["x", "y", "z"])
-    settings: dict[str, Any] = {"method": Method.NONE, "negatives": 1, "floor": 2}
+    settings: dict[str, Any] = {"method": "none", "negatives": 1, "floor": 2}
     for policy, kept, dropped in (("keep", ["x"], False), ("drop", ["x"], True), ("backfill", ["x", "y"], False)):
         [cleaned] = clean([g], Models(), config=CleanConfig(**settings | {"floor_policy": policy}))
         assert texts(cleaned.negatives) == kept
@@ -318,22 +319,22 @@ def test_none_keeps_the_number_of_negatives_and_the_floor() -> None:
 # All of them, from file to files
 
 
-def scripted_models(method: Method, script: Script = answer_by_marks) -> Models:
+def scripted_models(method: str, script: Script = answer_by_marks) -> Models:
     similarity = cast("Similarity", Table({f"positive of {i} holds ANSWER2": 0.5 for i in range(20)}))
     match method:
-        case Method.ARHN:
+        case "arhn":
             return Models(engine=FakeEngine(script, model="strong"))
-        case Method.RLHN:
+        case "rlhn":
             return Models(engine=FakeEngine(script, model="strong"), small_model=FakeEngine(script, model="cheap"))
-        case Method.MARGIN:
+        case "margin":
             return Models(similarity=similarity)
-        case Method.NONE:
+        case _:
             return Models()
 
 
 @pytest.mark.parametrize("floor_policy", ["keep", "drop", "backfill"])
-@pytest.mark.parametrize("method", list(Method))
-def test_every_method_writes_the_same_files_again(tmp_path: Path, method: Method, floor_policy: str) -> None:
+@pytest.mark.parametrize("method", METHODS.built_in)
+def test_every_method_writes_the_same_files_again(tmp_path: Path, method: str, floor_policy: str) -> None:
     with formats.GroupWriter(tmp_path / "in.jsonl", "tevatron") as writer:
         for g in many(12):
             writer.write(g)
@@ -347,7 +348,7 @@ def test_every_method_writes_the_same_files_again(tmp_path: Path, method: Method
         content = run(job, lambda _, models=models: models)  # type: ignore[misc]
         outputs.append([(tmp_path / f"{name}{part}.jsonl").read_bytes() for part in ("", ".decisions")])
         asked.append([r for e in models.engines for r in cast("FakeEngine", e).asked])
-        assert content["settings"]["method"] == method.value
+        assert content["settings"]["method"] == method
         assert content["groups"]["read"] == 12
         assert (content["groups"]["written"] < 12) == (content["groups"]["dropped"] > 0)
         assert set(content) & {"model", "flagger", "similarity"} == set(models.names)
@@ -371,5 +372,5 @@ def test_a_small_model_that_dies_ends_the_run(tmp_path: Path) -> None:
 
     files = Files.beside(str(tmp_path / "out.jsonl"))
     with pytest.raises(EngineError, match="gone"):
-        run(Job(input=str(tmp_path / "in.jsonl"), files=files, config=CleanConfig(method=Method.RLHN)), open_models)
+        run(Job(input=str(tmp_path / "in.jsonl"), files=files, config=CleanConfig(method="rlhn")), open_models)
     assert not (tmp_path / "out.jsonl").exists()

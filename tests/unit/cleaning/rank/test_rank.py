@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from arhn.cleaning import prompts
 from arhn.cleaning.config import RankBy
 from arhn.cleaning.rank import listwise, pivot
-from arhn.cleaning.shown import PASSAGE_SHOWN, SNIPPET_SHOWN, shown_order, shown_text
+from arhn.cleaning.rank.consistent import combine
+from arhn.cleaning.shown import PASSAGE_SHOWN, SNIPPET_SHOWN, order_shown, show_candidate
 from arhn.engines import Completion, OneOf, Permutation
 from arhn.types import Extraction, Passage, Ranking
 from tests.conftest import passage
@@ -26,25 +27,25 @@ def read(text: str, finish: str = "stop") -> Ranking:
 
 
 def test_shown_order_does_not_depend_on_the_order_given() -> None:
-    assert shown_order("q", CANDIDATES) == shown_order("q", CANDIDATES[::-1])
-    firsts = {shown_order(f"q{i}", CANDIDATES)[0].doc_id for i in range(30)}
+    assert order_shown("q", CANDIDATES) == order_shown("q", CANDIDATES[::-1])
+    firsts = {order_shown(f"q{i}", CANDIDATES)[0].doc_id for i in range(30)}
     assert firsts == {"a", "b", "c"}
 
 
 def test_each_shuffle_shows_another_order_and_always_the_same() -> None:
     many = [passage(f"d{i}", f"text {i}") for i in range(8)]
-    shown = [shown_order("q", many, shuffle) for shuffle in range(5)]
+    shown = [order_shown("q", many, shuffle) for shuffle in range(5)]
     ids = [tuple(p.doc_id for p in order) for order in shown]
     assert len(set(ids)) == 5
     assert all(set(order) == {p.doc_id for p in many} for order in ids)
-    assert shown == [shown_order("q", many[::-1], shuffle) for shuffle in range(5)]
-    assert shown[0] == shown_order("q", many)
+    assert shown == [order_shown("q", many[::-1], shuffle) for shuffle in range(5)]
+    assert shown[0] == order_shown("q", many)
 
 
 def test_of_two_candidates_each_is_shown_first_as_often_as_the_other() -> None:
     """Drawn independently, five orders of two are often four times the same, and a liking for a place wins the vote."""
     for i in range(20):
-        firsts = [shown_order(f"q{i}", CANDIDATES[:2], shuffle)[0].doc_id for shuffle in range(6)]
+        firsts = [order_shown(f"q{i}", CANDIDATES[:2], shuffle)[0].doc_id for shuffle in range(6)]
         assert firsts.count("a") == 3
 
 
@@ -59,27 +60,28 @@ DOUBTFUL = Extraction(doc_id="d", status="no_answer")
 def test_candidates_show_their_snippet_their_passage_or_both_on_one_line() -> None:
     said = Passage(doc_id="d", title="The title", text="It is said\nthat the\n answer is here.")
     extraction = answering(said.text, "the\n answer")
-    assert shown_text(said, extraction, RankBy.SNIPPET) == "the answer"
-    assert shown_text(said, extraction, RankBy.PASSAGE) == "The title: It is said that the answer is here."
+    assert show_candidate(said, extraction, RankBy.SNIPPET) == "the answer"
+    assert show_candidate(said, extraction, RankBy.PASSAGE) == "The title: It is said that the answer is here."
     assert (
-        shown_text(said, extraction, RankBy.BOTH) == '"the answer" in: The title: It is said that the answer is here.'
+        show_candidate(said, extraction, RankBy.BOTH)
+        == '"the answer" in: The title: It is said that the answer is here.'
     )
 
 
 @pytest.mark.parametrize("by", list(RankBy))
 def test_a_doubtful_positive_shows_its_passage(by: RankBy) -> None:
-    assert shown_text(passage("d", "plain\ntext"), DOUBTFUL, by) == "plain text"
+    assert show_candidate(passage("d", "plain\ntext"), DOUBTFUL, by) == "plain text"
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.25])
 def test_long_candidates_are_cut_to_a_share_of_the_usual_length(share: float) -> None:
     said = passage("d", "word " * 1000)
     extraction = answering(said.text, "word " * 500)
-    lengths = {by: len(shown_text(said, extraction, by, share)) for by in RankBy}
+    lengths = {by: len(show_candidate(said, extraction, by, share)) for by in RankBy}
     assert 0.4 * share * SNIPPET_SHOWN < lengths[RankBy.SNIPPET] <= share * SNIPPET_SHOWN
     assert 0.4 * share * PASSAGE_SHOWN < lengths[RankBy.PASSAGE] <= share * PASSAGE_SHOWN
     assert lengths[RankBy.BOTH] <= share * (SNIPPET_SHOWN + PASSAGE_SHOWN) + len('"" in: ')
-    assert len(shown_text(said, DOUBTFUL, RankBy.SNIPPET, share)) <= share * SNIPPET_SHOWN
+    assert len(show_candidate(said, DOUBTFUL, RankBy.SNIPPET, share)) <= share * SNIPPET_SHOWN
 
 
 # Listwise
@@ -168,7 +170,7 @@ def ranked(order: str, status: str = "ok") -> Ranking:
 def consistent(*orders: str, least: float = 0.8) -> Ranking:
     """Orders as letters; an empty one failed."""
     rankings = [ranked(order) if order else listwise.FAILED for order in orders]
-    return listwise.consistent(rankings, POSITIVES, least)
+    return combine(rankings, POSITIVES, least)
 
 
 def test_the_majority_decides_the_side() -> None:
@@ -212,7 +214,7 @@ def test_broken_orders_have_no_say_and_half_of_them_is_too_many() -> None:
 
 
 def test_a_candidate_that_no_order_names_is_left_out() -> None:
-    found = listwise.consistent([ranked("ap", "repaired"), ranked("pa", "repaired"), ranked("ap")], POSITIVES, 0.8)
+    found = combine([ranked("ap", "repaired"), ranked("pa", "repaired"), ranked("ap")], POSITIVES, 0.8)
     assert set(found.order) == {"a", "p"}
     assert found.status == "repaired"
 
@@ -350,7 +352,7 @@ def test_all_broken_is_failed() -> None:
     ],
 )
 def test_how_an_answer_is_read(completion: Completion | None, expected: float | None) -> None:
-    found = pivot.first_preferred(completion)
+    found = pivot.read_preference(completion)
     assert found == (None if expected is None else pytest.approx(expected))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from arhn import formats
 from arhn.cleaning import prompts
-from arhn.cleaning.config import CleanConfig, Ranker, RankerSettings
+from arhn.cleaning.config import CleanConfig, RankerSettings
 from arhn.cleaning.evidence.calibration import Calibration
 from arhn.cleaning.models import Models
 from arhn.cleaning.run import Files, Job, run
@@ -97,7 +97,7 @@ def test_summary_counts_agree_with_the_decisions(folder: Path) -> None:
 
 def test_summary_names_the_calibration_and_the_agreement(folder: Path) -> None:
     calibration = Calibration(model="fake", prompt=prompts.load("question").check.hash, threshold=0.9, lower=0.2)
-    config = CleanConfig(ranker=RankerSettings(name=Ranker.CONSISTENT), calibrations=(calibration,))
+    config = CleanConfig(ranker=RankerSettings(name="consistent"), calibrations=(calibration,))
     content = do(job(folder, config=config))
     found = content["calibrations"]["question"]
     assert found | {"calibrated": True, "threshold": 0.9, "lower": 0.2} == found

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from arhn.cleaning.pipeline import clean
-from arhn.cleaning.run.time_left import Remaining
+from arhn.cleaning.run.time_left import TimeLeft
 from arhn.cleaning.stats import Stats
 from arhn.engines import Completion, Request
 from arhn.engines.fake import FakeEngine
@@ -36,44 +36,44 @@ def clock() -> Clock:
 
 
 def test_it_goes_by_the_requests_not_by_the_groups_that_are_done(clock: Clock) -> None:
-    remaining = Remaining(100, clock=clock)
-    assert remaining.seconds(Stats(), 0) is None
-    assert remaining.seconds(begun(60, expected=600, answered=0), 0) is None
+    remaining = TimeLeft(100, clock=clock)
+    assert remaining.estimate(Stats(), 0) is None
+    assert remaining.estimate(begun(60, expected=600, answered=0), 0) is None
     clock.now = 5
-    assert remaining.seconds(begun(60, expected=600, answered=2), 0) is None, "the first requests say little"
+    assert remaining.estimate(begun(60, expected=600, answered=2), 0) is None, "the first requests say little"
     clock.now = 50
-    assert remaining.seconds(begun(60, expected=600, answered=20), 0) == pytest.approx(980 * 50 / 20)
+    assert remaining.estimate(begun(60, expected=600, answered=20), 0) == pytest.approx(980 * 50 / 20)
 
 
 def test_nobody_knows_without_a_total(clock: Clock) -> None:
-    remaining = Remaining(None, clock=clock)
-    remaining.seconds(Stats(), 0)
+    remaining = TimeLeft(None, clock=clock)
+    remaining.estimate(Stats(), 0)
     clock.now = 50
-    assert remaining.seconds(begun(3, expected=9, answered=9), 1) is None
+    assert remaining.estimate(begun(3, expected=9, answered=9), 1) is None
 
 
 def test_without_requests_groups_tell(clock: Clock) -> None:
-    remaining = Remaining(40, clock=clock)
-    remaining.seconds(Stats(), 0)
+    remaining = TimeLeft(40, clock=clock)
+    remaining.estimate(Stats(), 0)
     clock.now = 50
-    assert remaining.seconds(Stats(), 10) == pytest.approx(150)
+    assert remaining.estimate(Stats(), 10) == pytest.approx(150)
 
 
 def test_it_never_falls_below_nothing(clock: Clock) -> None:
-    remaining = Remaining(2, clock=clock)
-    remaining.seconds(Stats(), 0)
+    remaining = TimeLeft(2, clock=clock)
+    remaining.estimate(Stats(), 0)
     clock.now = 50
-    assert remaining.seconds(begun(1, expected=3, answered=20), 0) == 0
+    assert remaining.estimate(begun(1, expected=3, answered=20), 0) == 0
 
 
 def test_a_store_that_answered_the_first_half_at_once_is_forgotten(clock: Clock) -> None:
-    remaining = Remaining(1000, clock=clock)
-    remaining.seconds(Stats(), 0)
+    remaining = TimeLeft(1000, clock=clock)
+    remaining.estimate(Stats(), 0)
     left = None
     for second in range(1, 101):
         clock.now = second
         groups = 500 + second
-        left = remaining.seconds(begun(groups, expected=groups * 10, answered=groups * 10), groups)
+        left = remaining.estimate(begun(groups, expected=groups * 10, answered=groups * 10), groups)
     assert left == pytest.approx(400, rel=0.05)
 
 
@@ -82,13 +82,13 @@ def test_it_is_near_the_truth_early_on(clock: Clock, lookahead: int) -> None:
     """One request is answered a second, the oldest first: those about all positives before the first negative's."""
     said: list[tuple[float, float | None]] = []
     stats, groups = Stats(), 60
-    remaining = Remaining(groups, clock=clock)
+    remaining = TimeLeft(groups, clock=clock)
     turn = asyncio.Lock()
 
     class OneByOne(FakeEngine):
         async def complete(self, request: Request) -> Completion:
             async with turn:
-                said.append((clock.now, remaining.seconds(stats, 0)))
+                said.append((clock.now, remaining.estimate(stats, 0)))
                 clock.now += 1
                 return await super().complete(request)
 

@@ -52,7 +52,7 @@ def test_the_time_left_is_told_before_the_first_group_is_written(caplog: pytest.
         extract.requests = extract.asked = 1
         assert shown_within(60, "1 calls", out.getvalue)
         assert "left" not in out.getvalue(), "models are being opened"
-        progress.begun = True
+        progress.started = True
         time.sleep(0.1)
         extract.requests = extract.asked = 20
         assert shown_within(60, "0:0", lambda: caplog.text)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from arhn import cli, errors, formats
-from arhn.cleaning.config import CleanConfig, Method
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
 from arhn.engines import Completion, Request, RequestFailed
 from arhn.engines.fake import FakeEngine, Script
@@ -155,7 +155,7 @@ class Spy:
 
 def test_negatives_come_from_the_model_as_it_is(data: Data) -> None:
     run = data.training("m", "epochs=4")
-    cleaning = replace(data.cleaning(), config=CleanConfig(method=Method.NONE), open_models=lambda _: Models())
+    cleaning = replace(data.cleaning(), config=CleanConfig(method="none"), open_models=lambda _: Models())
     negatives = NewNegatives(1, run, prepare(run), data.mining(), cleaning)
     spy = Spy(negatives, made(), 4)
     record = train(run, prepared=negatives._run, on_epoch=spy)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from arhn.cleaning import prompts
-from arhn.cleaning.asking import query_in_work
+from arhn.cleaning.asking import find_current_query
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.extract.questions import verdict_request
+from arhn.cleaning.extract.questions import request_verdict
 from arhn.cleaning.prompts import ExtractPrompt
 from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf
 from arhn.engines.protocol import begun
@@ -86,11 +86,11 @@ class Assumed:
 
     def _asked(self) -> tuple[ExtractPrompt, tuple[str, ...]]:
         """The prompt of the query in work, and how requests about its positives begin."""
-        query_id = query_in_work() or ""
+        query_id = find_current_query() or ""
         if query_id not in self._of:
             group = self._groups[query_id]
             prompt = prompts.load(family_of(group, self._config.families).family).extract
-            asked = (verdict_request(group.query, p, prompt) for p in group.positives)
+            asked = (request_verdict(group.query, p, prompt) for p in group.positives)
             self._of[query_id] = prompt, tuple(r.messages[-1].content for r in asked)
         return self._of[query_id]
 
