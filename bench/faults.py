@@ -29,7 +29,6 @@ from arhn import formats
 from arhn.types import Group
 from bench import output
 
-CLEAN = "import sys; from arhn.cli import main; sys.exit(main(['clean', *sys.argv[1:]]))"
 #: What the engine asks to find out what a server can do.
 PROBES = 40
 
@@ -43,7 +42,7 @@ def cleaned(folder: Path, groups: Sequence[Group], handler: Served | Faulty, fla
         if isinstance(handler, Faulty):
             handler.server = server
         files = (str(folder / "train.jsonl"), "-o", str(folder / "out.jsonl"))
-        command = [sys.executable, "-c", CLEAN, *files, "--engine", "openai", "--url", server.url, *flags]
+        command = [sys.executable, "-m", "arhn", "clean", *files, "--engine", "openai", "--url", server.url, *flags]
         started = time.monotonic()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         return {"seconds": time.monotonic() - started, "requests": len(server.asked)}
@@ -73,7 +72,8 @@ def main() -> None:
     faulty = Faulty(
         Served(), share=a.share, spared=PROBES, restart_after=PROBES + 4 * a.groups, stall=a.stall, lies=True
     )
-    flags = ("--timeout", str(a.timeout), "--attempts", str(a.attempts), "--max-failures", "1")
+    settings = {"engine.timeouts.answer": a.timeout, "engine.attempts": a.attempts, "max_failures": 1}
+    flags = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     with tempfile.TemporaryDirectory() as place:
         for name in ("healthy", "harmed"):
             (Path(place) / name).mkdir()
@@ -89,8 +89,8 @@ def main() -> None:
             broken += said
     output.show_lines(f"A server that fails at {a.share:.0%} of requests", rows)
     output.show("Faults", [{"name": "requests", **dict(sorted(faulty.faults.items()))}])
-    settings = {"groups": a.groups, "share": a.share, "stall": a.stall, "timeout": a.timeout, "attempts": a.attempts}
-    output.write(a.json, "faults", {**settings, "faults": dict(faulty.faults)}, rows)
+    told = {"groups": a.groups, "share": a.share, "stall": a.stall, "timeout": a.timeout, "attempts": a.attempts}
+    output.write(a.json, "faults", {**told, "faults": dict(faulty.faults)}, rows)
     if broken:
         sys.exit("\n".join(broken))
 

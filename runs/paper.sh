@@ -41,7 +41,7 @@ case "${1:-}" in
 esac
 case "$SIZE" in 100K | 250K | 400K | 680K) ;; *) echo "SIZE=$SIZE: expected 100K, 250K, 400K or 680K" >&2; exit 2 ;; esac
 case "$METHOD" in
-  paper) method=(--passages-alone --partial-positives --ranker listwise) ;;
+  paper) method=(--set show_answer=false --set fullness=false --set ranker.name=listwise) ;;
   arhn) method=() ;;
   *) echo "METHOD=$METHOD: expected paper or arhn" >&2; exit 2 ;;
 esac

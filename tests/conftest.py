@@ -147,6 +147,11 @@ def many(count: int, negatives: int = 7) -> Iterable[Group]:
         yield group(f"q{i}", query=f"question {i}?", positives=(f"positive of {i} holds ANSWER2",), negatives=texts)
 
 
+def put_in(*settings: str) -> tuple[str, ...]:
+    """Settings as options of a command."""
+    return tuple(word for setting in settings for word in ("--set", setting))
+
+
 def until(what: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for it."""
     end = time.monotonic() + seconds

@@ -9,15 +9,20 @@ for cleaned in arhn.clean(arhn.formats.read("train.jsonl"), engine):
     print(cleaned.positives, cleaned.negatives, cleaned.decisions)
 """
 
-from arhn import formats, weights
+from typing import TYPE_CHECKING
+
 from arhn._version import __version__
-from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.models import Models
-from arhn.cleaning.pipeline import aclean, clean
-from arhn.cleaning.stats import Stats
-from arhn.errors import ArhnError
-from arhn.store import MemoryStore, SqliteStore
-from arhn.types import CleanedGroup, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
+from arhn.libraries import lazily
+
+if TYPE_CHECKING:
+    from arhn import formats, weights
+    from arhn.cleaning.config import CleanConfig
+    from arhn.cleaning.models import Models
+    from arhn.cleaning.pipeline import aclean, clean
+    from arhn.cleaning.stats import Stats
+    from arhn.errors import ArhnError
+    from arhn.store import MemoryStore, SqliteStore
+    from arhn.types import CleanedGroup, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
 
 __all__ = [
     "ArhnError",
@@ -40,3 +45,22 @@ __all__ = [
     "formats",
     "weights",
 ]
+
+# Imported when they are first asked for: the command line, and whoever needs one part of this, waits for no other.
+__getattr__ = lazily(
+    __name__,
+    {
+        "formats": "arhn.formats",
+        "weights": "arhn.weights",
+        "ArhnError": "arhn.errors:ArhnError",
+        "Models": "arhn.cleaning.models:Models",
+        "Stats": "arhn.cleaning.stats:Stats",
+        "CleanConfig": "arhn.cleaning.config:CleanConfig",
+        **{name: f"arhn.cleaning.pipeline:{name}" for name in ("aclean", "clean")},
+        **{name: f"arhn.store:{name}" for name in ("MemoryStore", "SqliteStore")},
+        **{
+            name: f"arhn.types:{name}"
+            for name in ("CleanedGroup", "Decision", "Extraction", "Group", "Mode", "Passage", "Ranking", "Reason")
+        },
+    },
+)

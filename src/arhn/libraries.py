@@ -1,7 +1,10 @@
-"""Optional libraries: imported on first use, and when missing, the error holds the command that installs them."""
+"""What is imported on first use: optional libraries, whose error holds the command that installs them where they are
+missing, and the public names of packages."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -29,3 +32,22 @@ def require(name: str, package: str, extra: str) -> None:
         found = None
     if found is None:
         raise MissingDependency(package, extra)
+
+
+def lazily(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
+    """A `__getattr__` for a package whose public names are imported when they are first asked for.
+
+    Args:
+        package: the package's `__name__`.
+        places: where each name is: "module:attribute", or "module" for a module itself.
+    """
+
+    def find(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module, _, attribute = places[name].partition(":")
+        found = getattr(import_module(module), attribute) if attribute else import_module(module)
+        setattr(sys.modules[package], name, found)
+        return found
+
+    return find

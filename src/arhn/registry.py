@@ -46,11 +46,6 @@ class Registry(Generic[T]):
         self._places = dict(built_in)
         self._loaded: dict[str, T] = {}
 
-    @property
-    def built_in(self) -> tuple[str, ...]:
-        """The names of ours."""
-        return tuple(self._places)
-
     def register(self, name: str, value: T) -> None:
         """Add `value` under `name`.
 
@@ -60,6 +55,11 @@ class Registry(Generic[T]):
         if name in self.names():
             raise ValueError(f"{self._kind} {name!r} is there already")
         self._loaded[name] = value
+
+    @property
+    def built_in(self) -> tuple[str, ...]:
+        """The names of ours. Unlike `names`, it doesn't look at what is installed."""
+        return tuple(self._places)
 
     def names(self) -> tuple[str, ...]:
         """All names: ours first, then those of entry points, then the registered ones."""

@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from arhn import cli, formats
-from tests.conftest import many, until
+from tests.conftest import many, put_in, until
 from tests.served import Served
 from tests.serving import Asked, Reply, Server
 
@@ -83,7 +83,7 @@ def clean(folder: Path, output: Path, server: Server, *flags: str) -> list[str]:
 
 
 def on_ray(address: str, workers: int = 2) -> list[str]:
-    return ["--ray", address, "--ray-workers", str(workers), "--ray-partition", str(SIZE)]
+    return ["--ray", address, *put_in(f"cluster.workers={workers}", f"cluster.partition={SIZE}")]
 
 
 def same(one: Path, other: Path) -> bool:
@@ -194,9 +194,15 @@ def test_the_server_is_not_there(cluster: str, whole: Whole, tmp_path: Path, cap
 def test_flags_that_do_nothing(whole: Whole, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with Server(Served()) as server:
         for flags, said in (
-            (["--ray-workers", "2"], "--ray-workers: does nothing without --ray"),
-            ([*on_ray("local"), "--store", "s"], "--store"),
-            ([*on_ray("local"), "--budget", "calls=3"], "--budget"),
+            (
+                put_in("cluster.workers=2"),
+                "cluster (--set cluster.workers=2): workers: does nothing without an address (--ray)",
+            ),
+            ([*on_ray("local"), "--store", "s"], "store (--store s): on a cluster the answers are kept by partition"),
+            (
+                [*on_ray("local"), *put_in("budget.calls=3")],
+                "budget (--set budget.calls=3): isn't kept to on a cluster",
+            ),
         ):
             assert cli.main(clean(whole.folder, tmp_path / "x.jsonl", server, *flags)) == 2
             assert said in capfd.readouterr().err

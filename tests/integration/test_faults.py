@@ -10,7 +10,7 @@ import pytest
 
 from arhn import cli, formats
 from arhn.errors import TooManyFailures
-from tests.conftest import many
+from tests.conftest import many, put_in
 from tests.faulted import Ran, broken_promises
 from tests.served import Faulty, Served, hasten
 from tests.serving import Asked, Reply, Server
@@ -39,7 +39,13 @@ def cleaned(folder: Path, handler: Callable[[Asked], Reply], *flags: str, exit_c
     with Server(handler) as server:
         if isinstance(handler, Faulty):
             handler.server = server
-        serving = ("--engine", "openai", "--url", server.url, "--concurrency", "16", "--timeout", "1")
+        serving = (
+            "--engine",
+            "openai",
+            "--url",
+            server.url,
+            *put_in("engine.concurrency=16", "engine.timeouts.answer=1"),
+        )
         assert cli.main(["clean", str(source), "-o", str(folder / "out.jsonl"), *serving, *flags]) == exit_code
     return Ran(folder)
 
@@ -60,7 +66,7 @@ def asked(ran: Ran) -> int:
 
 def test_the_same_bytes_in_the_end(healthy: Ran, tmp_path: Path) -> None:
     handler = faulty()
-    ran = cleaned(tmp_path, handler, "--attempts", "20")
+    ran = cleaned(tmp_path, handler, *put_in("engine.attempts=20"))
     assert handler.faults.keys() == KINDS - {"wrong ids"}
     assert handler.faults.total() > 0.15 * (handler.seen - SPARED)
     assert ran.failures == []
@@ -74,7 +80,8 @@ def test_the_same_bytes_in_the_end(healthy: Ran, tmp_path: Path) -> None:
 
 def test_lies_and_requests_that_fail_for_good(healthy: Ran, tmp_path: Path) -> None:
     handler = faulty(lies=True)
-    ran = cleaned(tmp_path, handler, "--attempts", "1", "--max-failures", "0.0001", exit_code=TooManyFailures.exit_code)
+    few = put_in("engine.attempts=1", "max_failures=0.0001")
+    ran = cleaned(tmp_path, handler, *few, exit_code=TooManyFailures.exit_code)
     assert handler.faults.keys() == KINDS
     assert {row["stage"] for row in ran.failures} >= {"extract", "rank"}
     assert all(row["reason"] and row["attempts"] >= 1 for row in ran.failures)

@@ -14,7 +14,7 @@ from arhn import formats
 from arhn.cli import main
 from arhn.errors import OutputExists
 from arhn.types import Group
-from tests.conftest import passage
+from tests.conftest import passage, put_in
 from tests.integration.conftest import FERRY, PAINT, QUERY
 
 pytestmark = pytest.mark.model
@@ -54,7 +54,7 @@ def ran(starter: Path, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     with formats.GroupWriter(folder / "in.jsonl", "tevatron") as writer:
         for group in GROUPS:
             writer.write(group)
-    ran = Ran(folder, ("--model", str(starter), "--slots", "1", "--context", "1024"))
+    ran = Ran(folder, ("--model", str(starter), *put_in("engine.slots=1", "engine.context=1024")))
     with redirect_stdout(io.StringIO()) as said:
         assert ran.clean() == 0
     return ran._replace(said=said.getvalue())

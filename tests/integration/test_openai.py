@@ -21,7 +21,7 @@ from arhn.engines import Completion, Message, Request, RequestFailed
 from arhn.engines.fake import FakeEngine
 from arhn.engines.openai.budget import Budget
 from arhn.engines.openai.engine import OpenAIEngine, connect
-from arhn.engines.openai.settings import Key, Settings, Timeouts
+from arhn.engines.openai.settings import Settings, Timeouts
 from arhn.errors import (
     ArhnError,
     BudgetSpent,
@@ -35,13 +35,13 @@ from arhn.errors import (
     UsageError,
 )
 from arhn.types import CleanedGroup
-from tests.conftest import answer_by_marks, kind_of, many, shown, until
+from tests.conftest import answer_by_marks, kind_of, many, put_in, shown, until
 from tests.served import Faulty, Served, hasten
 from tests.serving import Asked, Reply, Server, chat, failed
 
 QUICK = Timeouts(connect=10.0, answer=10.0, total=30.0, patience=10.0)
 #: For servers that don't answer.
-SHORT = replace(QUICK, answer=0.4)
+SHORT = QUICK.model_copy(update={"answer": 0.4})
 
 
 @pytest.fixture(autouse=True)
@@ -189,15 +189,14 @@ SECRET = "sk-very-secret-123"
 
 
 def test_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    from arhn.engines.openai.settings import Key
 
-    refused(KeyRefused, Served(key=SECRET), "it wants an API key", "--api-key-env")
+    refused(KeyRefused, Served(key=SECRET), "it wants an API key", "engine.api_key_env")
     monkeypatch.setenv("SOME_KEY", "sk-another")
-    said = refused(KeyRefused, Served(key=SECRET), "refused the API key of SOME_KEY", key=Key("SOME_KEY"))
+    said = refused(KeyRefused, Served(key=SECRET), "refused the API key of SOME_KEY", api_key_env="SOME_KEY")
     assert "sk-another" not in said
     monkeypatch.setenv("SOME_KEY", SECRET)
     with Server(Served(key=SECRET)) as server:
-        engine = opened(server.url, key=Key("SOME_KEY"))
+        engine = opened(server.url, api_key_env="SOME_KEY")
     assert SECRET not in repr(engine.report()) + engine.model + engine.described
 
 
@@ -332,7 +331,7 @@ def test_a_server_that_repeats_the_key_where_it_breaks_off(monkeypatch: pytest.M
         return served(asked)
 
     with Server(handler) as server:
-        engine = opened(server.url, key=Key("KEY"), attempts=2)
+        engine = opened(server.url, api_key_env="KEY", attempts=2)
         [error] = ask(engine, "zebra")
     assert isinstance(error, RequestFailed)
     assert "header" in str(error)
@@ -386,7 +385,7 @@ def test_one_of_several_servers_may_come_later(caplog: pytest.LogCaptureFixture)
 
 def test_patience_ends(caplog: pytest.LogCaptureFixture) -> None:
     with Server(Served(script=echo)) as server:
-        engine = opened(server.url, timeouts=replace(QUICK, patience=0.2))
+        engine = opened(server.url, timeouts=QUICK.model_copy(update={"patience": 0.2}))
         server.stop()
         answers = ask(engine, "a", "b")
         assert all(isinstance(answer, ServerGone) for answer in answers)
@@ -498,7 +497,11 @@ def command(server: Server, *more: str) -> tuple[str, ...]:
 def test_the_command_line(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("SOME_KEY", SECRET)
     with Server(Served(key=SECRET)) as server:
-        code = cli.main(command(server, "--api-key-env", "SOME_KEY", "--price-prompt", "1", "--price-completion", "2"))
+        code = cli.main(
+            command(
+                server, *put_in("engine.api_key_env=SOME_KEY", "budget.prompt_price=1", "budget.completion_price=2")
+            )
+        )
     said = capsys.readouterr()
     assert code == 0, said.err
     assert cli.main(["inspect", "out.jsonl", "--query-id", "q1"]) == 0
@@ -527,7 +530,7 @@ def test_failures_file_and_exit_code(folder: Path, capsys: pytest.CaptureFixture
         return served(asked)
 
     with Server(handler) as server:
-        code = cli.main(command(server, "--attempts", "2", "--max-failures", "0.0001"))
+        code = cli.main(command(server, *put_in("engine.attempts=2", "max_failures=0.0001")))
         said = capsys.readouterr()
         assert code == TooManyFailures.exit_code, said.err
         assert "requests got no answer" in said.err
@@ -538,7 +541,7 @@ def test_failures_file_and_exit_code(folder: Path, capsys: pytest.CaptureFixture
         assert len(Path("out.jsonl").read_bytes().splitlines()) == GROUPS
         # Few enough, where more are allowed; nothing but the failed ones is asked again.
         asked = len(server.asked)
-        assert cli.main(command(server, "--attempts", "1", "--overwrite", "--max-failures", "0.5")) == 0
+        assert cli.main(command(server, "--overwrite", *put_in("engine.attempts=1", "max_failures=0.5"))) == 0
         poisoned = False
         assert cli.main(command(server, "--overwrite")) == 0
         assert not Path("out.failures.jsonl").exists()
@@ -550,7 +553,7 @@ def test_failures_file_and_exit_code(folder: Path, capsys: pytest.CaptureFixture
 def test_a_spent_budget_is_resumed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     served = Served()
     with Server(served) as server:
-        assert cli.main(command(server, "--budget", "calls=100")) == BudgetSpent.exit_code
+        assert cli.main(command(server, *put_in("budget.calls=100"))) == BudgetSpent.exit_code
         assert "100 of 100 calls" in capsys.readouterr().err
         assert not Path("out.jsonl").exists()
         assert cli.main(command(server)) == 0
@@ -560,26 +563,33 @@ def test_a_spent_budget_is_resumed(folder: Path, capsys: pytest.CaptureFixture[s
     assert cli.main(["store", "out.responses.sqlite"]) == 0
 
 
+HERE = ("--engine", "openai", "--url", "http://h")
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (("--engine", "openai"), "Give --url"),
-        (("--url", "http://h"), "--url: does nothing for --engine llamacpp, only for openai"),
-        (("--engine", "openai", "--url", "http://h", "--slots", "2"), "--slots: does nothing for --engine openai"),
+        (("--engine", "openai"), "Give it (--url)"),
+        (("--url", "http://h"), "engine.urls (--url http://h): belongs to the engine openai, and this is llamacpp"),
+        (
+            (*HERE, *put_in("engine.slots=2")),
+            "engine.slots (--set engine.slots=2): belongs to the engine llamacpp, and this",
+        ),
         (("--engine", "openai", "--url", "h:1"), "expected an http or https URL"),
-        (("--engine", "openai", "--url", "http://h", "--flag-url", "http://h"), "--flag-url: does nothing without"),
-        (("--engine", "openai", "--url", "http://h", "--budget", "much"), "--budget 'much': expected"),
-        (("--engine", "openai", "--url", "http://h", "--budget", "money=3"), "needs prices"),
-        (("--engine", "openai", "--url", "http://h", "--api-key-env", "NO_SUCH_KEY"), "NO_SUCH_KEY"),
-        (("--max-failures", "2"), "expected a share from 0 to 1"),
-        (("--engine", "openai", "--url", "http://h", "--body", "[]"), "expected a JSON object"),
+        ((*HERE, *put_in("triage=0.9", "small_model.urls=['http://h']")), "small_model.model"),
+        (
+            (*HERE, *put_in("budget.calls=much")),
+            "budget.calls (--set budget.calls=much): found 'much', allowed: a whole",
+        ),
+        ((*HERE, *put_in("budget=much")), "budget (--set budget=much): found 'much', allowed: a table"),
+        ((*HERE, *put_in("budget.money=3")), "needs prices"),
+        ((*HERE, *put_in("engine.api_key_env=NO_SUCH_KEY")), "NO_SUCH_KEY"),
+        (put_in("max_failures=2"), "max_failures (--set max_failures=2): found 2, allowed: a number from 0 to 1"),
+        ((*HERE, *put_in("engine.body=[]")), "engine.body (--set engine.body=[]): found [], allowed: a table"),
     ],
 )
 def test_flags(flags: tuple[str, ...], says: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        code = cli.main(["clean", "train.jsonl", "-o", "out.jsonl", *flags])
-    except SystemExit as stop:
-        code = int(stop.code or 0)
+    code = cli.main(["clean", "train.jsonl", "-o", "out.jsonl", *flags])
     assert code in (2, KeyRefused.exit_code)
     assert says in capsys.readouterr().err
     assert not Path("out.jsonl").exists()
@@ -587,8 +597,9 @@ def test_flags(flags: tuple[str, ...], says: str, folder: Path, capsys: pytest.C
 
 def test_two_models_on_two_servers(folder: Path) -> None:
     with Server(Served(names=("judge",))) as judge, Server(Served(names=("cheap",))) as cheap:
-        flags = ("--method", "rlhn", "--model", "judge", "--flag-model", "cheap", "--flag-url", cheap.url)
-        assert cli.main(command(judge, *flags, "--budget", "calls=10k")) == 0
+        flags = ("--method", "rlhn", "--model", "judge", "--small-model", "cheap")
+        limits = put_in(f"small_model.urls=['{cheap.url}']", "budget.calls=10_000")
+        assert cli.main(command(judge, *flags, *limits)) == 0
     summary = orjson.loads(Path("out.summary.json").read_bytes())
     assert summary["serving"].keys() == {"model", "flagger"}
     assert summary["llm"].keys() == {"flag", "judge"}

@@ -13,7 +13,7 @@ from arhn.engines import Matching, Message, OneOf, Permutation, Request
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.engines.openai.engine import OpenAIEngine, connect
 from arhn.engines.openai.features import Encoder
-from arhn.engines.openai.settings import Key, Settings
+from arhn.engines.openai.settings import Settings
 from arhn.errors import KeyRefused
 from tests.conftest import passage
 from tests.integration.conftest import FERRY, PAINT, QUERY, ask
@@ -27,7 +27,7 @@ EXTRACT = prompts.load("question").extract
 def served(llama: LlamaCppEngine) -> OpenAIEngine:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLAMA_KEY", llama._http.headers["authorization"].removeprefix("Bearer "))
-        return connect(Settings(urls=(address(llama),), key=Key("LLAMA_KEY"), concurrency=2))
+        return connect(Settings(urls=(address(llama),), api_key_env="LLAMA_KEY", concurrency=2))
 
 
 def address(llama: LlamaCppEngine) -> str:

@@ -19,7 +19,7 @@ from arhn.cleaning import prompts
 from arhn.cleaning.extract.questions import read_snippet, read_verdict, request_snippet, request_verdict
 from arhn.engines import Completion, Matching, Message, OneOf, Permutation, Request
 from arhn.engines.vllm import VLLMEngine
-from arhn.engines.vllm.start import Settings
+from arhn.engines.vllm.settings import Settings
 from arhn.errors import EngineError
 from tests.conftest import passage
 

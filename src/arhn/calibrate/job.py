@@ -188,7 +188,7 @@ def _gather_evidence(
     if models.engine is not None and count_samples(config, models.engine.capabilities) == 1:
         raise CalibrationError(
             f"{models.engine.model} gives no log-probabilities, and a single answer has no confidence. "
-            "Let several answers vote: --samples 5"
+            "Let several answers vote: --set samples=5"
         )
     stats = Stats()
     answers = stack.enter_context(SqliteStore(fitting.answers, model=models.engine.model if models.engine else ""))

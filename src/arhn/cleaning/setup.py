@@ -115,10 +115,10 @@ def _reach_precision(found: Mapping[Family, Calibration | None], precision: floa
 def _refuse_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: str) -> None:
     """Refuse what only a calibration makes possible."""
     wanted = {
-        "--precision": config.precision is not None,
-        "--triage": config.triage is not None,
-        "--similarity": bool(scorer),
-        "--calibration": bool(config.calibrations),
+        "precision": config.precision is not None,
+        "triage": config.triage is not None,
+        "similarity": bool(scorer),
+        "calibrations": bool(config.calibrations),
     }
     flags = ", ".join(flag for flag, given in wanted.items() if given)
     if not flags:
@@ -127,5 +127,5 @@ def _refuse_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: 
     fused = f" and the similarity of {scorer}" if scorer else ""
     raise CalibrationError(
         f"{flags}: there is no calibration for {model} with {signal}{fused}. Make one from labelled groups with "
-        "'arhn calibrate' and the same flags, and give it with --calibration; or leave these flags out"
+        "'arhn calibrate' and the same settings, and give it with --calibration; or leave these settings out"
     )

@@ -1,27 +1,47 @@
-"""The command line: one subcommand a task, one file each. It parses, calls and prints; what it calls does the work."""
+"""The command line: one file a command. It parses, calls and prints; what it calls does the work."""
 
 from __future__ import annotations
 
-import argparse
 import io
 import logging
 import sys
 from collections.abc import Sequence
 
-from arhn._version import __version__
-from arhn.cli import agree, calibrate, clean, compare, convert, estimate, evaluate, inspect, mine, models, store, train
-from arhn.errors import ArhnError
+from arhn.errors import ArhnError, UsageError
 
 INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand.
+    """Run one command.
 
     Returns:
         0, or the `exit_code` of the error (errors.py), or 130 after Ctrl-C.
     """
-    arguments = _parser().parse_args(argv)
+    from typer import TyperException
+
+    from arhn.cli.app import AGAIN, Interrupted, root
+
+    _prepare()
+    try:
+        code = root()(args=list(sys.argv[1:] if argv is None else argv), prog_name="arhn", standalone_mode=False)
+    except TyperException as error:
+        from arhn.cli.usage import explained
+
+        sys.stderr.write(f"arhn: {explained(error)}\n")
+        return UsageError.exit_code
+    except ArhnError as error:
+        sys.stderr.write(f"arhn: {error}\n")
+        return error.exit_code
+    except Interrupted as error:
+        sys.stderr.write(f"arhn: interrupted. {error}\n")
+        return INTERRUPTED
+    if code == INTERRUPTED:  # before a command was at work
+        sys.stderr.write(f"arhn: interrupted. {AGAIN}\n")
+    return int(code or 0)
+
+
+def _prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that can't show a character of some passage shows its number.
@@ -29,23 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     for chatty in ("aiobotocore", "botocore", "gcsfs", "httpx", "sentence_transformers"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    try:
-        arguments.run(arguments)
-    except ArhnError as error:
-        sys.stderr.write(f"arhn: {error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write(f"arhn: interrupted. {arguments.resumes or 'Run the same command again'}\n")
-        return INTERRUPTED
-    return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "arhn", description="Clean hard negatives with an LLM that you run yourself.", allow_abbrev=False
-    )
-    parser.add_argument("--version", action="version", version=f"arhn {__version__}")
-    tasks = parser.add_subparsers(required=True, metavar="TASK")
-    for module in (clean, estimate, calibrate, mine, inspect, convert, models, store, agree, train, evaluate, compare):
-        module.add(tasks)
-    return parser
+__all__ = ["INTERRUPTED", "main"]

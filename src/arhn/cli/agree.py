@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
+from typing import Annotated
 
-from arhn.cli.shared import Tasks, console, positive, task
+import typer
 
-
-def add(tasks: Tasks) -> None:
-    parser = task(tasks, "agree", _run, "compare decisions with others, with gold labels or with verdicts")
-    files = "decisions of 'arhn clean' or its output, gold labels, or an LLM's verdicts"
-    parser.add_argument("a", help=files)
-    parser.add_argument("b", help="the same; precision and recall are A's against gold labels or verdicts here")
-    parser.add_argument("--show", type=positive, default=20, metavar="N", help="groups shown; default: %(default)s")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there, all differing groups too")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there already")
+from arhn.cli.app import made
+from arhn.cli.flags.common import JsonFile, Overwrite, console, positive
 
 
-def _run(a: argparse.Namespace) -> None:
+def compare(
+    a: Annotated[
+        str,
+        typer.Argument(
+            help="Decisions of 'arhn clean' or its output, gold labels, or an LLM's verdicts.", show_default=False
+        ),
+    ],
+    b: Annotated[
+        str,
+        typer.Argument(
+            help="The same; precision and recall are A's against gold labels or verdicts here.", show_default=False
+        ),
+    ],
+    show: Annotated[int, positive("--show", "Groups that are shown. Default: 20.")] = 20,
+    json: JsonFile = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare decisions with others, gold labels or verdicts."""
     from arhn.agree.agreement import agree
     from arhn.agree.view import agreement_view
 
-    found = agree(a.a, a.b, json=a.json, overwrite=a.overwrite)
+    found = agree(a, b, json=json, overwrite=overwrite)
     out = console()
-    out.print(agreement_view(found, show=a.show))
-    if a.json:
-        out.print(str(a.json), soft_wrap=True)
+    out.print(agreement_view(found, show=show))
+    if json:
+        out.print(str(json), soft_wrap=True)
+
+
+command = made(compare)

@@ -2,65 +2,76 @@
 
 from __future__ import annotations
 
-import argparse
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 
-from arhn.cli.judging import add_judging, config_of, models_of
-from arhn.cli.shared import FORMATS, Tasks, console, positive, task
+from arhn.cli.app import KEPT, made
+from arhn.cli.flags.common import FILES, FromFormat, Overwrite, Split, console, positive
+from arhn.cli.flags.settings import CALIBRATE, fitting_settings_of
+from arhn.config.models import open_models
+from arhn.config.sources import Values
 
 
-def add(tasks: Tasks) -> None:
-    summary = "fit a model's confidences and thresholds on labelled groups"
-    parser = task(tasks, "calibrate", _run, summary, resumes=True)
-    add = parser.add_argument
-    add("gold", type=Path, help="labels of negatives: a gold file, an LLM's verdicts, or decisions you trust")
-    add("groups", help="the groups that they are of, in any format that 'arhn clean' reads")
-    add("-o", "--output", type=Path, required=True, help="the calibration, JSON; give it to clean with --calibration")
-    add("--from", dest="from_format", choices=FORMATS, help="the groups' format; detected unless given")
-    add("--split", help="the split of a data set that has several")
-    add("--limit", type=positive, metavar="N", help="use the first N labelled groups only")
-    add("--negatives", type=positive, metavar="N", help="use the first N negatives of a group; all unless given")
-    add("--store", type=Path, help="the response store; beside the output unless given")
-    add("--overwrite", action="store_true", help="replace the output if it is there already")
-    add_judging(parser)
-    # What 'arhn clean' has beside these doesn't touch a confidence.
-    unset = (
-        "precision",
-        "triage",
-        "calibration",
-        "ranker",
-        "rank_by",
-        "shuffles",
-        "stable",
-        "fullness",
-        "margin",
-        "mode",
-    )
-    parser.set_defaults(method="arhn", floor=None, floor_policy=None, **dict.fromkeys(unset))
-
-
-def _run(a: argparse.Namespace) -> None:
+def fit(
+    gold: Annotated[
+        Path,
+        typer.Argument(
+            help="Labels of negatives: a gold file, an LLM's verdicts, or decisions you trust.", show_default=False
+        ),
+    ],
+    groups: Annotated[
+        str,
+        typer.Argument(help="The groups that they are of, in any format that 'arhn clean' reads.", show_default=False),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="The calibration, JSON; give it to clean with --calibration.",
+            rich_help_panel=FILES,
+        ),
+    ],
+    values: Values,
+    from_format: FromFormat = None,
+    split: Split = None,
+    limit: Annotated[int | None, positive("--limit", "Use the first N labelled groups only.", panel=FILES)] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            "--store", metavar="FILE", help="The response store; beside the output unless given.", rich_help_panel=FILES
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fit a model's confidences and thresholds on labelled groups."""
     from arhn.calibrate import job as labelled
     from arhn.calibrate import view as calibration_view
 
+    config = fitting_settings_of(values)
     fitting = labelled.Fitting(
-        gold=a.gold,
-        groups=a.groups,
-        output=a.output,
-        store=a.store,
-        format=a.from_format,
-        split=a.split,
-        limit=a.limit,
-        overwrite=a.overwrite,
+        gold=gold,
+        groups=groups,
+        output=output,
+        store=store,
+        format=from_format,
+        split=split,
+        limit=limit,
+        overwrite=overwrite,
     )
-    config = config_of(a, fitting=True)
     with calibration_view.live(Console(stderr=True)) as on_group:
-        done = labelled.calibrate(fitting, config, lambda stack: models_of(a, stack), on_group=on_group)
+        done = labelled.calibrate(fitting, config.cleaning, partial(open_models, config), on_group=on_group)
     out = console()
-    for fit in done.fits.values():
-        out.print(calibration_view.fit_view(fit))
+    for found in done.fits.values():
+        out.print(calibration_view.fit_view(found))
     for family, why in done.skipped.items():
         out.print(f"{family}: not calibrated, {why}", soft_wrap=True)
-    out.print(str(a.output), soft_wrap=True)
+    out.print(str(output), soft_wrap=True)
+
+
+command = made(fit, resumes=KEPT, flags=CALIBRATE)

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import Annotated, Literal
 
-from arhn.cli.shared import FORMATS, Tasks, add_input, console, task
-from arhn.formats import detect
+import typer
 
-
-def add(tasks: Tasks) -> None:
-    convert = task(tasks, "convert", _run, "write groups in another format")
-    add_input(convert)
-    convert.add_argument("--to", choices=FORMATS, help="the format to write; the input's unless given")
+from arhn.cli.app import made
+from arhn.cli.flags.common import FILES, FromFormat, Groups, Output, Overwrite, Rejects, Split, ToFormat, console
 
 
-def _run(a: argparse.Namespace) -> None:
-    from arhn.cleaning import run as job
+def convert(
+    source: Groups,
+    output: Output,
+    from_format: FromFormat = None,
+    to: ToFormat = None,
+    split: Split = None,
+    on_bad_row: Annotated[
+        Literal["fail", "skip"], typer.Option("--on-bad-row", help="At a row that is no group.", rich_help_panel=FILES)
+    ] = "fail",
+    rejects: Rejects = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write groups in another format."""
+    from arhn.formats import detect
+    from arhn.formats.convert import convert as write
 
-    source = detect(a.input, split=a.split, format=a.from_format, skip_bad_rows=a.on_bad_row == "skip")
-    target = a.to or source.format
-    done = job.convert(source, a.output, target, rejects=a.rejects, on_bad_row=a.on_bad_row, overwrite=a.overwrite)
+    found = detect(source, split=split, format=from_format, skip_bad_rows=on_bad_row == "skip")
+    target = to or found.format
+    done = write(found, output, target, rejects=rejects, on_bad_row=on_bad_row, overwrite=overwrite)
     out = console()
-    out.print(f"{done.written} groups: {source.format} to {target}")
+    out.print(f"{done.written} groups: {found.format} to {target}")
     for what, count in sorted(done.losses.items()):
         out.print(f"  {target} can't hold: {what} ({count})", soft_wrap=True)
     if done.rejected:
         out.print(f"  {done.rejected} rows rejected: {done.rejects}", soft_wrap=True)
+
+
+command = made(convert)

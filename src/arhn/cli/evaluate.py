@@ -2,137 +2,258 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from arhn.cli.shared import Tasks, console, flag_of, positive, task
+import typer
+
+from arhn.cli.app import KEPT, made
+from arhn.cli.flags.common import console, positive
 from arhn.errors import UsageError
 
 if TYPE_CHECKING:
     from arhn.evaluate.retrievers import Retriever
 
-_MISFITS = ("fail", "drop", "keep")
-#: Flags that say nothing to BM25 and run files.
-_OF_MODELS = ("recipe", "query_prompt", "document_prompt", "max_length", "embeddings", "device", "dtype")
+_MODEL, _DATA, _OUT = "Model", "Data", "Output"
+Misfits = Literal["fail", "drop", "keep"]
 
 
-def add(tasks: Tasks) -> None:
-    parser = task(tasks, "evaluate", _run, "measure a retriever on test collections", resumes=True)
-    add = parser.add_argument
-    add("model", nargs="?", help="a sentence-transformers folder, its name on the hub, or bm25")
-    add("-o", "--output", type=Path, required=True, metavar="FOLDER", help="run files and results.json go there")
-    add(
-        "--data",
-        action="append",
-        default=[],
-        metavar="[NAME=]FOLDER",
-        help="a BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv",
-    )
-    add("--split", default="test", help="of the folders; default: %(default)s")
-    add("--tasks", metavar="NAME,...", help="sets of BEIR through mteb, or beir16, beir12 for the sets of the paper")
-    add(
-        "--run",
-        dest="runs",
-        action="append",
-        default=[],
-        metavar="[NAME=]FILE",
-        help="measure this run file instead of a model",
-    )
-    add("--name", help="what tables call the model; its folder's name unless given")
-    add("--recipe", metavar="NAME", help="take prompts and length from a training recipe")
-    add("--query-prompt", metavar="TEXT", help="put before queries; the model's own unless given")
-    add("--document-prompt", metavar="TEXT", help="put before passages; the model's own unless given")
-    add("--max-length", type=positive, metavar="TOKENS", help="cut texts there; where the model does unless given")
-    add(
-        "--trained-on",
-        metavar="NAME,...",
-        help="data sets the model was trained on, or 'none'; what its manifest says unless given",
-    )
-    add("--depth", type=positive, metavar="N", help="passages a query in a run file; default: 1000")
-    add("--keep-identical-ids", action="store_true", help="count passages with the query's own id; BEIR doesn't")
-    add("--missing-qrels", choices=_MISFITS, default="fail", help="judged passages that a folder's corpus lacks")
-    add("--no-positives", choices=_MISFITS, default="fail", help="a folder's queries without a relevant passage")
-    add("--embeddings", type=Path, metavar="FOLDER", help="keep passage vectors there for the next time")
-    add("--device", help="cpu, cuda, ...; the best there is unless given")
-    add("--dtype", help="of the weights, such as bfloat16; as they are stored unless given")
-    add("--batch-size", type=positive, default=32, metavar="N", help="texts encoded at once; default: %(default)s")
-    add("--threads", type=positive, metavar="N", help="CPU threads")
-    add("--overwrite", action="store_true", help="replace what FOLDER holds of another model or other data")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Texts:
+    """What says nothing to BM25 and run files."""
+
+    recipe: str | None
+    query_prompt: str | None
+    document_prompt: str | None
+    max_length: int | None
+    embeddings: Path | None
+    device: str | None
+    dtype: str | None
+
+    @property
+    def given(self) -> str:
+        """The options that were given."""
+        found = [f.name for f in fields(self) if getattr(self, f.name) is not None]
+        return ", ".join(f"--{name.replace('_', '-')}" for name in found)
+
+    @property
+    def resolved(self) -> _Texts:
+        """Prompts and length: those given, else the recipe's, else None for the model's own."""
+        if self.recipe is None:
+            return self
+        from arhn.train.recipe import load
+
+        recipe = load(self.recipe)
+        own = {
+            "query_prompt": recipe.query_prompt if self.query_prompt is None else self.query_prompt,
+            "document_prompt": recipe.document_prompt if self.document_prompt is None else self.document_prompt,
+            "max_length": self.max_length or recipe.max_length,
+        }
+        return _Texts(**{**asdict(self), **own})
 
 
-def _run(a: argparse.Namespace) -> None:
+def evaluate(
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="FOLDER", help="Run files and results.json go there.", rich_help_panel=_OUT
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Argument(help="A sentence-transformers folder, its name on the hub, or bm25.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="[NAME=]FOLDER",
+            help="A BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv. May be repeated.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    split: Annotated[
+        str, typer.Option("--split", metavar="NAME", help="Of the folders.", rich_help_panel=_DATA)
+    ] = "test",
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks",
+            metavar="NAME,...",
+            help="Sets of BEIR through mteb, or beir16, beir12 for the sets of the paper.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run",
+            metavar="[NAME=]FILE",
+            help="Measure this run file instead of a model. May be repeated.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    missing_qrels: Annotated[
+        Misfits,
+        typer.Option("--missing-qrels", help="Judged passages that a folder's corpus lacks.", rich_help_panel=_DATA),
+    ] = "fail",
+    no_positives: Annotated[
+        Misfits,
+        typer.Option("--no-positives", help="A folder's queries without a relevant passage.", rich_help_panel=_DATA),
+    ] = "fail",
+    depth: Annotated[
+        int | None, positive("--depth", "Passages a query in a run file. Default: 1000.", panel=_DATA)
+    ] = None,
+    keep_identical_ids: Annotated[
+        bool,
+        typer.Option(
+            "--keep-identical-ids", help="Count passages with the query's own id; BEIR doesn't.", rich_help_panel=_DATA
+        ),
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="What tables call the model; its folder's name unless given.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", metavar="NAME", help="Take prompts and length from a training recipe.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    query_prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--query-prompt",
+            metavar="TEXT",
+            help="Put before queries; the model's own unless given.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    document_prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--document-prompt",
+            metavar="TEXT",
+            help="Put before passages; the model's own unless given.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    max_length: Annotated[
+        int | None,
+        positive("--max-length", "Cut texts there; where the model does unless given.", metavar="TOKENS", panel=_MODEL),
+    ] = None,
+    trained_on: Annotated[
+        str | None,
+        typer.Option(
+            "--trained-on",
+            metavar="NAME,...",
+            help="Data sets the model was trained on, or 'none'; what its manifest says unless given.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            "--embeddings",
+            metavar="FOLDER",
+            help="Keep passage vectors there for the next time.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", metavar="NAME", help="cpu, cuda, ...; the best there is unless given.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype",
+            metavar="NAME",
+            help="Of the weights, such as bfloat16; as they are stored unless given.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    batch_size: Annotated[int, positive("--batch-size", "Texts encoded at once. Default: 32.", panel=_MODEL)] = 32,
+    threads: Annotated[int | None, positive("--threads", "CPU threads.", panel=_MODEL)] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Replace what FOLDER holds of another model or other data.", rich_help_panel=_OUT
+        ),
+    ] = False,
+) -> None:
+    """Measure a retriever on test collections."""
     from arhn.evaluate import job
     from arhn.evaluate.results import RESULTS
     from arhn.evaluate.sources import find_sources
     from arhn.evaluate.view import results_view
 
-    _require_one(a)
-    found = find_sources(
-        _listed(a.tasks), a.data, split=a.split, missing=a.missing_qrels, without_positives=a.no_positives
-    )
-    results = job.evaluate(
-        _retriever(a, [source.name for source in found]),
-        found,
-        a.output,
-        depth=a.depth or job.DEPTH,
-        skip_identical=not a.keep_identical_ids,
-        training_sets=None if a.trained_on is None else _listed(a.trained_on, none="none"),
-        overwrite=a.overwrite,
-    )
-    out = console()
-    out.print(results_view(results))
-    out.print(str(a.output / RESULTS), soft_wrap=True)
-
-
-def _retriever(a: argparse.Namespace, names: list[str]) -> Retriever:
-    from arhn.evaluate.retrievers import BM25, Bm25Retriever, DenseRetriever, RunFiles
-
-    if a.runs:
-        return RunFiles(a.runs, names, name=a.name)
-    if a.model == BM25:
-        return Bm25Retriever(name=a.name)
-    query_prompt, document_prompt, max_length = _texts(a)
-    return DenseRetriever(
-        a.model,
-        name=a.name,
+    texts = _Texts(
+        recipe=recipe,
         query_prompt=query_prompt,
         document_prompt=document_prompt,
         max_length=max_length,
-        recipe=a.recipe,
-        device=a.device,
-        threads=a.threads,
-        batch_size=a.batch_size,
-        dtype=a.dtype,
-        embeddings=a.embeddings,
+        embeddings=embeddings,
+        device=device,
+        dtype=dtype,
     )
-
-
-def _texts(a: argparse.Namespace) -> tuple[str | None, str | None, int | None]:
-    """Prompts and length: those given, else the recipe's, else None for the model's own."""
-    if a.recipe is None:
-        return a.query_prompt, a.document_prompt, a.max_length
-    from arhn.train.recipe import load
-
-    recipe = load(a.recipe)
-    return (
-        recipe.query_prompt if a.query_prompt is None else a.query_prompt,
-        recipe.document_prompt if a.document_prompt is None else a.document_prompt,
-        a.max_length or recipe.max_length,
+    _require_one(model, runs or [], texts)
+    found = find_sources(_listed(tasks), data or [], split=split, missing=missing_qrels, without_positives=no_positives)
+    results = job.evaluate(
+        _retriever(
+            model, runs or [], [s.name for s in found], texts, name=name, threads=threads, batch_size=batch_size
+        ),
+        found,
+        output,
+        depth=depth or job.DEPTH,
+        skip_identical=not keep_identical_ids,
+        training_sets=None if trained_on is None else _listed(trained_on, none="none"),
+        overwrite=overwrite,
     )
+    out = console()
+    out.print(results_view(results))
+    out.print(str(output / RESULTS), soft_wrap=True)
 
 
-def _require_one(a: argparse.Namespace) -> None:
-    """Raises UsageError: not exactly one thing to evaluate, or flags of a model without one."""
-    if (a.model is None) == (not a.runs):
+def _retriever(
+    model: str | None,
+    runs: list[str],
+    names: list[str],
+    texts: _Texts,
+    *,
+    name: str | None,
+    threads: int | None,
+    batch_size: int,
+) -> Retriever:
+    from arhn.evaluate.retrievers import BM25, Bm25Retriever, DenseRetriever, RunFiles
+
+    if runs:
+        return RunFiles(runs, names, name=name)
+    assert model is not None
+    if model == BM25:
+        return Bm25Retriever(name=name)
+    return DenseRetriever(model, name=name, threads=threads, batch_size=batch_size, **asdict(texts.resolved))
+
+
+def _require_one(model: str | None, runs: list[str], texts: _Texts) -> None:
+    """Raises UsageError: not exactly one thing to evaluate, or options of a model without one."""
+    if (model is None) == (not runs):
         raise UsageError("give either a model or run files (--run).")
-    given = [flag for flag in _OF_MODELS if getattr(a, flag) is not None]
-    if given and (a.runs or a.model == "bm25"):
-        flags = ", ".join(map(flag_of, given))
-        raise UsageError(f"{flags}: for embedding models only. Leave it out.")
+    if texts.given and (runs or model == "bm25"):
+        raise UsageError(f"{texts.given}: for embedding models only. Leave it out.")
 
 
 def _listed(text: str | None, none: str = "") -> list[str]:
     """Names between commas; `none` stands for no name."""
     names = [name.strip() for name in (text or "").split(",")]
     return [name for name in names if name and name != none]
+
+
+command = made(evaluate, resumes=KEPT)

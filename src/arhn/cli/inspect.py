@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import Annotated
 
-from arhn.cli.shared import Tasks, console, task
+import typer
 
-
-def add(tasks: Tasks) -> None:
-    inspect = task(tasks, "inspect", _run, "show one cleaned group with its snippets and decisions")
-    inspect.add_argument("output", help="the output of 'arhn clean'")
-    inspect.add_argument("--query-id", required=True)
+from arhn.cli.app import made
+from arhn.cli.flags.common import console
 
 
-def _run(a: argparse.Namespace) -> None:
+def show(
+    output: Annotated[str, typer.Argument(help="The output of 'arhn clean'.", show_default=False)],
+    query_id: Annotated[str, typer.Option("--query-id", metavar="ID", help="Of the group.")],
+) -> None:
+    """Show one cleaned group with its snippets and decisions."""
     from arhn.cleaning.run.inspect import inspect
     from arhn.cleaning.run.view import group_view
 
-    found = inspect(a.output, a.query_id)
+    found = inspect(output, query_id)
     console().print(group_view(found.group, found.decisions))
+
+
+command = made(show)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-
-from rich.table import Table
-
-from arhn.cli.shared import Tasks, console, task
+from arhn.cli.app import made
+from arhn.cli.flags.common import console
 
 
-def add(tasks: Tasks) -> None:
-    task(tasks, "models", _run, "list the named models")
+def models() -> None:
+    """List the named models."""
+    from rich.table import Table
 
-
-def _run(_: argparse.Namespace) -> None:
     from arhn import weights
 
     table = Table()
@@ -30,3 +26,6 @@ def _run(_: argparse.Namespace) -> None:
             str(row.path) if row.fetched else "no",
         )
     console().print(table)
+
+
+command = made(models)

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
+from typing import Annotated, Literal
 
-from arhn.cli.shared import Tasks, console, task
+import typer
+
+from arhn.cli.app import made
+from arhn.cli.flags.common import console
 from arhn.errors import UsageError
 
 
-def add(tasks: Tasks) -> None:
-    store = task(tasks, "store", _run, "show what a response store holds, or prune it")
-    store.add_argument("store", type=Path, help="a .responses.sqlite file")
-    store.add_argument(
-        "--prune", choices=("unused", "all"), help="delete answers: those not used since the last finished run, or all"
-    )
-    store.add_argument("--model", help="prune this model's answers only")
-
-
-def _run(a: argparse.Namespace) -> None:
-    from arhn import store
+def look(
+    store: Annotated[Path, typer.Argument(help="A .responses.sqlite file.", show_default=False)],
+    prune: Annotated[
+        Literal["unused", "all"] | None,
+        typer.Option("--prune", help="Delete answers: those not used since the last finished run, or all."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Prune this model's answers only.")
+    ] = None,
+) -> None:
+    """Show what a response store holds, or prune it."""
+    from arhn import store as stores
     from arhn.store.view import store_view
 
-    if a.model and not a.prune:
+    if model and not prune:
         raise UsageError("--model: chooses what --prune deletes. Give --prune too, or leave --model out")
     out = console()
-    if a.prune:
-        deleted = store.prune(a.store, a.prune, model=a.model)
+    if prune:
+        deleted = stores.prune(store, prune, model=model)
         out.print(f"{deleted} answers deleted")
-    out.print(store_view(store.info(a.store)))
+    out.print(store_view(stores.info(store)))
+
+
+command = made(look)

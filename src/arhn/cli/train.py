@@ -2,83 +2,204 @@
 
 from __future__ import annotations
 
-import argparse
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from arhn.cli import refreshing
-from arhn.cli.shared import FORMATS, Tasks, console, positive, task
+import typer
+
+from arhn.cli.app import made
+from arhn.cli.flags.common import FILES, FromFormat, Split, console, positive
 
 if TYPE_CHECKING:
-    from arhn.train.preparation import Prepared
+    from arhn.config.settings import RefreshSettings
+    from arhn.train.preparation import Prepared, Training
+    from arhn.train.refresh.negatives import NewNegatives
+
+_MODEL, _RUN, _SETTINGS = "Model", "Run", "Settings"
+#: What `--set` sets of the config file; everything else is the recipe's.
+_REFRESH = "refresh."
 
 
-def add(tasks: Tasks) -> None:
-    again = "The same command with --resume goes on from the last checkpoint"
-    parser = task(tasks, "train", _run, "train a retriever or reranker on groups", resume_with=again)
-    add = parser.add_argument
-    add("input", help="a file of groups, a folder saved by datasets, or hf://org/name[:split]")
-    add("-o", "--output", required=True, help="the folder of the model")
-    add("--recipe", required=True, metavar="NAME", help="such as e5-base or tiny (docs/training.md), or a .toml file")
-    add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="in place of the recipe's")
-    add("--model", help="a folder or hub name to start from, in place of the recipe's")
-    add("--seed", type=int, metavar="N", help="in place of the recipe's")
-    add(
-        "--decisions", type=Path, help="what cleaning filtered, never a query's negative; beside the input unless given"
-    )
-    add("--no-decisions", action="store_true", help="don't look for decisions")
-    add("--from", dest="from_format", choices=FORMATS, help="the input's format; detected unless given")
-    add("--split", help="the split of a data set that has several")
-    add("--limit", type=positive, metavar="N", help="train on the first N groups only")
-    add("--on-bad-row", choices=("fail", "skip"), default="fail", help="default: %(default)s")
-    add("--device", choices=("cpu", "cuda", "mps"), help="the best there is, unless given")
-    add("--threads", type=positive, metavar="N", help="CPU threads; PyTorch's choice unless given")
-    add("--resume", action="store_true", help="go on with a run that was stopped; do nothing where it is done")
-    add("--overwrite", action="store_true", help="replace a model that is there already")
-    add("--dry-run", action="store_true", help="check everything, show the plan, and train nothing")
-    refreshing.add_refreshing(parser)
-
-
-def _run(a: argparse.Namespace) -> None:
-    from arhn.train.job import train
+def train(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="A file of groups, a folder saved by datasets, or hf://org/name[:split].",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str,
+        typer.Option("-o", "--output", metavar="FOLDER", help="The folder of the model.", rich_help_panel=FILES),
+    ],
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="Such as e5-base or tiny (docs/training.md), or a .toml file.",
+            rich_help_panel=_MODEL,
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="A folder or hub name to start from, in place of the recipe's.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="In place of the recipe's.", rich_help_panel=_MODEL)
+    ] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(
+            "--decisions",
+            metavar="FILE",
+            help="What cleaning filtered, never a query's negative; beside the input unless given.",
+            rich_help_panel=FILES,
+        ),
+    ] = None,
+    no_decisions: Annotated[
+        bool, typer.Option("--no-decisions", help="Don't look for decisions.", rich_help_panel=FILES)
+    ] = False,
+    from_format: FromFormat = None,
+    split: Split = None,
+    limit: Annotated[int | None, positive("--limit", "Train on the first N groups only.", panel=FILES)] = None,
+    on_bad_row: Annotated[
+        Literal["fail", "skip"], typer.Option("--on-bad-row", help="At a row that is no group.", rich_help_panel=FILES)
+    ] = "fail",
+    device: Annotated[
+        Literal["cpu", "cuda", "mps"] | None,
+        typer.Option("--device", help="The best there is, unless given.", rich_help_panel=_RUN),
+    ] = None,
+    threads: Annotated[
+        int | None, positive("--threads", "CPU threads; PyTorch's choice unless given.", panel=_RUN)
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with a run that was stopped; do nothing where it is done.", rich_help_panel=_RUN
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model that is there already.", rich_help_panel=_RUN)
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, show the plan, and train nothing.", rich_help_panel=_RUN),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="A TOML file; its [refresh] says how negatives are mined and cleaned again while training goes on "
+            "(docs/training.md).",
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="In place of the recipe's, such as epochs=3; or of the file's, such as refresh.every=2. May be "
+            "repeated.",
+            rich_help_panel=_SETTINGS,
+        ),
+    ] = None,
+) -> None:
+    """Train a retriever or reranker on groups."""
+    from arhn.train.job import train as run
     from arhn.train.preparation import Training, prepare
 
-    refresh = refreshing.refreshing_of(a)
+    refresh = _refresh(config, sets or [])
     training = Training(
-        groups=a.input,
-        recipe=a.recipe,
-        output=a.output,
-        settings=(*a.settings, *([] if a.seed is None else [f"seed={a.seed}"])),
-        model=a.model,
-        decisions=a.decisions,
-        use_decisions=not a.no_decisions,
-        format=a.from_format,
-        split=a.split,
-        limit=a.limit,
-        on_bad_row=a.on_bad_row,
-        device=a.device,
-        threads=a.threads,
-        overwrite=a.overwrite,
-        resume=a.resume,
+        groups=source,
+        recipe=recipe,
+        output=output,
+        settings=(
+            *(each for each in sets or [] if not each.startswith(_REFRESH)),
+            *([] if seed is None else [f"seed={seed}"]),
+        ),
+        model=model,
+        decisions=decisions,
+        use_decisions=not no_decisions,
+        format=from_format,
+        split=split,
+        limit=limit,
+        on_bad_row=on_bad_row,
+        device=device,
+        threads=threads,
+        overwrite=overwrite,
+        resume=resume,
     )
     prepared = prepare(training)
-    negatives = None if refresh is None else refresh.negatives(training, prepared)
+    negatives = None if refresh is None else _negatives(refresh, training, prepared)
     first = os.environ.get("RANK", "0") == "0"
     if first:
         _show(prepared)
-    if first and refresh and negatives:
-        checked = refresh.checked(negatives)
-        refreshing.show(console(), negatives, checked)
+    if first and refresh is not None and negatives is not None:
+        checked = {**negatives.check(), **_options(refresh)}
+        _show_refreshes(negatives, checked)
         prepared = replace(prepared, refreshing=checked)
-    if a.dry_run:
+    if dry_run:
         return
     from arhn.train.callbacks import ProgressLog
 
-    record = train(training, prepared=prepared, on_epoch=negatives, on_log=ProgressLog(prepared))
+    record = run(training, prepared=prepared, on_epoch=negatives, on_log=ProgressLog(prepared))
     if first:
-        console().print(f"{record.steps} steps in {record.seconds:,.0f} s: {a.output}", soft_wrap=True)
+        console().print(f"{record.steps} steps in {record.seconds:,.0f} s: {output}", soft_wrap=True)
+
+
+def _refresh(config: Path | None, sets: Sequence[str]) -> RefreshSettings | None:
+    """How negatives are mined and cleaned again; None where they aren't.
+
+    Raises:
+        UsageError, CalibrationError: settings that aren't any, or don't fit.
+    """
+    ours = [each for each in sets if each.startswith(_REFRESH)]
+    if config is None and not ours:
+        return None
+    from arhn.cli.flags.settings import settings_of
+    from arhn.config.sources import gather
+    from arhn.errors import UsageError
+
+    found = settings_of("train", gather(config, ours)).refresh
+    if found is None:
+        raise UsageError(f"--config {config}: has no [refresh], and nothing else of it is training's. Leave it out")
+    return found
+
+
+def _negatives(refresh: RefreshSettings, training: Training, prepared: Prepared) -> NewNegatives:
+    """The refreshes of a run.
+
+    Raises:
+        UsageError: they don't go with it.
+        MissingDependency, ModelMissing, DeviceMissing: a retriever that can't be used.
+    """
+    from arhn.config.refresh import cleaning_of, mining_of
+    from arhn.train.refresh.negatives import NewNegatives
+
+    return NewNegatives(refresh.every, training, prepared, mining_of(refresh.mining), cleaning_of(refresh.cleaning))
+
+
+def _options(refresh: RefreshSettings) -> dict[str, Any]:
+    """What decides what retrievers find, and isn't in their names; None where it is as always."""
+    mining = refresh.mining
+    options = {**mining.bm25.model_dump(), "faiss_above": mining.models.faiss_above}
+    usual = {
+        **type(mining.bm25)().model_dump(),
+        "faiss_above": type(mining.models)().faiss_above,
+    }
+    return {f"refresh_mining.{name}": None if value == usual[name] else value for name, value in options.items()}
 
 
 def _show(run: Prepared) -> None:
@@ -103,3 +224,22 @@ def _show(run: Prepared) -> None:
         f"{run.store.bytes / 2**20:,.1f} MiB",
         soft_wrap=True,
     )
+
+
+def _show_refreshes(negatives: NewNegatives, checked: Mapping[str, Any]) -> None:
+    """What each refresh will do."""
+    name, corpus = negatives.opened
+    mining = {what.removeprefix("refresh_mining."): value for what, value in checked.items()}
+    roles = (checked.get(f"refresh_cleaning.{role}") for role in ("model", "flagger", "similarity"))
+    cleaners = ", ".join([f"method {checked['refresh_cleaning.method']}", *filter(None, roles)])
+    epochs = negatives.epochs
+    console().print(
+        f"after epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))}: mine again in {name} "
+        f"({len(corpus):,} passages) with {', '.join(mining['retrievers'])}, {mining['negatives']} negatives a query "
+        f"from the ranks {mining['range_min']}:{mining['range_max']}; clean by {cleaners}"
+        + (f"; answers are kept in {negatives.store}" if "refresh_cleaning.model" in checked else ""),
+        soft_wrap=True,
+    )
+
+
+command = made(train, resumes="The same command with --resume goes on from the last checkpoint")

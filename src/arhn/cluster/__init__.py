@@ -1,6 +1,6 @@
 """A cleaning run on a Ray cluster: the same files as in one process, made by many machines (docs/cluster.md).
 
-`run.run` is the way in. Nothing is imported here, for the command line reads this on every start.
+`run.run` is the way in, `settings.Cluster` says who cleans.
 """
 
 #: Groups of a partition, unless given.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,11 @@ from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run import Cleaner, Files, Job, OnGroup, carry_out
 from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.stats import OnFailure, Stats
-from arhn.cluster import USUAL_PARTITION
 from arhn.cluster.connect import connected
 from arhn.cluster.partitions import cut
 from arhn.cluster.pool import EACH, RayPool
 from arhn.cluster.schedule import Pool, Schedule
+from arhn.cluster.settings import Cluster
 from arhn.cluster.storage import folder_at
 from arhn.cluster.work import OpenModels, Serving
 from arhn.cluster.work_folder import WorkFolder, digest_settings
@@ -30,23 +30,6 @@ logger = logging.getLogger(__name__)
 _COUNTED = ("servers", "spent", "answered")
 #: Partitions that are held in memory for each that is in work.
 _AHEAD = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """Who cleans.
-
-    `address`: `host:port`, `auto` (the cluster that this machine belongs to) or `local` (one is started for the run).
-    `cpus` and `gpus`: what a worker takes of its machine. `partition`: groups that are handed out at once. `work`: the
-    folder, here or in an object store, that complete partitions are kept in; beside the output unless given.
-    """
-
-    address: str
-    workers: int = 1
-    partition: int = USUAL_PARTITION
-    cpus: float = 1.0
-    gpus: float = 0.0
-    work: str | None = None
 
 
 def run(
@@ -129,6 +112,7 @@ def _sum(one: Any, other: Any) -> Any:
 def _on_ray(job: Job, cluster: Cluster, open_models: OpenModels, stack: ExitStack) -> Cleaner:
     # The folder first: a place that can't be written is found out before a cluster is waited for.
     folder = folder_at(work := _work(cluster, job.files))
+    assert cluster.address is not None
     ray = stack.enter_context(connected(cluster.address, cluster.workers * cluster.cpus))
     options = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus}
     pool = RayPool(ray, cluster.workers, options, open_models, job.config)

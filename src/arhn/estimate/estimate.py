@@ -86,7 +86,7 @@ def estimate(
         UsageError: the method asks no LLM.
     """
     if models.engine is None:
-        raise UsageError(f"--method {config.method}: asks no LLM, so there is nothing to estimate")
+        raise UsageError(f"method {config.method}: asks no LLM, so there is nothing to estimate")
     counting = replace(counting, tokenizer=Once(counting.tokenizer))
     run = _Run(config=config, models=models, counting=counting, stored=stored)
     pilot = pilot or (_learn(run, sample) if stored else None) or Pilot.usual()

@@ -63,18 +63,38 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    negatives: int = Field(default=7, ge=1)
-    range_min: int = Field(default=0, ge=0)
-    range_max: int = Field(default=100, ge=1)
-    sampling: Literal["top", "random"] = "top"
-    seed: int = 0
-    max_score: float | None = Field(default=None, allow_inf_nan=False)
-    min_score: float | None = Field(default=None, allow_inf_nan=False)
-    absolute_margin: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    relative_margin: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    #: The labelled positive that margins are measured from: the one with the lowest score, as in
-    #: sentence-transformers, or the one with the highest.
-    margin_to: Literal["lowest", "best"] = "lowest"
+    negatives: int = Field(
+        default=7, ge=1, le=2**31 - 1, description="At most, for a query.", json_schema_extra={"unit": "passages"}
+    )
+    range_min: int = Field(
+        default=0, ge=0, description="Skipped at the top of a query's list.", json_schema_extra={"unit": "passages"}
+    )
+    range_max: int = Field(
+        default=100, ge=1, description="The last rank that is looked at.", json_schema_extra={"unit": "passages"}
+    )
+    sampling: Literal["top", "random"] = Field(
+        default="top", description="Take the first ones of the range, or a sample that depends on the seed."
+    )
+    seed: int = Field(default=0, description="Of the sampling random.")
+    max_score: float | None = Field(default=None, allow_inf_nan=False, description="Take out what scores above it.")
+    min_score: float | None = Field(default=None, allow_inf_nan=False, description="Take out what scores below it.")
+    absolute_margin: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Take out what isn't at least so much below the positive.",
+    )
+    relative_margin: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Take out what isn't at least this share of the positive's score below it.",
+    )
+    margin_to: Literal["lowest", "best"] = Field(
+        default="lowest",
+        description="The labelled positive that margins are measured from: the lowest-scored one, as in "
+        "sentence-transformers, or the best.",
+    )
 
     @model_validator(mode="after")
     def _require_wide_range(self) -> Settings:

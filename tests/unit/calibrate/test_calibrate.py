@@ -715,7 +715,7 @@ def test_a_similarity_is_fused_and_clean_needs_the_same(calibrating: Calibrating
     config = CleanConfig(calibrations=calibrating.written)
     fused = list(clean(groups, Models(engine=FakeEngine(by_numbers), similarity=HALVES), config=config))
     assert all(set(c.similarities) == {p.doc_id for p in g.negatives} for c, g in zip(fused, groups, strict=True))
-    with pytest.raises(CalibrationError, match="--calibration: there is no calibration for fake"):
+    with pytest.raises(CalibrationError, match="calibrations: there is no calibration for fake"):
         list(clean(groups, FakeEngine(by_numbers), config=config))
 
 
@@ -732,7 +732,9 @@ def test_sampled_answers_are_calibrated_for_their_number(calibrating: Calibratin
 
 
 def test_a_single_answer_cannot_be_calibrated(calibrating: Calibrating) -> None:
-    with pytest.raises(CalibrationError, match=r"gives no log-probabilities.*Let several answers vote: --samples 5"):
+    with pytest.raises(
+        CalibrationError, match=r"gives no log-probabilities.*Let several answers vote: --set samples=5"
+    ):
         calibrating(engine=without_logprobs(by_numbers))
     assert calibrating.asked == []
     assert calibrating.names == {"groups.jsonl", "gold.jsonl"}

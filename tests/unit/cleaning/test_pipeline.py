@@ -545,7 +545,7 @@ def test_a_calibration_is_for_passages_alone_or_not(engine: FakeEngine) -> None:
     for calibration, show_answer in ((alone, False), (fitted(threshold=0.95), True)):
         found = cleaned(g, engine, calibrations=(calibration,), show_answer=show_answer)
         assert found.extractions[1].status == "uncertain"
-        with pytest.raises(CalibrationError, match="--calibration: there is no calibration for fake"):
+        with pytest.raises(CalibrationError, match="calibrations: there is no calibration for fake"):
             cleaned(g, engine, calibrations=(calibration,), show_answer=not show_answer)
 
 
@@ -677,11 +677,11 @@ def test_a_precision_moves_the_threshold(engine: FakeEngine, precision: float | 
 
 def test_a_precision_needs_a_calibration_that_reaches_it(engine: FakeEngine) -> None:
     g = group(negatives=["has ANSWER3"])
-    with pytest.raises(CalibrationError, match="--precision: there is no calibration for fake"):
+    with pytest.raises(CalibrationError, match="precision: there is no calibration for fake"):
         cleaned(g, engine, precision=0.9)
     with pytest.raises(CalibrationError, match=r"precision 0\.999: no threshold reaches it for question"):
         cleaned(g, engine, precision=0.999, calibrations=(fitted(curve=CURVE),))
-    with pytest.raises(CalibrationError, match="--calibration: there is no calibration for fake"):
+    with pytest.raises(CalibrationError, match="calibrations: there is no calibration for fake"):
         cleaned(g, engine, calibrations=(fitted(samples=5),))
     assert engine.asked == []
 
@@ -747,7 +747,7 @@ def test_backfill_is_held_against_the_means_of_the_group() -> None:
 
 
 def test_a_similarity_without_a_calibration_for_it_is_refused(engine: FakeEngine) -> None:
-    with pytest.raises(CalibrationError, match=r"--similarity, --calibration: .* and the similarity of words"):
+    with pytest.raises(CalibrationError, match=r"similarity, calibrations: .* and the similarity of words"):
         cleaned(group(negatives=["x"]), engine, similarity=WORDS, calibrations=(fitted(),))
     assert engine.asked == []
 
@@ -1104,7 +1104,7 @@ def test_triage_needs_a_calibration_that_knows_its_cost(engine: FakeEngine) -> N
     g = group(negatives=["x"])
     with pytest.raises(CalibrationError, match=r"agreement 0\.9: .* what sparing negatives by this signal costs"):
         cleaned(g, engine, similarity=WORDS, calibrations=(fitted(scorer="words"),), triage=0.9)
-    with pytest.raises(CalibrationError, match="--triage, --similarity: there is no calibration"):
+    with pytest.raises(CalibrationError, match="triage, similarity: there is no calibration"):
         cleaned(g, engine, similarity=WORDS, triage=0.9)
     assert engine.asked == []
 
@@ -1172,7 +1172,7 @@ def test_a_flag_that_breaks_does_not_make_a_likelier_negative_be_spared() -> Non
 def test_a_small_model_needs_log_probabilities_and_a_calibration_of_its_own(engine: FakeEngine) -> None:
     points = (TriagePoint(share=1.0, agreement=1.0), TriagePoint(share=0.5, agreement=0.98))
     config = CleanConfig(calibrations=(fitted(triage=points, flagger="another"),), triage=0.95)
-    with pytest.raises(CalibrationError, match="and --flag-model"):
+    with pytest.raises(CalibrationError, match="and small_model"):
         list(clean([group()], Models(engine=engine, small_model=small()), config=config))
     with pytest.raises(UsageError, match="small_model: fake gives no log-probabilities"):
         list(clean([group()], Models(engine=engine, small_model=without_logprobs(answer_by_marks)), config=config))

@@ -72,7 +72,8 @@ def test_a_group_that_repeats_another_is_not_said_to_be_stored(
 
 
 def test_prices_and_a_limit(groups: Path) -> None:
-    flags = (*PLANNED, "--price-prompt", "1", "--price-completion", "4", "--price-cached", "0.1")
+    prices = ("budget.prompt_price=1", "budget.completion_price=4", "budget.cached_price=0.1")
+    flags = (*PLANNED, *(word for price in prices for word in ("--set", price)))
     whole, half = estimated(groups, *flags), estimated(groups, *flags, "--limit", "20")
     assert half["groups"] == 20
     assert half["token_money"][1] == pytest.approx(whole["token_money"][1] / 2, rel=0.2)
@@ -142,7 +143,8 @@ def test_a_pilot_and_its_store(groups: Path, tmp_path: Path) -> None:
         ([*PLANNED, "--store", "groups.jsonl"], UsageError),
         (["--engine", "vllm", "--model", "m", "--store", "groups.jsonl"], UsageError),
         ([*PLANNED, "--pilot", "groups.jsonl"], UsageError),
-        ([*PLANNED, "--slots", "2"], UsageError),
+        ([*PLANNED, "--set", "engine.slots=2"], UsageError),
+        ([*PLANNED, "--set", "store=x"], UsageError),
         (["--store", "none.sqlite"], StoreError),
         ([*PLANNED, "--json", "groups.jsonl"], OutputExists),
     ],
@@ -158,5 +160,4 @@ def test_what_does_not_fit(
 
 @pytest.mark.parametrize("rate", ["0", "-1", "nan", "inf", "x"])
 def test_rates_are_numbers_above_zero(groups: Path, rate: str) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["estimate", str(groups), *PLANNED, f"--prompt-rate={rate}"])
+    assert cli.main(["estimate", str(groups), *PLANNED, f"--prompt-rate={rate}"]) == UsageError.exit_code

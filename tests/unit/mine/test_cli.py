@@ -92,7 +92,7 @@ def test_bm25_to_groups_that_clean_can_read(here: Path, capsys: pytest.CaptureFi
 def test_the_same_command_gives_the_same_bytes(here: Path, model: str, retrievers: tuple[str, ...]) -> None:
     flags = [f for name in retrievers for f in ("--retriever", model if name == "MODEL" else name)]
     flags += ["--device", "cpu"] if "MODEL" in retrievers else []
-    flags += ["--sampling", "random", "--seed", "3", "--range", "2:20"]
+    flags += ["--sampling", "random", "--seed", "3", "--range-min", "2", "--range-max", "20"]
     assert mine(*flags) == 0
     first = (here / "groups.jsonl").read_bytes()
     assert mine(*flags, "--overwrite") == 0
@@ -171,12 +171,19 @@ def test_what_does_not_fit_can_be_left_out(here: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("flags", "error", "says"),
     [
-        (["--range", "10"], errors.UsageError, "--range: expected A:B"),
-        (["--range", "5:6"], errors.UsageError, "Range 5:6 holds 1 passages, fewer than the 3 negatives"),
-        (["--range", "0:0"], errors.UsageError, "--range: Input should be greater than or equal to 1, found 0"),
-        (["--absolute-margin", "-1"], errors.UsageError, "--absolute-margin: "),
-        (["--max-score", "nan"], errors.UsageError, "--max-score: "),
-        (["--max-length", "5"], errors.UsageError, "--max-length: does nothing without a model"),
+        (["--range", "10"], errors.UsageError, "No such option: --range"),
+        (["--range-min", "5", "--range-max", "6"], errors.UsageError, "Range 5:6 holds 1 passages, fewer than the 3"),
+        (["--range-max", "0"], errors.UsageError, "mine.range_max (--range-max 0): found '0', allowed: a whole number"),
+        (["--absolute-margin", "-1"], errors.UsageError, "mine.absolute_margin (--absolute-margin -1): found '-1'"),
+        (["--max-score", "nan"], errors.UsageError, "mine.max_score (--max-score nan): found "),
+        (["--max-length", "5"], errors.UsageError, "models.max_length: does nothing without a model"),
+        (
+            ["--set", "mine.negatives=3"],
+            errors.UsageError,
+            "mine.negatives: given twice, by --set mine.negatives=3 and",
+        ),
+        (["--set", "precision=0.9"], errors.UsageError, "'arhn mine' makes no use of it"),
+        (["--set", "mine.bm25.k2=1"], errors.UsageError, "Did you mean mine.bm25.k1?"),
         (["--retriever", "./none"], errors.ModelMissing, "no such folder"),
         (["--score-by", "./none"], errors.UsageError, "is none of the retrievers bm25"),
         (["--split", "dev"], errors.FileMissing, "no split 'dev'; there are train"),

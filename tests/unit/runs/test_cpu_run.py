@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from arhn import cli
-from arhn.cli import judging
+from tests.unit.cli.parsing import parsed, settings
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 
@@ -53,19 +52,19 @@ def test_arhn_takes_every_command_of_a_dry_run(more: dict[str, str]) -> None:
     lines = run({"FOLDER": "/the data/nq", **more}, "--dry-run").stdout.splitlines()
     commands = [shlex.split(line) for line in lines]
     assert {command[0] for command in commands} == {"arhn"}
-    parsed = [cli._parser().parse_args(command[1:]) for command in commands]
-    assert [a.run.__module__.rsplit(".", 1)[-1] for a in parsed] == [
+    found = [parsed(command[1:]) for command in commands]
+    assert [name for name, _ in found] == [
         "mine",
         *["clean"] * 5,
         *["train"] * 5,
         *["evaluate"] * 5,
         "compare",
     ]
-    for cleaning in parsed[1:6]:
-        judging.config_of(cleaning)  # the flags fit the method
-    assert parsed[0].folder == "/the data/nq"
-    evaluated = next(a for a in parsed if "data" in vars(a))
-    assert evaluated.data == ["in-domain=/the data/nq", *([f"out-of-domain={more['OOD']}"] if more else [])]
+    for command in commands[1:6]:
+        settings(command[1:])  # the flags fit the method
+    assert found[0][1]["folder"] == "/the data/nq"
+    evaluated = next(given for name, given in found if name == "evaluate")
+    assert evaluated["data"] == ["in-domain=/the data/nq", *([f"out-of-domain={more['OOD']}"] if more else [])]
 
 
 def test_a_dry_run_leaves_nothing(tmp_path: Path) -> None:
@@ -77,16 +76,16 @@ def test_what_one_step_writes_is_what_the_next_one_reads(tmp_path: Path, calls: 
     run({"FOLDER": "nq", "WORK": tmp_path / "work", "CALLS": calls})
     made: set[str] = set()
     for line in calls.read_text().splitlines():
-        parsed = cli._parser().parse_args(shlex.split(line))
+        name, given = parsed(shlex.split(line))
         read = {
             "mine": [],
-            "clean": [getattr(parsed, "input", "")],
-            "train": [getattr(parsed, "input", "")],
-            "evaluate": [getattr(parsed, "model", "")],
-            "compare": [spec.partition("=")[2] for spec in getattr(parsed, "results", ())],
+            "clean": [given.get("source", "")],
+            "train": [given.get("source", "")],
+            "evaluate": [given.get("model", "")],
+            "compare": [spec.partition("=")[2] for spec in given.get("results", ())],
         }
-        assert set(read[line.split()[0]]) <= made
-        made.add(str(getattr(parsed, "output", "")))
+        assert set(read[name]) <= made
+        made.add(str(given.get("output", "")))
     assert {str(tmp_path / "work" / "results" / name) for name in ARMS} <= made
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from arhn.cli import _parser
+from tests.unit.cli.parsing import parsed
+from tests.unit.cli.parsing import settings as settings_of
 
 RUNS = Path(__file__).parents[3] / "runs"
 PAPER = tomllib.loads((RUNS / "paper.toml").read_text("utf-8"))
@@ -65,19 +66,17 @@ def test_every_command_is_one_that_arhn_takes(tmp_path: Path, settings: dict[str
         "compare",
     ]
     for arguments in ours:
-        _parser().parse_args(arguments)
+        parsed(arguments)
     assert "GPU hours" in shown.stdout
     assert ("money for GPUs" in shown.stdout) == ("GPU_PRICE" in settings)
     assert not (tmp_path / "work").exists()
 
 
 def test_cleaning_flags_are_sound_together(tmp_path: Path) -> None:
-    from arhn.cli.judging import config_of
-
     for method, alone in (("paper", False), ("arhn", True)):
         lines = paper(tmp_path, "--dry-run", METHOD=method).stdout.splitlines()
         cleaning = next(line for line in lines if "arhn clean" in line)
-        config = config_of(_parser().parse_args(shlex.split(cleaning)[2:]))
+        config = settings_of(shlex.split(cleaning)[2:])
         assert config.show_answer is alone
         assert config.fullness is alone
 

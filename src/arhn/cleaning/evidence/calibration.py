@@ -115,8 +115,8 @@ class Calibration(BaseModel):
         if not self.triage or not _matches(self.flagger, small_model):
             raise CalibrationError(
                 f"agreement {agreement}: the calibration for {self.family or 'this prompt'} doesn't say what sparing "
-                "negatives by this signal costs. Make it anew with 'arhn calibrate' and the same --similarity and "
-                "--flag-model"
+                "negatives by this signal costs. Make it anew with 'arhn calibrate' and the same similarity and "
+                "small_model"
             )
         # By falling share: that a smaller one agrees further than a larger one is luck.
         reached = takewhile(lambda point: point.agreement >= agreement, self.triage)

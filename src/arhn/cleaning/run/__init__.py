@@ -4,14 +4,17 @@ Outputs are prepared side by side and published together, the cleaned groups las
 own name is always whole. What a killed run had answered is in the response store.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from arhn.cleaning.run.files import Files
-from arhn.cleaning.run.job import Cleaner, Job, OnGroup, carry_out, close, count, run
-from arhn.cleaning.run.outputs import Outputs
-from arhn.cleaning.run.uploads import placed
-from arhn.files.apart import require_apart
-from arhn.formats.convert import Converted, convert
+from arhn.libraries import lazily
+
+if TYPE_CHECKING:
+    from arhn.cleaning.run.files import Files
+    from arhn.cleaning.run.job import Cleaner, Job, OnGroup, carry_out, close, count, run
+    from arhn.cleaning.run.outputs import Outputs
+    from arhn.cleaning.run.uploads import placed
+    from arhn.files.apart import require_apart
+    from arhn.formats.convert import Converted, convert
 
 __all__ = [
     "Cleaner",
@@ -28,3 +31,18 @@ __all__ = [
     "require_apart",
     "run",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "Files": f"{__name__}.files:Files",
+        **{
+            name: f"{__name__}.job:{name}"
+            for name in ("Cleaner", "Job", "OnGroup", "carry_out", "close", "count", "run")
+        },
+        "Outputs": f"{__name__}.outputs:Outputs",
+        "placed": f"{__name__}.uploads:placed",
+        "require_apart": "arhn.files.apart:require_apart",
+        **{name: f"arhn.formats.convert:{name}" for name in ("Converted", "convert")},
+    },
+)

@@ -39,7 +39,7 @@ def require_few(content: Mapping[str, Any], limit: float) -> None:
         return
     raise TooManyFailures(
         f"{excess}: {content['files']['failures']}. The outputs are written, and the labels that depended on them are "
-        "as they were. The same command with --overwrite asks only these again; --max-failures allows more"
+        "as they were. The same command with --overwrite asks only these again; a larger max_failures allows more"
     )
 
 

@@ -41,13 +41,13 @@ class Files:
 
     @property
     def flags(self) -> dict[str, str | Path]:
-        """The files by the flags that name them."""
+        """The files by the option or setting that names them."""
         return {
             "--output": self.output,
-            "--decisions": self.decisions,
-            "--summary": self.summary,
-            "--rejects": self.rejects,
-            "--failures": self.failures,
+            "files.decisions": self.decisions,
+            "files.summary": self.summary,
+            "files.rejects": self.rejects,
+            "files.failures": self.failures,
             "--store": self.store,
         }
 

@@ -32,11 +32,15 @@ from arhn.types import CleanedGroup, Group
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to clean, and how to read and write it. `to` is the output's format, the input's unless given."""
+    """What to clean, and how to read and write it. `to` is the output's format, the input's unless given.
+
+    `whole`: all settings of the command, as `arhn.config` reads them again; for the summary.
+    """
 
     input: str
     files: Files
     config: CleanConfig = field(default_factory=CleanConfig)
+    whole: Mapping[str, Any] | None = None
     format: str | None = None
     to: str | None = None
     split: str | None = None
@@ -176,6 +180,7 @@ def _run(
         record,
         written=outputs.groups.written,
         settings={"limit": job.limit, "context": record.context},
+        whole=job.whole,
         losses=dict(sorted(outputs.groups.losses.items())),
         files={**_describe_files(job, source, outputs, progress), **cleaner.answers},
     )

@@ -6,7 +6,7 @@ Both are documented in docs/files.md; fields are added, never renamed or removed
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -61,6 +61,7 @@ def summarize(
     *,
     written: int,
     settings: dict[str, Any],
+    whole: Mapping[str, Any] | None = None,
     losses: dict[str, int],
     files: dict[str, Any],
 ) -> dict[str, Any]:
@@ -69,6 +70,7 @@ def summarize(
     Args:
         written: groups in the output.
         settings: what changes results and isn't in `config`.
+        whole: all settings of the command, which can be run again with them.
         losses: what the output's format couldn't hold, counted.
         files: what was read and written.
     """
@@ -82,6 +84,7 @@ def summarize(
         "prompts": basis.prompts,
         "calibrations": basis.calibrations,
         "settings": {**config.model_dump(mode="json", exclude={"calibrations"}), **settings},
+        **({"config": dict(whole)} if whole is not None else {}),
         "groups": {
             "read": tally.groups,
             "written": written,

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from arhn.engines.protocol import Completion
 from arhn.errors import BudgetSpent, UsageError
-
-_UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
-_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kKmMbB]?)")
-LIMITS = ("calls", "tokens", "money")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +49,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if self.money is not None and not self.prices.known:
-            raise UsageError("--budget money=...: needs prices. Give --price-prompt and --price-completion")
+            raise UsageError("budget.money: needs prices. Give budget.prompt_price and budget.completion_price")
 
     @property
     def cost(self) -> float:
@@ -70,8 +65,8 @@ class Budget:
         spent = self._beyond(prompt, completion)
         if spent:
             raise BudgetSpent(
-                f"the budget is spent: {spent}. Every answer so far is kept; the same command with a new --budget goes "
-                "on from there"
+                f"the budget is spent: {spent}. Every answer so far is kept; the same command with a larger budget "
+                "goes on from there"
             )
         self.used_calls += 1
         self._reserved_prompt += prompt
@@ -117,24 +112,4 @@ class Budget:
         return ""
 
 
-def budget_of(text: str | None, prices: Prices) -> Budget:
-    """A budget as it is given on the command line: `calls=10k,tokens=5M,money=20`.
-
-    Raises:
-        UsageError: something else.
-    """
-    limits: dict[str, float] = {}
-    for part in (text or "").split(",") if text is not None else ():
-        name, _, amount = part.strip().partition("=")
-        match = _AMOUNT.fullmatch(amount.strip())
-        if name not in LIMITS or match is None or name in limits:
-            raise UsageError(
-                f"--budget {text!r}: expected calls=N, tokens=N or money=X, joined by commas; k, M and B may follow a "
-                "number"
-            )
-        limits[name] = float(match[1]) * _UNITS[match[2].casefold()]
-    calls, tokens = (int(limits[name]) if name in limits else None for name in ("calls", "tokens"))
-    return Budget(calls=calls, tokens=tokens, money=limits.get("money"), prices=prices)
-
-
-__all__ = ["Budget", "Prices", "budget_of"]
+__all__ = ["Budget", "Prices"]

@@ -52,7 +52,7 @@ async def open_engine(settings: Settings, budget: Budget | None = None) -> OpenA
     """
     servers = [Server(base, Controller(settings.concurrency)) for base in settings.bases]
     if not servers:
-        raise UsageError("--url: none given. Give one such as http://localhost:8000/v1")
+        raise UsageError("engine.urls: none given. Give one such as http://localhost:8000/v1")
     answers = await asyncio.gather(*(_probed(server, settings) for server in servers), return_exceptions=True)
     found: list[Found] = []
     for server, answer in zip(servers, answers, strict=True):
@@ -96,7 +96,7 @@ class OpenAIEngine:
 
     def __init__(self, settings: Settings, servers: Sequence[Server], found: Sequence[Found], budget: Budget) -> None:
         features = found[0].features
-        self.model = f"{found[0].model} {features.identity}{extra_identity(settings.extra)}"
+        self.model = f"{found[0].model} {features.identity}{extra_identity(settings.body)}"
         self.features = features
         self.servers = tuple(servers)
         self.budget = budget
@@ -108,9 +108,7 @@ class OpenAIEngine:
         )
         self._settings = settings
         self._name = found[0].model
-        self._encoder = Encoder(
-            found[0].model, features, thinking_tokens=settings.thinking_tokens, extra=settings.extra
-        )
+        self._encoder = Encoder(found[0].model, features, thinking_tokens=settings.thinking_tokens, extra=settings.body)
         self._rng = random.Random()  # noqa: S311 - no secret depends on it
         self._failures = 0
         self._open = 0
@@ -286,7 +284,7 @@ def _context(settings: Settings, found: Sequence[Found]) -> int:
     served = min((f.context for f in found if f.context is not None), default=None)
     if served is not None and settings.context is not None and settings.context > served:
         logger.warning(
-            "--context %d: the server has %d, which is used; longer passages are cut", settings.context, served
+            "engine.context %d: the server has %d, which is used; longer passages are cut", settings.context, served
         )
     return min(filter(None, (served, settings.context)), default=USUAL_CONTEXT)
 

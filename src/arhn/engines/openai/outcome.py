@@ -110,7 +110,10 @@ def _about_key(fault: Fault, name: str, key: Key | None) -> str:
     if fault.kind == "credit":
         return f"{name}: the account has no credit left ({fault.reason}). Every answer so far is kept"
     if key is None:
-        return f"{name}: it wants an API key ({fault.reason}). Put it into an environment variable: --api-key-env VAR"
+        return (
+            f"{name}: it wants an API key ({fault.reason}). Put it into an environment variable, and the variable's "
+            "name into engine.api_key_env"
+        )
     return f"{name}: refused the API key of {key.variable} ({fault.reason}). Set this variable to a valid key"
 
 

@@ -57,7 +57,7 @@ async def probe(wire: Wire, name: str, settings: Settings, rng: random.Random) -
     if usable < LEAST_CONTEXT:
         raise ContextTooShort(
             f"{name}: {usable} tokens of context; the prompts and a short passage take {LEAST_CONTEXT}. Start the "
-            "server with more, or give a larger --context"
+            "server with more, or give a larger engine.context"
         )
     features = await _Prober(wire, name, model, settings, rng).features(listed.kind)
     return Found(model=model, features=features, context=context)
@@ -170,7 +170,7 @@ class _Prober:
 
     def _encoder(self, features: Features) -> Encoder:
         settings = self._settings
-        return Encoder(self._model, features, thinking_tokens=settings.thinking_tokens, extra=settings.extra)
+        return Encoder(self._model, features, thinking_tokens=settings.thinking_tokens, extra=settings.body)
 
     async def _sent(self, encoded: Encoded) -> Reply:
         try:

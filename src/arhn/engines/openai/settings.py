@@ -1,18 +1,27 @@
-"""What a user says about the servers to ask."""
+"""Settings of servers: which, how they are asked, and what may be spent on them."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-import httpx
-import yarl
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from arhn.engines.protocol import Engine
+from arhn.engines.settings import Counted, EngineSettings
 from arhn.errors import KeyRefused, UsageError
 
+if TYPE_CHECKING:
+    import httpx
+
+    from arhn.engines.openai.budget import Budget, Prices
+
+logger = logging.getLogger(__name__)
+
 _HIDDEN = "***"
+_MOST = 2**31 - 1
 
 
 class Key:
@@ -28,9 +37,9 @@ class Key:
         self.variable = variable
         self._value = os.environ.get(variable, "").strip()
         if not self._value:
-            raise KeyRefused(f"--api-key-env {variable}: this environment variable isn't set. Set it to the API key")
+            raise KeyRefused(f"engine.api_key_env: the variable {variable} isn't set. Set it to the API key")
         if not (self._value.isascii() and self._value.isprintable()):
-            raise KeyRefused(f"--api-key-env {variable}: its value holds characters that no API key has. Set it anew")
+            raise KeyRefused(f"engine.api_key_env: {variable} holds characters that no API key has. Set it anew")
 
     def __repr__(self) -> str:
         return f"Key({self.variable!r})"
@@ -41,6 +50,8 @@ class Key:
     @property
     def headers(self) -> httpx.Headers:
         """The header that carries it; `httpx.Headers` hide it in their repr."""
+        import httpx
+
         return httpx.Headers({"Authorization": f"Bearer {self._value}"})
 
     def redact(self, text: str) -> str:
@@ -48,41 +59,71 @@ class Key:
         return text.replace(self._value, _HIDDEN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """In seconds. `connect`: for a connection. `answer`: for one answer, from the first byte sent to the last one
-    received. `total`: for one request with all its repetitions. `patience`: how long no server at all may be there.
-    """
-
-    connect: float = 10.0
-    answer: float = 120.0
-    total: float = 900.0
-    patience: float = 300.0
+def _price(of: str, default: float | None = 0.0) -> Any:
+    unit: Any = {"unit": "money per million tokens"}
+    return Field(default=default, ge=0, allow_inf_nan=False, description=f"For {of}.", json_schema_extra=unit)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Servers of one model.
+def _seconds(default: float, what: str) -> Any:
+    unit: Any = {"unit": "seconds"}
+    return Field(default=default, gt=0, le=86_400, allow_inf_nan=False, description=what, json_schema_extra=unit)
 
-    Args:
-        urls: base URLs, such as `http://localhost:8000/v1`; "/v1" is added where it is missing.
-        model: the servers' name of the model; the only one they have, unless given.
-        concurrency: requests in flight per server, at most; how many really are adapts to the server.
-        context: tokens that a request may take, prompt and answer; what the servers say, unless given.
-        attempts: how often a request is sent before it has failed for good; waiting for a busy server isn't counted.
-        thinking_tokens: tokens left to a model that thinks before it answers and can't be kept from it.
-        extra: further fields of every request.
-    """
 
-    urls: tuple[str, ...]
-    model: str = ""
-    key: Key | None = None
-    concurrency: int = 64
-    context: int | None = None
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    attempts: int = 6
-    thinking_tokens: int = 2048
-    extra: Mapping[str, Any] = field(default_factory=dict)
+class Timeouts(BaseModel):
+    """How long to wait. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    connect: float = _seconds(10.0, "For a connection.")
+    answer: float = _seconds(120.0, "For one answer, from the first byte sent to the last one received.")
+    total: float = _seconds(900.0, "For one request with all its repetitions.")
+    patience: float = _seconds(300.0, "How long no server at all may be there.")
+
+
+class Settings(EngineSettings):
+    """Servers of one model: any OpenAI-compatible ones."""
+
+    paid: ClassVar[bool] = True
+    counted: ClassVar[Counted] = "server"
+
+    name: Literal["openai"] = Field(default="openai", description="Any OpenAI-compatible server.")
+    model: str = Field(default="", description="The servers' name of the model; the only one they have, unless given.")
+    urls: tuple[str, ...] = Field(
+        default=(),
+        description="Base URLs, such as http://localhost:8000/v1; /v1 is added where it is missing. Needed.",
+    )
+    api_key_env: str | None = Field(
+        default=None, min_length=1, description="The environment variable that holds the API key; never the key itself."
+    )
+    concurrency: int = Field(
+        default=64,
+        ge=1,
+        le=_MOST,
+        description="Requests in flight per server, at most; how many really are adapts to the server.",
+        json_schema_extra={"unit": "requests"},
+    )
+    attempts: int = Field(
+        default=6,
+        ge=1,
+        le=_MOST,
+        description="How often a request is sent before it has failed for good; waiting for a busy server isn't "
+        "counted.",
+        json_schema_extra={"unit": "tries"},
+    )
+    thinking_tokens: int = Field(
+        default=2048,
+        ge=1,
+        le=_MOST,
+        description="Left to a model that thinks before it answers and can't be kept from it.",
+        json_schema_extra={"unit": "tokens"},
+    )
+    timeouts: Timeouts = Field(default_factory=Timeouts, description="How long to wait.")
+    body: Mapping[str, Any] = Field(default_factory=dict, description="A table: further fields of every request.")
+
+    @property
+    def key(self) -> Key | None:
+        """The API key that the environment has, if one is asked for. Raises KeyRefused: it has none."""
+        return Key(self.api_key_env) if self.api_key_env else None
 
     @property
     def bases(self) -> tuple[httpx.URL, ...]:
@@ -93,21 +134,94 @@ class Settings:
         """
         return tuple(dict.fromkeys(_base(url) for url in self.urls))
 
+    @property
+    def missing(self) -> str:
+        return "" if self.urls else "no server is named. Give engine.urls (--url)"
+
+    @property
+    def requests(self) -> int:
+        return self.concurrency
+
+    def open(self, budget: Budget | None = None) -> Engine:
+        """The engine, after asking the servers what they can do. Raises as `arhn.engines.openai.engine.connect`."""
+        from arhn.engines.openai.engine import connect
+
+        if not self.urls:
+            raise UsageError(
+                "engine.urls: openai needs to know where the server is. Give it (--url), such as "
+                "http://localhost:8000/v1"
+            )
+        engine = connect(self, budget)
+        logger.info("%s", engine.described)
+        return engine
+
+
+class BudgetSettings(BaseModel):
+    """When to stop: as soon as one of the limits is reached. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    calls: int | None = Field(
+        default=None, ge=0, description="Requests, repetitions included.", json_schema_extra={"unit": "requests"}
+    )
+    tokens: int | None = Field(
+        default=None, ge=0, description="Tokens read and written.", json_schema_extra={"unit": "tokens"}
+    )
+    money: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="In the currency of the prices, which are needed for it.",
+        json_schema_extra={"unit": "money"},
+    )
+    prompt_price: float = _price("prompt tokens")
+    completion_price: float = _price("completion tokens")
+    cached_price: float | None = _price("prompt tokens that the server has read; prompt_price unless given", None)
+
+    @model_validator(mode="after")
+    def _money_needs_prices(self) -> Self:
+        if self.money is not None and not self.prices.known:
+            raise ValueError("money: needs prices. Give prompt_price and completion_price")
+        return self
+
+    @property
+    def prices(self) -> Prices:
+        """What tokens cost."""
+        from arhn.engines.openai.budget import Prices
+
+        return Prices(prompt=self.prompt_price, completion=self.completion_price, cached=self.cached_price)
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return (self.calls, self.tokens, self.money) != (None, None, None)
+
+    def open(self) -> Budget:
+        """A new budget, of which nothing is spent."""
+        from arhn.engines.openai.budget import Budget
+
+        return Budget(calls=self.calls, tokens=self.tokens, money=self.money, prices=self.prices)
+
 
 def _base(text: str) -> httpx.URL:
+    import httpx
+    import yarl
+
     advice = "Give one such as http://localhost:8000/v1"
     try:
         url = httpx.URL(text.strip())
         yarl.URL(str(url))
         url.host.encode("idna")
     except (httpx.InvalidURL, ValueError) as error:
-        raise UsageError(f"--url: not a URL ({error}). {advice}") from None
+        raise UsageError(f"engine.urls: not a URL ({error}). {advice}") from None
     if url.userinfo:
         # Not shown: it would be a password.
-        raise UsageError(f"--url: a user name or password in the URL of {url.host}. Give a key with --api-key-env")
+        raise UsageError(
+            f"engine.urls: a user name or password in the URL of {url.host}. Give a key by engine.api_key_env"
+        )
     if url.scheme not in ("http", "https") or not url.host:
-        raise UsageError(f"--url {text!r}: expected an http or https URL. {advice}")
+        raise UsageError(f"engine.urls: {text!r}: expected an http or https URL. {advice}")
     if url.query or url.fragment:
-        raise UsageError(f"--url: {url.host}: a base URL has no '?' or '#'. {advice}")
+        raise UsageError(f"engine.urls: {url.host}: a base URL has no '?' or '#'. {advice}")
     path = url.path.rstrip("/").removesuffix("/chat/completions")
     return url.copy_with(path=path or "/v1")

@@ -31,7 +31,8 @@ from arhn.engines.protocol import (
     split_lead,
 )
 from arhn.engines.reading import CLOSE, OPEN, likely, thinks_aloud, without_thoughts
-from arhn.engines.vllm.start import Settings, start
+from arhn.engines.vllm.settings import Settings
+from arhn.engines.vllm.start import start
 from arhn.errors import EngineError
 from arhn.libraries import library
 

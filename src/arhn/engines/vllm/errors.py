@@ -55,8 +55,8 @@ def explained(error: BaseException, model: str, reason: str) -> ModelError:
         )
     if _MEMORY.search(why):
         return EngineError(
-            f"{model}: not enough memory ({why}). Give another --gpu-memory, a smaller --context or --concurrency, "
-            "more GPUs with --tensor-parallel, or a smaller model"
+            f"{model}: not enough memory ({why}). Give another engine.gpu_memory, a smaller engine.context or "
+            "engine.concurrency, more GPUs with engine.tensor_parallel, or a smaller model"
         )
     guard = ". A script needs the guard if __name__ == '__main__', for vLLM starts processes"
     return EngineError(f"{model}: vLLM can't start ({why}){guard if 'bootstrapping' in why else ''}")

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,19 +19,20 @@ from arhn.engines.loops import outside_loops
 from arhn.engines.probes import LEAST_CONTEXT, USUAL_CONTEXT
 from arhn.engines.protocol import ALTERNATIVES, extra_identity
 from arhn.engines.vllm.errors import explained, first_raised
+from arhn.engines.vllm.settings import Settings
 from arhn.errors import ArhnError, ContextTooShort, ModelMissing, UsageError
 from arhn.libraries import library
 from arhn.weights.folders import folder_identity
 
 logger = logging.getLogger(__name__)
 
-#: vLLM's arguments that have a flag of their own.
-_FLAGS: Mapping[str, str] = {
-    "model": "--model",
-    "tensor_parallel_size": "--tensor-parallel",
-    "gpu_memory_utilization": "--gpu-memory",
-    "max_model_len": "--context",
-    "max_num_seqs": "--concurrency",
+#: vLLM's arguments that have a setting of their own.
+_OURS: Mapping[str, str] = {
+    "model": "engine.model",
+    "tensor_parallel_size": "engine.tensor_parallel",
+    "gpu_memory_utilization": "engine.gpu_memory",
+    "max_model_len": "engine.context",
+    "max_num_seqs": "engine.concurrency",
 }
 #: Arguments that the reading of answers depends on; users can't set them.
 _FIXED: Mapping[str, Any] = {
@@ -42,7 +43,7 @@ _FIXED: Mapping[str, Any] = {
     "enable_log_requests": False,
 }
 _NOT_OURS = ("reasoning_parser", "runner", "convert", "skip_tokenizer_init", "tokens_only", "log_config_file")
-#: How `--engine-args` may change without answers changing: where and how fast vLLM computes.
+#: How `engine.args` may change without answers changing: where and how fast vLLM computes.
 _PLACEMENT = frozenset(
     {
         "pipeline_parallel_size", "data_parallel_size", "distributed_executor_backend", "enable_prefix_caching",
@@ -51,29 +52,6 @@ _PLACEMENT = frozenset(
         "use_tqdm_on_load", "shutdown_timeout",
     }
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """A model for vLLM.
-
-    Args:
-        model: a folder in Hugging Face's format, or the name of a model on its hub.
-        tensor_parallel: GPUs that share each layer.
-        gpu_memory: the share of each GPU's memory that vLLM may take, in (0, 1]; vLLM's own default unless given.
-        context: tokens that a request may take, prompt and answer; at most what the model has.
-        concurrency: requests computed together, at most.
-        thinking_tokens: tokens left to a model that thinks before it answers and can't be kept from it.
-        args: further arguments of vLLM's `AsyncEngineArgs`.
-    """
-
-    model: str
-    tensor_parallel: int = 1
-    gpu_memory: float | None = None
-    context: int | None = None
-    concurrency: int = 256
-    thinking_tokens: int = 2048
-    args: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,21 +162,21 @@ def _started(settings: Settings, model: str, processes: Processes) -> Started:
 
 
 def require_known(args: Mapping[str, Any], known: list[str]) -> None:
-    """Refuse arguments that vLLM doesn't have, and those that have a flag or that answers depend on.
+    """Refuse arguments that vLLM doesn't have, and those that have a setting or that answers depend on.
 
     Raises:
         UsageError
     """
     for name in args:
-        if name in _FLAGS:
-            raise UsageError(f"--engine-args: {name!r} has a flag of its own: {_FLAGS[name]}")
+        if name in _OURS:
+            raise UsageError(f"engine.args: {name!r} has a setting of its own: {_OURS[name]}")
         if name in _FIXED or name in _NOT_OURS:
-            raise UsageError(f"--engine-args: {name!r} is set by arhn, which reads answers by it. Leave it out")
+            raise UsageError(f"engine.args: {name!r} is set by arhn, which reads answers by it. Leave it out")
         if name not in known or name.startswith("_"):
             close = difflib.get_close_matches(name, known, n=3)
             meant = f"Did you mean {', '.join(close)}? " if close else ""
             raise UsageError(
-                f"--engine-args: this vLLM has no argument {name!r}. {meant}Give a field of its AsyncEngineArgs"
+                f"engine.args: this vLLM has no argument {name!r}. {meant}Give a field of its AsyncEngineArgs"
             )
 
 
@@ -228,7 +206,8 @@ def _config(make: Any, arguments: Mapping[str, Any], settings: Settings) -> Any:
     config = make(**{**arguments, "max_model_len": None}).create_engine_config()
     own = config.model_config.max_model_len
     if settings.context is not None:
-        logger.warning("--context %d: the model has %d, which is used; longer passages are cut", settings.context, own)
+        said = "engine.context %d: the model has %d, which is used; longer passages are cut"
+        logger.warning(said, settings.context, own)
     _require_context(own, settings.model)
     return config
 
@@ -237,7 +216,7 @@ def _require_context(context: int, model: str) -> None:
     if context < LEAST_CONTEXT:
         raise ContextTooShort(
             f"{model}: {context} tokens of context; the prompts and a short passage take {LEAST_CONTEXT}. Give a "
-            "larger --context, or a model with more"
+            "larger engine.context, or a model with more"
         )
 
 
@@ -274,4 +253,4 @@ def _commit(model: str, args: Mapping[str, Any]) -> str:
     return Path(found).parent.name if isinstance(found, str) else str(revision or "main")
 
 
-__all__ = ["Processes", "Settings", "Started", "require_known", "start"]
+__all__ = ["Processes", "Started", "require_known", "start"]

@@ -1,4 +1,4 @@
-"""Hard negatives mined and cleaned again between epochs: what `arhn train --refresh-negatives` does.
+"""Hard negatives mined and cleaned again between epochs: what [refresh] in a config file of `arhn train` asks for.
 
 In each refresh the model in training searches the corpus. A query's positives are those of the groups in use, so that a
 passage relabelled in a refresh stays a positive, and a passage that cleaning ever filtered from a query isn't a
@@ -90,7 +90,7 @@ class NewNegatives:
         if run.recipe.kind == "reranker" and None in mining.retrievers.values():
             raise UsageError(
                 f"recipe {run.recipe.name!r} trains a reranker, which can't search a corpus for negatives. Name a "
-                "retriever: --retriever bm25, or a sentence-transformers model"
+                "retriever: bm25, or a sentence-transformers model"
             )
         if isinstance(training.groups, Iterator):
             raise UsageError("groups that can be read only once can't be refreshed. Give a list, or a file")
@@ -228,7 +228,7 @@ class NewNegatives:
         if reason := failures.describe_excess(content, self._cleaning.max_failures):
             raise TooManyFailures(
                 f"the refresh after epoch {epoch}: {reason}: {self._path(epoch, _FAILURES)}. Training stops here. The "
-                "same command with --resume asks only these again; --max-failures in --refresh-cleaning allows more"
+                "same command with --resume asks only these again; a larger refresh.cleaning.max_failures allows more"
             )
         counts = done.make_counts()
         done.write(self._path(epoch, SUMMARY), counts, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from typing import Any
 
@@ -9,40 +10,39 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from arhn.engines import Completion, Matching, Message, OneOf, Permutation, Request, SpanOf
-from arhn.engines.openai.budget import Budget, Prices, budget_of
+from arhn.engines.openai.budget import Budget, Prices
 from arhn.engines.openai.features import WAYS, Encoder, Features
-from arhn.engines.openai.settings import Key, Settings
+from arhn.engines.openai.settings import BudgetSettings, Key, Settings
 from arhn.errors import BudgetSpent, KeyRefused, UsageError
 
 PRICES = Prices(prompt=2.0, completion=8.0, cached=0.5)
 
 
+def test_budgets_as_given() -> None:
+    settings = BudgetSettings(calls=2000, money=0.25, prompt_price=1.0, cached_price=0.5)
+    budget = settings.open()
+    assert (budget.calls, budget.tokens, budget.money) == (2000, None, 0.25)
+    assert (budget.prices.prompt, budget.prices.completion, budget.prices.cached) == (1.0, 0.0, 0.5)
+    assert settings.limited
+    assert not BudgetSettings(prompt_price=1.0).limited
+
+
 @pytest.mark.parametrize(
-    ("text", "limits"),
-    [
-        (None, (None, None, None)),
-        ("calls=10", (10, None, None)),
-        ("tokens=1.5M", (None, 1_500_000, None)),
-        ("money=0.25, calls=2k", (2000, None, 0.25)),
-        ("tokens=3B", (None, 3_000_000_000, None)),
-    ],
+    "given", [{"calls": -1}, {"tokens": 1.5}, {"time": 3}, {"money": math.inf}, {"prompt_price": -1}, {"calls": "10k"}]
 )
-def test_budgets_as_given(text: str | None, limits: tuple[Any, ...]) -> None:
-    budget = budget_of(text, PRICES)
-    assert (budget.calls, budget.tokens, budget.money) == limits
-
-
-@pytest.mark.parametrize("text", ["", "10", "calls", "calls=-1", "calls=1,calls=2", "time=3", "tokens=1e6", "money=1x"])
-def test_other_budgets_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="--budget"):
-        budget_of(text, PRICES)
+def test_other_budgets_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        BudgetSettings(**given)
 
 
 def test_money_needs_prices() -> None:
-    with pytest.raises(UsageError, match="--price-prompt"):
-        budget_of("money=3", Prices())
+    with pytest.raises(ValidationError, match="prompt_price and completion_price"):
+        BudgetSettings(money=3)
+    with pytest.raises(UsageError, match=r"budget\.prompt_price"):
+        Budget(money=3)
 
 
 def test_what_tokens_cost() -> None:
@@ -181,7 +181,7 @@ def test_a_key_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
         repr(key),
         str(key),
         repr(key.headers),
-        repr(Settings(urls=("http://x",), key=key)),
+        repr(Settings(urls=("http://x",), api_key_env="SOME_KEY")),
         key.redact(f"no {SECRET}!"),
     ]
     assert not any(SECRET in text for text in shown)
@@ -229,6 +229,6 @@ def test_base_urls(given: str, base: str) -> None:
     ],
 )
 def test_other_urls_are_refused(given: str) -> None:
-    with pytest.raises(UsageError, match="--url") as error:
+    with pytest.raises(UsageError, match=r"engine\.urls") as error:
         _ = Settings(urls=(given,)).bases
     assert "pw" not in str(error.value)

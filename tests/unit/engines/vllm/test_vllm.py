@@ -7,7 +7,7 @@ import json
 import logging.config
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from arhn.engines import ALTERNATIVES, Completion, Message, OneOf, Permutation, 
 from arhn.engines.grammars import lark
 from arhn.engines.protocol import FAILURES_IN_A_ROW
 from arhn.engines.vllm import VLLMEngine
-from arhn.engines.vllm.start import Settings
+from arhn.engines.vllm.settings import Settings
 from arhn.errors import ContextTooShort, EngineError, MissingDependency, ModelMissing, ModelUnavailable, UsageError
 from arhn.weights.folders import folder_identity
-from tests.conftest import until
+from tests.conftest import put_in, until
 from tests.standin_vllm import EngineDeadError, EngineGenerateError, Vllm, Written, install, obedient
 
 ASK = Request(messages=(Message("system", "Be brief."), Message("user", "Who?")), max_tokens=8)
@@ -363,7 +363,7 @@ def refused(error: type[Exception], **settings: Any) -> str:
     [
         ({"enforce_eagerly": True, "dtypes": "x"}, "enforce_eagerly"),
         ({"dtypes": "x"}, "Did you mean dtype?"),
-        ({"max_model_len": 4096}, "flag of its own: --context"),
+        ({"max_model_len": 4096}, "setting of its own: engine.context"),
         ({"max_logprobs": 5}, "set by arhn"),
         ({"reasoning_parser": "qwen3"}, "set by arhn"),
         ({"_api_process_count": 2}, "no argument '_api_process_count'"),
@@ -426,7 +426,7 @@ def test_out_of_memory(vllm: Vllm, folder: Path) -> None:
     )
     said = refused(EngineError, model=str(folder))
     assert "not enough memory (OutOfMemoryError: CUDA out of memory" in said
-    assert "--gpu-memory" in said
+    assert "engine.gpu_memory" in said
     vllm.logs = "12:00:00 vLLM: EngineCore failed to start.\nValueError: Model architectures ['X'] are not supported\n"
     assert "can't start (ValueError: Model architectures ['X']" in refused(EngineError, model=str(folder))
 
@@ -437,7 +437,7 @@ def test_contexts(vllm: Vllm, opened: Opened, folder: Path, caplog: pytest.LogCa
     assert opened().capabilities.context == 2048
     assert "which is used" not in caplog.text
     assert opened(context=8192).capabilities.context == 2048
-    assert "--context 8192: the model has 2048, which is used" in caplog.text
+    assert "engine.context 8192: the model has 2048, which is used" in caplog.text
     vllm.derived = 512
     assert "512 tokens" in refused(ContextTooShort, model=str(folder))
 
@@ -445,13 +445,13 @@ def test_contexts(vllm: Vllm, opened: Opened, folder: Path, caplog: pytest.LogCa
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--tensor-parallel", "2"], "--tensor-parallel: does nothing for --engine llamacpp, only for vllm"),
-        (["--concurrency", "2"], "--concurrency: does nothing for --engine llamacpp, only for openai, vllm"),
-        (["--engine", "vllm", "--url", "http://x"], "--url: does nothing for --engine vllm, only for openai"),
-        (["--engine", "vllm"], "which model? Give --model"),
+        (put_in("engine.tensor_parallel=2"), "belongs to the engine vllm, and this is llamacpp"),
+        (put_in("engine.concurrency=2"), "belongs to the engine openai and vllm, and this is llamacpp"),
+        (["--engine", "vllm", "--url", "http://x"], "engine.urls (--url http://x): belongs to the engine openai, and"),
+        (["--engine", "vllm"], "which model. Give it (--model)"),
     ],
 )
-def test_flags(vllm: Vllm, tmp_path: Path, flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags(vllm: Vllm, tmp_path: Path, flags: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     groups = tmp_path / "groups.jsonl"
     groups.write_text(
         json.dumps(
@@ -467,7 +467,7 @@ def test_flags(vllm: Vllm, tmp_path: Path, flags: list[str], said: str, capsys: 
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flags", [["--gpu-memory", "0"], ["--gpu-memory", "1.5"], ["--engine-args", "[1]"]])
-def test_values_that_flags_refuse(flags: list[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["clean", "x.jsonl", "-o", "y.jsonl", "--engine", "vllm", "--model", "m", *flags])
+@pytest.mark.parametrize("setting", ["gpu_memory=0", "gpu_memory=1.5", "args=[1]"])
+def test_values_that_settings_refuse(setting: str) -> None:
+    command = ["clean", "x.jsonl", "-o", "y.jsonl", "--engine", "vllm", "--model", "m", *put_in(f"engine.{setting}")]
+    assert main(command) == UsageError.exit_code

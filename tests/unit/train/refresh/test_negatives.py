@@ -410,42 +410,56 @@ def arhn(data: Data, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     return run
 
 
-NONE = ("--refresh-cleaning", "--method none")
-MINE = ("--refresh-mining", "beir --negatives 4")
+NONE = ("method=none",)
+MINE = ("folder=beir", "negatives=4")
+
+
+def refresh(every: int = 1, mining: Sequence[str] = ("folder=beir",), cleaning: Sequence[str] = NONE) -> list[str]:
+    """The settings of refreshes, as flags."""
+    found = [f"refresh.every={every}", *(f"refresh.mining.{each}" for each in mining)]
+    return [word for each in (*found, *(f"refresh.cleaning.{each}" for each in cleaning)) for word in ("--set", each)]
 
 
 def test_the_command_line(arhn: Any, data: Data, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("bm25s")
-    mining = ("--refresh-mining", "beir --negatives 4 --range 2:20 --retriever current --retriever bm25")
-    code, out, _ = arhn("--refresh-negatives", "2", *mining, *NONE, "--dry-run")
+    mining = ("folder=beir", "negatives=4", "range_min=2", "range_max=20", "retrievers=['current', 'bm25']")
+    code, out, _ = arhn(*refresh(2, mining), "--dry-run")
     assert code == 0
     plan = "after epoch 2: mine again in beir (48 passages) with current, bm25, 4 negatives a query from the ranks 2:20"
     assert f"{plan}; clean by method none" in out
     assert not (data.folder / "m").exists()
     with caplog.at_level("INFO"):
-        assert arhn("--refresh-negatives", "2", *mining, *NONE)[0] == 0
+        assert arhn(*refresh(2, mining))[0] == 0
     record = manifest.read(data.folder / "m")
-    [refresh] = record.refreshes
-    assert refresh.epoch == 2
-    assert refresh.renewal is not None
-    assert (refresh.renewal.mined, refresh.renewal.requests) == (4 * GROUPS, 0)
-    assert refresh.renewal.retrievers[1] == "bm25"
+    [refreshed] = record.refreshes
+    assert refreshed.epoch == 2
+    assert refreshed.renewal is not None
+    assert (refreshed.renewal.mined, refreshed.renewal.requests) == (4 * GROUPS, 0)
+    assert refreshed.renewal.retrievers[1] == "bm25"
     assert any(message.startswith(f"after epoch 2: {4 * GROUPS} negatives mined, ") for message in caplog.messages)
 
 
+def test_a_file_says_how_to_refresh(arhn: Any, data: Data) -> None:
+    text = 'precision = 0.9\n[refresh]\nevery = 2\n[refresh.mining]\nfolder = "beir"\nnegatives = 4\n'
+    (data.folder / "run.toml").write_text(f'{text}[refresh.cleaning]\nmethod = "none"\n')
+    code, out, _ = arhn("--config", "run.toml", "--dry-run")
+    assert code == 0
+    assert "after epoch 2: mine again in beir (48 passages) with current, 4 negatives a query" in out
+    (data.folder / "run.toml").write_text("precision = 0.9\n")
+    code, _, err = arhn("--config", "run.toml", "--dry-run")
+    assert code == errors.UsageError.exit_code
+    assert "--config run.toml: has no [refresh]" in err
+
+
 def test_a_run_goes_on_with_the_same_refreshes_only(arhn: Any, data: Data) -> None:
-    assert arhn("--refresh-negatives", "1", *MINE, *NONE)[0] == 0
-    assert arhn("--refresh-negatives", "1", *MINE, *NONE, "--resume")[0] == 0
-    for flags, says in {
-        (): "refresh_negatives is None, and was 1",
-        ("--refresh-negatives", "2", *MINE, *NONE): "refresh_negatives is 2, and was 1",
-        ("--refresh-negatives", "1", *MINE, "--refresh-cleaning", "--method none --mode F"): (
-            "refresh_cleaning.mode is F, and was R+F"
-        ),
-        ("--refresh-negatives", "1", "--refresh-mining", "beir --negatives 5", *NONE): (
-            "refresh_mining.negatives is 5, and was 4"
-        ),
-    }.items():
+    assert arhn(*refresh(1, MINE))[0] == 0
+    assert arhn(*refresh(1, MINE), "--resume")[0] == 0
+    for flags, says in (
+        ([], "refresh_negatives is None, and was 1"),
+        (refresh(2, MINE), "refresh_negatives is 2, and was 1"),
+        (refresh(1, MINE, (*NONE, "mode=F")), "refresh_cleaning.mode is F, and was R+F"),
+        (refresh(1, ("folder=beir", "negatives=5")), "refresh_mining.negatives is 5, and was 4"),
+    ):
         code, _, err = arhn(*flags, "--resume")
         assert code == errors.OtherRun.exit_code
         assert says in err
@@ -453,13 +467,12 @@ def test_a_run_goes_on_with_the_same_refreshes_only(arhn: Any, data: Data) -> No
 
 def test_a_reranker_needs_a_retriever(arhn: Any, data: Data) -> None:
     pytest.importorskip("bm25s")
-    flags = ("--refresh-negatives", "1", *NONE)
-    for mining in ("beir", "beir --retriever current --retriever bm25"):
-        code, _, err = arhn(*flags, "--refresh-mining", mining, recipe="reranker-tiny")
+    for more in ((), ("retrievers=['current', 'bm25']",)):
+        code, _, err = arhn(*refresh(1, ("folder=beir", *more)), recipe="reranker-tiny")
         assert code == errors.UsageError.exit_code
         assert "trains a reranker, which can't search a corpus for negatives. Name a retriever" in err
-    mining = "beir --retriever bm25 --negatives 4"
-    code, _, err = arhn(*flags, "--refresh-mining", mining, "--set", "max_length=32", recipe="reranker-tiny")
+    flags = refresh(1, ("folder=beir", "retrievers=['bm25']", "negatives=4"))
+    code, _, err = arhn(*flags, "--set", "max_length=32", recipe="reranker-tiny")
     assert code == 0, err
     [first, second] = manifest.read(data.folder / "m").refreshes
     assert first.renewal is not None
@@ -468,48 +481,70 @@ def test_a_reranker_needs_a_retriever(arhn: Any, data: Data) -> None:
     assert first.content_sha256 == second.content_sha256
 
 
-def refresh(mining: str = "beir", cleaning: str = "--method none") -> tuple[str, ...]:
-    return ("--refresh-negatives", "1", f"--refresh-mining={mining}", f"--refresh-cleaning={cleaning}")
+def mined(*settings: str) -> list[str]:
+    return refresh(mining=("folder=beir", *settings))
+
+
+def cleaned(*settings: str) -> list[str]:
+    return refresh(cleaning=settings)
 
 
 @pytest.mark.parametrize(
     ("flags", "error", "says"),
     [
-        (("--refresh-mining", "beir"), errors.UsageError, "--refresh-mining: does nothing without --refresh-negatives"),
-        (NONE, errors.UsageError, "--refresh-cleaning: does nothing without --refresh-negatives E"),
-        (("--refresh-negatives", "1"), errors.UsageError, "Give it with --refresh-mining FOLDER"),
-        (("--refresh-negatives", "3", *MINE, *NONE), errors.UsageError, "every 3 epochs: there are 3 epochs"),
-        (refresh("beir -o x"), errors.UsageError, "--refresh-mining: -o has no place here: the groups are those"),
-        (refresh("beir --overwrite"), errors.UsageError, "--refresh-mining: --overwrite has no place here"),
+        (["--set", "refresh.mining.folder=beir"], errors.UsageError, "refresh.every: is missing. Epochs between two"),
+        (["--set", "refresh.cleaning.method=none"], errors.UsageError, "refresh.every: is missing"),
         (
-            refresh("beir --split dev"),
+            ["--set", "refresh.every=1"],
             errors.UsageError,
-            "--split has no place here: positives are those of the groups",
+            "refresh.mining.folder: which corpus do the groups come from",
         ),
-        (refresh("beir --negative 3"), errors.UsageError, "--refresh-mining: unrecognized arguments: --negative"),
-        (refresh("beir --negatives x"), errors.UsageError, "--refresh-mining: argument --negatives: expected a whole"),
-        (refresh("beir --range 5"), errors.UsageError, "--refresh-mining: --range: expected A:B"),
-        (refresh("beir 'x"), errors.UsageError, '--refresh-mining: No closing quotation, in "beir \'x"'),
-        (refresh("beir --max-length 9"), errors.UsageError, "--max-length: does nothing for the model in training"),
-        (refresh("beir --k1 2"), errors.UsageError, "--k1: does nothing without bm25 among the retrievers (current)"),
-        (refresh("beir --score-by bm25"), errors.UsageError, "is none of the retrievers current"),
-        (refresh("beir --retriever ./none"), errors.ModelMissing, "no such folder"),
-        (refresh(""), errors.UsageError, "Give a folder, or corpus; found no corpus"),
-        (refresh("none"), errors.FileMissing, "none: there is no such folder"),
-        (refresh("--corpus none.jsonl"), errors.FileMissing, "none.jsonl"),
-        (refresh(cleaning="--overwrite"), errors.UsageError, "--refresh-cleaning: --overwrite has no place here"),
-        (refresh(cleaning="--method none x"), errors.UsageError, "--refresh-cleaning: unrecognized arguments: x"),
-        (refresh(cleaning="--method best"), errors.UsageError, "--refresh-cleaning: argument --method: invalid choice"),
-        (refresh(cleaning="--method margin"), errors.UsageError, "needs a similarity model"),
-        (refresh(cleaning="--method none --margin perc"), errors.UsageError, "--refresh-cleaning: --margin: does"),
-        (refresh(cleaning="--model ./none.gguf"), errors.ModelMissing, "none.gguf"),
-        (refresh(cleaning="--engine openai"), errors.UsageError, "--refresh-cleaning: --engine openai: where is"),
-        (refresh(cleaning="--method none --store no/x"), errors.OutputNotWritable, "no such folder"),
-        (refresh(cleaning="--calibration none.json"), errors.ArhnError, "none.json"),
+        (refresh(3, MINE), errors.UsageError, "every 3 epochs: there are 3 epochs"),
+        (
+            refresh(0, MINE),
+            errors.UsageError,
+            "refresh.every (--set refresh.every=0): found 0, allowed: a whole number",
+        ),
+        (
+            mined("output=x"),
+            errors.UsageError,
+            "refresh.mining.output (--set refresh.mining.output=x): there is no such",
+        ),
+        (
+            mined("split=dev"),
+            errors.UsageError,
+            "refresh.mining.split (--set refresh.mining.split=dev): there is no suc",
+        ),
+        (mined("negative=3"), errors.UsageError, "Did you mean refresh.mining.negatives?"),
+        (mined("negatives=x"), errors.UsageError, "found 'x', allowed: a whole number from 1"),
+        (mined("range_min=99"), errors.UsageError, "Range 99:100 holds 1 passages"),
+        (mined("models.max_length=9"), errors.UsageError, "models.max_length: does nothing for the model in training"),
+        (mined("bm25.k1=2"), errors.UsageError, "bm25.k1: does nothing without bm25 among the retrievers (current)"),
+        (mined("score_by=bm25"), errors.UsageError, "is none of the retrievers current"),
+        (mined("retrievers=['./none']"), errors.ModelMissing, "no such folder"),
+        (refresh(mining=["folder=none"]), errors.FileMissing, "none: there is no such folder"),
+        (refresh(mining=["corpus=none.jsonl"]), errors.FileMissing, "none.jsonl"),
+        (
+            cleaned("files.limit=3"),
+            errors.UsageError,
+            "refresh.cleaning.files (--set refresh.cleaning.files.limit=3): th",
+        ),
+        (cleaned("method=best"), errors.UsageError, "found 'best', allowed: arhn, rlhn, margin or none"),
+        (cleaned("method=margin"), errors.UsageError, "needs a similarity model"),
+        (
+            cleaned("method=none", "margin.rule=relative"),
+            errors.UsageError,
+            "refresh.cleaning.margin (--set refresh.cl",
+        ),
+        (cleaned("engine.model=./none.gguf"), errors.ModelMissing, "none.gguf"),
+        (cleaned("engine.name=openai"), errors.UsageError, "refresh.cleaning: engine.urls: openai needs to know where"),
+        (cleaned("method=none", "store=no/x"), errors.OutputNotWritable, "no such folder"),
+        (cleaned("calibrations=['none.json']"), errors.ArhnError, "none.json"),
+        (["--config", "none.toml"], errors.UsageError, "--config none.toml: can't be read"),
     ],
 )
 def test_mistakes_are_found_before_training_begins(
-    arhn: Any, data: Data, flags: tuple[str, ...], error: type[errors.ArhnError], says: str
+    arhn: Any, data: Data, flags: list[str], error: type[errors.ArhnError], says: str
 ) -> None:
     code, _, err = arhn(*flags)
     assert says in err
@@ -549,8 +584,8 @@ def test_groups_and_corpus_must_fit(arhn: Any, data: Data) -> None:
 
 def test_a_corpus_alone_will_do(arhn: Any, data: Data) -> None:
     (data.beir / "queries.jsonl").unlink()
-    assert arhn(*refresh("--corpus beir/corpus.jsonl"), "--dry-run")[0] == 0
-    assert arhn(*refresh("beir"), "--dry-run")[0] == errors.FileMissing.exit_code
+    assert arhn(*refresh(mining=["corpus=beir/corpus.jsonl"]), "--dry-run")[0] == 0
+    assert arhn(*refresh(), "--dry-run")[0] == errors.FileMissing.exit_code
 
 
 def test_groups_in_memory_must_be_readable_again(data: Data) -> None:

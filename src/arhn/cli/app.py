@@ -1,0 +1,152 @@
+"""How commands become a command line: each is read when it is called, its options are listed in named groups.
+
+Typer parses, completes and suggests. Three things are our own: commands that are imported late, and help without rich,
+so that `arhn --help` and a completion take a third of the time; options that set a setting (`made`), which are read off
+the settings' classes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from arhn._version import __version__
+
+#: What to do after Ctrl-C, unless a command knows better.
+AGAIN = "Run the same command again"
+KEPT = "Every answer so far is kept; the same command goes on from there"
+
+#: Every command: what it is for, and where it is `arhn.cli.NAME`.
+COMMANDS: Mapping[str, str] = {
+    "clean": "Clean groups: relabel and filter their false negatives.",
+    "estimate": "Estimate what cleaning takes: calls, tokens, time, money.",
+    "calibrate": "Fit a model's confidences and thresholds on labelled groups.",
+    "mine": "Mine hard negatives: queries, a corpus and qrels to groups.",
+    "inspect": "Show one cleaned group with its snippets and decisions.",
+    "convert": "Write groups in another format.",
+    "config": "Show all settings, or write their reference.",
+    "models": "List the named models.",
+    "store": "Show what a response store holds, or prune it.",
+    "agree": "Compare decisions with others, gold labels or verdicts.",
+    "train": "Train a retriever or reranker on groups.",
+    "evaluate": "Measure a retriever on test collections.",
+    "compare": "Compare evaluated models, with paired significance.",
+}
+
+
+class Interrupted(Exception):
+    """Ctrl-C. The message says how to go on."""
+
+
+@contextmanager
+def resuming(advice: str) -> Iterator[None]:
+    """Say after Ctrl-C how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(advice) from None
+
+
+class Command(TyperCommand):
+    """A command whose help lists its options in their groups."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                panel = getattr(parameter, "rich_help_panel", None)
+                usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                groups.setdefault(panel or usual, []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records, col_max=26)
+
+
+class Later(TyperCommand):
+    """A command that is imported when it is called."""
+
+    def __init__(self, name: str, summary: str) -> None:
+        super().__init__(name, help=summary, rich_markup_mode=None)
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        command = import_module(f"arhn.cli.{self.name}").command
+        return command.make_context(info_name, args, parent=parent, **extra)
+
+
+def made(
+    run: Callable[..., None], *, resumes: str = AGAIN, flags: Mapping[str, Mapping[str, str]] | None = None
+) -> Any:
+    """A command.
+
+    Args:
+        run: what it does; its parameters are the command's. `values`, where it has it, gets all settings that are
+            given.
+        resumes: how to go on after Ctrl-C.
+        flags: options that set a setting: the settings' keys by option, in named groups. `--config` and `--set` come
+            with them.
+    """
+    takes = [p for p in inspect.signature(run, eval_str=True).parameters.values() if p.name != "values"]
+    options: list[inspect.Parameter] = []
+    if flags is not None:
+        from arhn.cli.flags.settings import parameters, values_of
+
+        options = parameters(flags)
+
+    @wraps(run)
+    def wrapper(**given: Any) -> None:
+        with resuming(resumes):
+            if flags is not None:
+                given["values"] = values_of(flags, given)
+            run(**given)
+
+    del wrapper.__wrapped__
+    wrapper.__annotations__ = {}
+    wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*takes, *options)]
+    )
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command(cls=Command, help=inspect.getdoc(run))(wrapper)
+    return get_command(app)
+
+
+def group(name: str, **commands: Callable[..., None]) -> Any:
+    """Commands of commands, as `arhn config show`."""
+    found = TyperGroup(name=name, help=COMMANDS[name], rich_markup_mode=None)
+    for name_, run in commands.items():
+        command = run if isinstance(run, TyperCommand) else made(run)
+        command.name = name_
+        found.add_command(command)
+    return found
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"arhn {__version__}")
+        raise typer.Exit
+
+
+def root() -> Any:
+    """The whole command line."""
+    app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+    @app.callback()
+    def arhn(
+        version: Annotated[
+            bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        ] = False,
+    ) -> None:
+        """Clean hard negatives with an LLM that you run yourself."""
+
+    found: Any = get_command(app)
+    for name, summary in COMMANDS.items():
+        found.add_command(Later(name, summary))
+    return found

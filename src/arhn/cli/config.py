@@ -1,0 +1,41 @@
+"""`arhn config`: all settings, and where each value came from; their reference."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arhn.cli.app import group, made
+from arhn.cli.flags.settings import SHOW, settings_of
+from arhn.config.sources import Values
+
+
+def show(values: Values) -> None:
+    """Print all settings as a file that can be used again: value, unit, and where it came from."""
+    from arhn.config.reference import show as shown
+
+    sys.stdout.write(shown(settings_of("config show", values), values))
+
+
+def docs(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write it there instead of printing it.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there already.")] = False,
+) -> None:
+    """Write the reference of all settings, in Markdown."""
+    from arhn.config.reference import page
+
+    if output is None:
+        sys.stdout.write(page())
+        return
+    from arhn.files.atomic import AtomicFile
+
+    with AtomicFile(output, overwrite=overwrite) as file:
+        file.write(page().encode())
+
+
+command = group("config", show=made(show, flags=SHOW), docs=docs)

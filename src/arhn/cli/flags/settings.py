@@ -1,0 +1,207 @@
+"""Options that set a setting. What they say and take is read off the settings' classes: a new one is one entry here."""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel
+
+from arhn.config.fields import Setting, settings
+from arhn.config.problems import checked, require_known
+from arhn.config.settings import FittingSettings, RunConfig
+from arhn.config.sources import Given, Values, gather
+
+M = TypeVar("M", bound=BaseModel)
+
+_MODELS = {
+    "--engine": "engine.name",
+    "--model": "engine.model",
+    "--url": "engine.urls",
+    "--small-model": "small_model.model",
+    "--similarity": "similarity.model",
+}
+_DECISIONS = {"--method": "method", "--mode": "mode", "--precision": "precision", "--calibration": "calibrations"}
+_READING = {"--from": "files.format", "--limit": "files.limit", "--on-bad-row": "files.on_bad_row"}
+
+#: The options of commands by the group that they are listed in, with the keys that they set.
+CLEAN = {
+    "Files": {**_READING, "--to": "files.to", "--store": "store"},
+    "Models": _MODELS,
+    "Decisions": _DECISIONS,
+    "Run": {"--ray": "cluster.address"},
+}
+ESTIMATE = {"Files": {**_READING, "--split": "files.split"}, "Models": _MODELS, "Decisions": _DECISIONS}
+CALIBRATE = {"Models": _MODELS, "Labels": {"--negatives": "negatives"}}
+SHOW = CLEAN
+_RULES = ("negatives", "range_min", "range_max", "sampling", "seed", "max_score", "min_score", "absolute_margin",
+          "relative_margin", "margin_to", "score_by")  # fmt: skip
+_BM25 = ("k1", "b", "stemmer", "stopwords")
+_ENCODING = ("query_prompt", "document_prompt", "max_length", "dtype", "device", "threads", "batch_size", "embeddings",
+             "faiss_above")  # fmt: skip
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+MINE = {
+    "Which passages become negatives": {_flag(name): f"mine.{name}" for name in _RULES},
+    "Retrievers": {
+        "--retriever": "mine.retrievers",
+        **{_flag(name): f"mine.bm25.{name}" for name in _BM25},
+        **{_flag(name): f"mine.models.{name}" for name in _ENCODING},
+    },
+}
+TRAIN: dict[str, dict[str, str]] = {}
+
+#: The keys that commands look at, by their first name. A config file may hold the others too.
+_ALL = tuple(RunConfig.model_fields)
+READS: Mapping[str, Sequence[str]] = {
+    "clean": [name for name in _ALL if name not in ("mine", "refresh")],
+    "estimate": [name for name in _ALL if name not in ("mine", "refresh", "cluster", "store", "max_failures")],
+    "calibrate": ["negatives", "samples", "show_answer", "families", "engine", "small_model", "similarity", "budget"],
+    "mine": ["mine"],
+    "train": ["refresh"],
+    "config show": _ALL,
+}
+
+
+def settings_of(command: str, values: Values) -> RunConfig:
+    """The settings that a command looks at; the others are as they are unless given.
+
+    Raises:
+        UsageError: a key that isn't there, isn't the command's or can't be had with others, or a value out of range.
+        CalibrationError: a file of calibrations that can't be read.
+    """
+    return _read(RunConfig, command, values)
+
+
+def fitting_settings_of(values: Values) -> FittingSettings:
+    """The settings that 'arhn calibrate' looks at. Raises as `settings_of`."""
+    return _read(FittingSettings, "calibrate", values)
+
+
+def _read(model: type[M], command: str, values: Values) -> M:
+    require_known(RunConfig, values)
+    return checked(model, values.only(READS[command], command))
+
+
+def parameters(flags: Mapping[str, Mapping[str, str]]) -> list[inspect.Parameter]:
+    """The options as parameters of a function, `--config` and `--set` at the end."""
+    known: dict[str, list[Setting]] = defaultdict(list)
+    for setting in settings(RunConfig):
+        known[setting.path].append(setting)
+    found = [
+        _parameter(option, known[path][0], _help(path, known), title)
+        for title, options in flags.items()
+        for option, path in options.items()
+    ]
+    return [*found, *_common()]
+
+
+def values_of(flags: Mapping[str, Mapping[str, str]], given: dict[str, Any]) -> Values:
+    """Take the settings out of a command's arguments. Raises UsageError as `gather`."""
+    found: list[Given] = []
+    for options in flags.values():
+        for option, path in options.items():
+            value = given.pop(_name(option))
+            if value is None or (not isinstance(value, str) and not value):
+                continue
+            shown = value if isinstance(value, str) else " ".join(value)
+            found.append(Given(key=tuple(path.split(".")), value=value, by=f"{option} {shown}"))
+    return gather(given.pop("config"), given.pop("sets") or (), found)
+
+
+def _name(option: str) -> str:
+    return f"flag_{option.strip('-').replace('-', '_')}"
+
+
+def _parameter(option: str, setting: Setting, help_: str, title: str) -> inspect.Parameter:
+    choices = setting.choices
+    info = typer.Option(
+        option,
+        help=help_,
+        metavar="|".join(choices) or _metavar(setting),
+        rich_help_panel=title,
+        show_default=False,
+        autocompletion=_completion(choices) if choices else None,
+    )
+    kind: Any = list[str] | None if setting.several else str | None
+    return inspect.Parameter(
+        _name(option), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, info]
+    )
+
+
+def _help(path: str, known: Mapping[str, Sequence[Setting]]) -> str:
+    first = known[path][0]
+    unit = f" [{first.unit}]" if first.unit else ""
+    default = None if first.field.is_required() else first.default
+    plain = isinstance(default, str | int | float) and default != "" and "given" not in first.description
+    again = " May be repeated." if first.several else ""
+    return f"{_description(path, known)}{again}{unit}{f' Default: {default}.' if plain else ''}"
+
+
+def _description(path: str, known: Mapping[str, Sequence[Setting]]) -> str:
+    """What a setting is; where engines have it, what it is to each of them."""
+    own = known[path]
+    section, _, name = path.rpartition(".")
+    if name == "model" and section != "engine":
+        of_table = known[section][0].description
+        return of_table if own[0].engine else f"{own[0].description} {of_table}"
+    if own[0].engine is None:
+        return own[0].description
+    said: dict[str, list[str]] = defaultdict(list)
+    for setting in own:
+        said[setting.description].append(str(setting.engine))
+    return " ".join(f"{' and '.join(engines)}: {text}" for text, engines in said.items())
+
+
+def _metavar(setting: Setting) -> str:
+    words = setting.allowed
+    kinds = (("path", "FILE"), ("whole number", "N"), ("number", "X"), ("tables", "FILE"))
+    return next((metavar for word, metavar in kinds if word in words), "NAME")
+
+
+def _completion(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
+
+
+def _keys(incomplete: str) -> Iterator[tuple[str, str]]:
+    """Keys as `--set` takes them."""
+    for setting in settings(RunConfig, {}):
+        if setting.section is None and setting.path.startswith(incomplete):
+            yield f"{setting.path}=", setting.description
+
+
+def _set_completion(incomplete: str) -> list[tuple[str, str]]:
+    return list(_keys(incomplete))
+
+
+def _common() -> list[inspect.Parameter]:
+    config = typer.Option(
+        "--config",
+        metavar="FILE",
+        rich_help_panel="Settings",
+        help="A TOML file of settings, or the summary of a run, which gives its settings again. 'arhn config show' "
+        "prints all of them.",
+    )
+    sets = typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        rich_help_panel="Settings",
+        help="One setting, in place of the file's, such as ranker.name=pivot. May be repeated.",
+        autocompletion=_set_completion,
+    )
+    only = inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter("config", only, default=None, annotation=Annotated[Path | None, config]),
+        inspect.Parameter("sets", only, default=None, annotation=Annotated[list[str] | None, sets]),
+    ]

@@ -1,0 +1,1 @@
+"""Settings of the commands: one tree of classes, read from a config file, `--set` and flags (docs/settings.md)."""

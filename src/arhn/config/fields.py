@@ -1,0 +1,204 @@
+"""What there is to set: every key of the tree of settings, what it may be, and what it is for.
+
+Read from the settings' own classes, so that help texts, messages, `arhn config show` and the reference say the same.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import annotated_types as at
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from arhn.cleaning.methods import METHODS
+from arhn.cleaning.rank import RANKERS
+from arhn.engines import ENGINES
+from arhn.engines.settings import EngineSettings
+from arhn.registry import Registry
+
+Key = tuple[str, ...]
+#: The settings that name something of a registry.
+_NAMING: Mapping[Key, Registry[Any]] = {("method",): METHODS, ("ranker", "name"): RANKERS}
+#: The largest number of things; nobody wants to read of it.
+_AS_GOOD_AS_ANY = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One key. `engine`: whose it is, where only one engine has it; `section`: the class, where the key is a table."""
+
+    key: Key
+    field: FieldInfo
+    engine: str | None = None
+    section: type[BaseModel] | None = None
+
+    @property
+    def path(self) -> str:
+        """The key as it is written, such as `ranker.name`."""
+        return dotted(self.key)
+
+    @property
+    def description(self) -> str:
+        return self.field.description or ""
+
+    @property
+    def unit(self) -> str:
+        """What a number counts; empty where that says itself."""
+        extra = self.field.json_schema_extra
+        return str(extra.get("unit", "")) if isinstance(extra, dict) else ""
+
+    @property
+    def default(self) -> Any:
+        """What it is unless given. Raises ValueError: it has to be given."""
+        if self.field.is_required():
+            raise ValueError(f"{self.path} has no default")
+        return self.field.get_default(call_default_factory=True)
+
+    @property
+    def allowed(self) -> str:
+        """What it may be, in words."""
+        own = self.registry if self.engine is None else None
+        return _either(own.names()) if own is not None else allowed(self.field)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that it may be; none where it may be anything of its kind."""
+        registry = self.registry
+        return registry.names() if registry is not None else _choices(_bare(self.field.annotation))
+
+    @property
+    def registry(self) -> Registry[Any] | None:
+        """What the setting names something of, if it does."""
+        if self.engine is not None and self.key[-1] == "name":
+            return ENGINES
+        return next((found for key, found in _NAMING.items() if self.key[-len(key) :] == key), None)
+
+    @property
+    def several(self) -> bool:
+        """Whether it is a list."""
+        return get_origin(_bare(self.field.annotation)) is tuple
+
+
+def dotted(key: tuple[object, ...]) -> str:
+    """A key as it is written: `ranker.name`, `engine.urls[0]`, `families."a b"`."""
+    text = ""
+    for part in key:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            word = str(part)
+            plain = word.replace("_", "").replace("-", "").isalnum() and word.isascii()
+            text += f"{'.' if text else ''}{word if plain else chr(34) + word + chr(34)}"
+    return text
+
+
+def settings(model: type[BaseModel], values: Mapping[str, Any] | None = None, key: Key = ()) -> Iterator[Setting]:
+    """All keys of a class, tables before what is in them.
+
+    Args:
+        values: what is given of them; an engine's keys are those of the engine that they name. Unless given, the keys
+            of all engines are listed.
+        key: where the class stands.
+    """
+    for name, field in model.model_fields.items():
+        section = section_of(field)
+        if section is None:
+            yield Setting(key=(*key, name), field=field)
+            continue
+        yield Setting(key=(*key, name), field=field, section=section)
+        within = None if values is None else values.get(name)
+        inner = within if isinstance(within, Mapping) else None if values is None else {}
+        if issubclass(section, EngineSettings):
+            yield from _of_engines((*key, name), inner)
+        else:
+            yield from settings(section, inner, (*key, name))
+
+
+def _of_engines(key: Key, values: Mapping[str, Any] | None) -> Iterator[Setting]:
+    names = ENGINES.names() if values is None else (str(values.get("name", "llamacpp")),)
+    for engine in names:
+        for name, field in ENGINES.get(engine).model_fields.items():
+            section = section_of(field)
+            yield Setting(key=(*key, name), field=field, engine=engine, section=section)
+            if section is not None:
+                yield from settings(section, None, (*key, name))
+
+
+def section_of(field: FieldInfo) -> type[BaseModel] | None:
+    """The class of a field that is a table of settings; None for any other."""
+    bare = _bare(field.annotation)
+    return bare if isinstance(bare, type) and issubclass(bare, BaseModel) else None
+
+
+def find(model: type[BaseModel], key: tuple[object, ...], values: Mapping[str, Any]) -> Setting | None:
+    """The setting of a key, or the one that it is an item of."""
+    names = tuple(part for part in key if isinstance(part, str))
+    known = {setting.key: setting for setting in settings(model, values)}
+    while names and names not in known:
+        names = names[:-1]
+    return known.get(names)
+
+
+def _bare(annotation: Any) -> Any:
+    """A type without `| None` and what is annotated to it."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _bare(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        rest = [each for each in get_args(annotation) if each is not type(None)]
+        return _bare(rest[0]) if len(rest) == 1 else annotation
+    return annotation
+
+
+def _choices(bare: Any) -> tuple[str, ...]:
+    if isinstance(bare, type) and issubclass(bare, Enum):
+        return tuple(str(member.value) for member in bare)
+    return tuple(map(str, get_args(bare))) if get_origin(bare) is Literal else ()
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a field may be, in words, such as "a whole number from 2 to 64, a multiple of 2"."""
+    bare = _bare(field.annotation)
+    if choices := _choices(bare):
+        return _either(choices)
+    return _kind(bare) + _bounds(field.metadata)
+
+
+def _either(choices: tuple[str, ...]) -> str:
+    return choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"
+
+
+_KINDS: tuple[tuple[type, str], ...] = (
+    (bool, "true or false"),
+    (int, "a whole number"),
+    (float, "a number"),
+    (str, "text"),
+    (Path, "a path"),
+)
+
+
+def _kind(bare: Any) -> str:
+    if get_origin(bare) is tuple:
+        inner = _bare(get_args(bare)[0])
+        words = dict(_KINDS).get(inner, "table").removeprefix("a ")
+        return f"a list of {words}s" if words in ("path", "table") else f"a list of {words}"
+    return next((words for kind, words in _KINDS if bare is kind), "a table")
+
+
+def _bounds(metadata: list[Any]) -> str:
+    least = next((f" from {m.ge}" for m in metadata if isinstance(m, at.Ge)), "")
+    above = next((f" above {m.gt}" for m in metadata if isinstance(m, at.Gt)), "")
+    most = next((m.le for m in metadata if isinstance(m, at.Le) and m.le != _AS_GOOD_AS_ANY), None)
+    below = next((f" below {m.lt}" for m in metadata if isinstance(m, at.Lt)), "")
+    steps = next((f", a multiple of {m.multiple_of}" for m in metadata if isinstance(m, at.MultipleOf)), "")
+    upto = "" if most is None else f" to {most}" if least else f", at most {most}"
+    return f"{least}{above}{upto}{below}{steps}"
+
+
+__all__ = ["Key", "Setting", "allowed", "dotted", "find", "section_of", "settings"]

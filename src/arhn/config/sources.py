@@ -1,0 +1,208 @@
+"""Where settings come from: a config file, `--set KEY=VALUE` and flags, each over the one before; who gave what.
+
+Nothing is checked here but that no value has two givers of the same rank; the settings' classes do the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from arhn.config.fields import Key, dotted
+from arhn.errors import UsageError
+
+#: What a summary holds its run's settings under.
+IN_SUMMARY = "config"
+_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
+_PAIR = re.compile(r"\s*([\w.\"' *-]+?)\s*=")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A value, and who gives it: `--mode R`, `--set ranker.name=pivot`, `run.toml, line 3`."""
+
+    key: Key
+    value: Any
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """Values by key, as they were given, and who gave each. `by_hand`: those that no file gave."""
+
+    tree: Mapping[str, Any] = field(default_factory=dict)
+    givers: Mapping[Key, str] = field(default_factory=dict)
+    by_hand: frozenset[Key] = frozenset()
+
+    def only(self, names: Collection[str], command: str) -> Values:
+        """Those that a command looks at, by the first name of their key; a config file may hold others' too.
+
+        Raises:
+            UsageError: others are given by hand.
+        """
+        for key in sorted(self.by_hand):
+            if key[0] not in names:
+                raise UsageError(
+                    f"{dotted(key)} ({self.givers[key]}): 'arhn {command}' makes no use of it. Leave it out"
+                )
+        return Values(
+            tree={name: value for name, value in self.tree.items() if name in names},
+            givers={key: by for key, by in self.givers.items() if key[0] in names},
+        )
+
+    def giver(self, key: tuple[object, ...]) -> str:
+        """Who gave a key, a table that it stands in, or what stands in it; empty where nobody did."""
+        names = tuple(part for part in key if isinstance(part, str))
+        while names:
+            if names in self.givers:
+                return self.givers[names]
+            names = names[:-1]
+        within = tuple(part for part in key if isinstance(part, str))
+        return next((by for other, by in self.givers.items() if other[: len(within)] == within), "")
+
+    def at(self, key: tuple[object, ...]) -> Any:
+        """What was given for a key; None where nothing was."""
+        found: Any = self.tree
+        for part in key:
+            if not isinstance(found, Mapping) or part not in found:
+                return None
+            found = found[part]
+        return found
+
+
+def gather(config: Path | None, sets: Sequence[str] = (), flags: Sequence[Given] = ()) -> Values:
+    """All that is given.
+
+    Args:
+        config: a TOML file, or a JSON one: a summary of `arhn clean` gives the settings of its run.
+        sets: `KEY=VALUE` each; values are TOML, or text where they are none.
+        flags: what flags of the command give.
+
+    Raises:
+        UsageError: a file that can't be read, a text that is no setting, two givers of one value.
+    """
+    direct = [*(parse(text) for text in sets), *flags]
+    _require_one_giver(direct)
+    tree: dict[str, Any] = {}
+    givers: dict[Key, str] = {}
+    for given in [*(_of_file(config) if config is not None else ()), *direct]:
+        _put(tree, given)
+        for other in [other for other in givers if other[: len(given.key)] == given.key]:
+            del givers[other]
+        givers[given.key] = given.by
+    by_hand = frozenset(given.key for given in direct)
+    return Values(tree=tree, givers=givers, by_hand=by_hand)
+
+
+def parse(text: str) -> Given:
+    """`KEY=VALUE` as a value and its key. Raises UsageError: it is neither."""
+    name, equals, value = text.partition("=")
+    # An equals sign in a quoted key is no end of it.
+    key = _key(name.strip())
+    if not equals or not key:
+        raise UsageError(f"--set {text!r}: expected KEY=VALUE, such as ranker.name=pivot")
+    return Given(key=key, value=_value(value.strip()), by=f"--set {text}")
+
+
+def _key(text: str) -> Key:
+    try:
+        tree: Any = tomllib.loads(f"{text} = 0")
+    except tomllib.TOMLDecodeError:
+        parts = tuple(part.strip() for part in text.split("."))
+        return parts if all(parts) else ()
+    found: list[str] = []
+    while isinstance(tree, dict) and len(tree) == 1:
+        [(name, tree)] = tree.items()
+        found.append(name)
+    return tuple(found) if tree == 0 else ()
+
+
+def _value(text: str) -> Any:
+    try:
+        read = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return read["value"] if read.keys() == {"value"} else text
+
+
+def _put(tree: dict[str, Any], given: Given) -> None:
+    inner = tree
+    for part in given.key[:-1]:
+        found = inner.get(part)
+        inner[part] = inner = dict(found) if isinstance(found, Mapping) else {}
+    inner[given.key[-1]] = given.value
+
+
+def _require_one_giver(given: Sequence[Given]) -> None:
+    for number, one in enumerate(given):
+        for other in given[number + 1 :]:
+            length = min(len(one.key), len(other.key))
+            if one.key[:length] == other.key[:length]:
+                key = dotted(min(one.key, other.key, key=len))
+                raise UsageError(f"{key}: given twice, by {one.by} and by {other.by}. Keep one of them")
+
+
+def _of_file(path: Path) -> Iterator[Given]:
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise UsageError(f"--config {path}: can't be read ({error.strerror or error}). Check the path") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--config {path}: isn't UTF-8 ({error}). Save it as UTF-8") from error
+    json_ = path.suffix.casefold() == ".json"
+    tree = _json(path, text) if json_ else _toml(path, text)
+    lines = {} if json_ else _lines(text)
+    for key, value in _leaves(tree, ()):
+        line = next((lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in lines), None)
+        yield Given(key=key, value=value, by=f"{path}, line {line}" if line else str(path))
+
+
+def _toml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"--config {path}: not TOML ({error}). Correct the file") from error
+
+
+def _json(path: Path, text: str) -> dict[str, Any]:
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--config {path}: not JSON ({error}). Correct the file") from error
+    if isinstance(tree, dict) and isinstance(tree.get(IN_SUMMARY), dict):
+        return tree[IN_SUMMARY]  # type: ignore[no-any-return]
+    if not isinstance(tree, dict):
+        raise UsageError(f"--config {path}: expected an object of settings, found a {type(tree).__name__}")
+    if "schema" in tree:
+        raise UsageError(f"--config {path}: a summary that holds no settings of its run, as those before 0.2 do")
+    return tree
+
+
+def _leaves(tree: Mapping[str, Any], key: Key) -> Iterator[tuple[Key, Any]]:
+    """Every value of a tree with its key; an empty table is a value."""
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*key, name))
+        else:
+            yield (*key, name), value
+
+
+def _lines(text: str) -> dict[Key, int]:
+    """In which line of a TOML file each key stands; those in arrays and inline tables are in their own key's."""
+    found: dict[Key, int] = {}
+    table: Key = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := _HEADER.match(line):
+            table = _key(header[1])
+            found.setdefault(table, number)
+        elif pair := _PAIR.match(line):
+            found.setdefault((*table, *_key(pair[1])), number)
+    return found
+
+
+__all__ = ["IN_SUMMARY", "Given", "Values", "gather", "parse"]
