@@ -11,7 +11,6 @@ for cleaned in arhn.clean(arhn.formats.read("train.jsonl"), engine):
 
 from typing import TYPE_CHECKING
 
-from arhn._version import __version__
 from arhn.libraries import lazily
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from arhn.errors import ArhnError
     from arhn.store import MemoryStore, SqliteStore
     from arhn.types import CleanedGroup, Decision, Extraction, Group, Mode, Passage, Ranking, Reason
+
+__version__ = "0.1.0"
 
 __all__ = [
     "ArhnError",

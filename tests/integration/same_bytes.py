@@ -528,7 +528,9 @@ class Runs:
     def on_ray(self) -> None:
         """On Ray itself, with two workers."""
         cluster = Cluster(address="local", workers=2, partition=SIZE)
-        self._cluster("ray", lambda job, work: run_on_ray(job, replace(cluster, work=str(work)), just_the_engine))
+        self._cluster(
+            "ray", lambda job, work: run_on_ray(job, cluster.model_copy(update={"work": str(work)}), just_the_engine)
+        )
 
     def _cluster(self, name: str, clean_there: Callable[[Job, Path], dict[str, Any]]) -> None:
         files, work = Files.beside(str(self.folder / f"{name}.jsonl")), self.folder / f"{name}.work"

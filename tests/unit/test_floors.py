@@ -43,7 +43,8 @@ def imported(module: str, *, for_types: bool = True) -> frozenset[str]:
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}, line {node.lineno}: a relative import"
-            names = {f"{node.module}.{name.name}" for name in node.names}
+            # The version stands in the package itself, which imports nothing of its own before.
+            names = {f"{node.module}.{name.name}" for name in node.names} - {"arhn.__version__"}
             found |= {name if name in modules() else str(node.module) for name in names}
     return frozenset(name for name in found if name in modules() and name != module)
 

@@ -18,7 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from arhn._version import __version__
+from arhn import __version__
 
 #: What to do after Ctrl-C, unless a command knows better.
 AGAIN = "Run the same command again"

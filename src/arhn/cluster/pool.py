@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from arhn._version import __version__
+from arhn import __version__
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import ModelsRecord
 from arhn.cluster.partitions import Partition

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from arhn._version import __version__
+from arhn import __version__
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models, ModelsRecord
 from arhn.cleaning.pipeline import aclean

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from arhn._version import __version__
+from arhn import __version__
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.methods.method import Recorded, find_method
 from arhn.cleaning.models import ModelsRecord

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import orjson
 
-from arhn._version import __version__
+from arhn import __version__
 from arhn.errors import CannotHold, OutputExists, OutputLocked
 from arhn.evaluate.measures import NDCG, count_identical_relevant, load_pytrec_eval, measure
 from arhn.evaluate.results import PACKAGES, RESULTS, DatasetRecord, ModelRecord, Results, Settings, read_results

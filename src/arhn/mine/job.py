@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from arhn._version import __version__
+from arhn import __version__
 from arhn.errors import OutputLocked, UsageError
 from arhn.files.atomic import AtomicFile, Output
 from arhn.files.jsonl import JsonlFile

@@ -12,7 +12,7 @@ from typing import Protocol, Self
 
 import orjson
 
-from arhn._version import __version__
+from arhn import __version__
 from arhn.engines import Completion
 from arhn.errors import DiskFull, StoreCorrupt, StoreError
 from arhn.store import tables

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arhn._version import __version__
+from arhn import __version__
 from arhn.files.atomic import output_errors
 from arhn.files.locks import locked
 from arhn.train import base_model, manifest

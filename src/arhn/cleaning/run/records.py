@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from arhn._version import __version__
+from arhn import __version__
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.methods.method import Basis, Recorded, find_method
 from arhn.cleaning.models import ModelsRecord

@@ -15,7 +15,7 @@ import aiohttp
 import httpx
 import yarl
 
-from arhn._version import __version__
+from arhn import __version__
 from arhn.engines.openai.settings import Key, Timeouts
 from arhn.errors import UsageError
 
