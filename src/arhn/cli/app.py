@@ -10,9 +10,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -59,6 +60,7 @@ class Command(TyperCommand):
     """A command whose help lists its options in their groups."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, group by group."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -78,6 +80,7 @@ class Later(TyperCommand):
         super().__init__(name, help=summary, rich_markup_mode=None)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of the real command, in which it reads its words."""
         command = import_module(f"arhn.cli.{self.name}").command
         return command.make_context(info_name, args, parent=parent, **extra)
 
@@ -88,34 +91,46 @@ def made(
     """A command.
 
     Args:
-        run: what it does; its parameters are the command's. `values`, where it has it, gets all settings that are
-            given.
+        run: what it does; its parameters are the command's, and the fields of those that are dataclasses. `values`,
+            where it has it, gets all settings that are given.
         resumes: how to go on after Ctrl-C.
         flags: options that set a setting: the settings' keys by option, in named groups. `--config` and `--set` come
             with them.
     """
     takes = [p for p in inspect.signature(run, eval_str=True).parameters.values() if p.name != "values"]
-    options: list[inspect.Parameter] = []
+    groups: dict[str, Any] = {p.name: p.annotation for p in takes if is_dataclass(p.annotation)}
+    options = [option for p in takes for option in (_options(p.annotation) if p.name in groups else [p])]
     if flags is not None:
         from arhn.cli.flags.settings import parameters, values_of
 
-        options = parameters(flags)
+        options += parameters(flags)
 
     @wraps(run)
     def wrapper(**given: Any) -> None:
         with resuming(resumes):
             if flags is not None:
                 given["values"] = values_of(flags, given)
+            for name, kind in groups.items():
+                given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
             run(**given)
 
     del wrapper.__wrapped__
     wrapper.__annotations__ = {}
     wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (*takes, *options)]
+        [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in options]
     )
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command(cls=Command, help=inspect.getdoc(run))(wrapper)
     return get_command(app)
+
+
+def _options(kind: type[Any]) -> Iterator[inspect.Parameter]:
+    """The fields of a dataclass as parameters."""
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        default = inspect.Parameter.empty if field.default is MISSING else field.default
+        kind_of = inspect.Parameter.KEYWORD_ONLY
+        yield inspect.Parameter(field.name, kind_of, default=default, annotation=hints[field.name])
 
 
 def group(name: str, **commands: Callable[..., None]) -> Any:

@@ -12,8 +12,8 @@ from rich.console import Console
 from arhn.cli.app import KEPT, made
 from arhn.cli.flags.common import FILES, FromFormat, Overwrite, Split, console, positive
 from arhn.cli.flags.settings import CALIBRATE, fitting_settings_of
-from arhn.config.models import open_models
-from arhn.config.sources import Values
+from arhn.config.opening import open_models
+from arhn.config.values import Values
 
 
 def fit(

@@ -12,9 +12,9 @@ from rich.console import Console
 from arhn.cli.app import KEPT, made, resuming
 from arhn.cli.flags.common import Groups, Output, Overwrite, console
 from arhn.cli.flags.settings import CLEAN, settings_of
-from arhn.config.models import open_models
+from arhn.config.opening import open_models
 from arhn.config.settings import RunConfig
-from arhn.config.sources import Values
+from arhn.config.values import Values
 from arhn.errors import UsageError
 
 if TYPE_CHECKING:

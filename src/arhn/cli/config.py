@@ -10,7 +10,7 @@ import typer
 
 from arhn.cli.app import group, made
 from arhn.cli.flags.settings import SHOW, settings_of
-from arhn.config.sources import Values
+from arhn.config.values import Values
 
 
 def show(values: Values) -> None:

@@ -13,9 +13,9 @@ import typer
 from arhn.cli.app import made
 from arhn.cli.flags.common import FILES, Groups, JsonFile, Overwrite, amount, console, positive
 from arhn.cli.flags.settings import ESTIMATE, settings_of
-from arhn.config.models import open_models, open_similarity
+from arhn.config.opening import open_models, open_similarity
 from arhn.config.settings import RunConfig
-from arhn.config.sources import Values
+from arhn.config.values import Values
 from arhn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Rates:
     price: float | None
 
     def tariff(self, found: Estimate, config: RunConfig) -> Tariff:
+        """Time and money; a pilot's own pace counts where no rate is given."""
         from arhn.estimate import Speed, Tariff
 
         rates = self.calls or self.prompt or self.completion

@@ -14,22 +14,162 @@ from arhn.errors import UsageError
 
 if TYPE_CHECKING:
     from arhn.evaluate.retrievers import Retriever
+    from arhn.evaluate.sources import Source
 
 _MODEL, _DATA, _OUT = "Model", "Data", "Output"
 Misfits = Literal["fail", "drop", "keep"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Texts:
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What a retriever is measured on."""
+
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="[NAME=]FOLDER",
+            help="A BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv. May be repeated.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
+    split: Annotated[str, typer.Option("--split", metavar="NAME", help="Of the folders.", rich_help_panel=_DATA)] = (
+        "test"
+    )
+    tasks: Annotated[
+        str | None,
+        typer.Option(
+            "--tasks",
+            metavar="NAME,...",
+            help="Sets of BEIR through mteb, or beir16, beir12 for the sets of the paper.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
+    runs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--run",
+            metavar="[NAME=]FILE",
+            help="Measure this run file instead of a model. May be repeated.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None
+    missing_qrels: Annotated[
+        Misfits,
+        typer.Option("--missing-qrels", help="Judged passages that a folder's corpus lacks.", rich_help_panel=_DATA),
+    ] = "fail"
+    no_positives: Annotated[
+        Misfits,
+        typer.Option("--no-positives", help="A folder's queries without a relevant passage.", rich_help_panel=_DATA),
+    ] = "fail"
+    depth: Annotated[int | None, positive("--depth", "Passages a query in a run file. Default: 1000.", panel=_DATA)] = (
+        None
+    )
+    keep_identical_ids: Annotated[
+        bool,
+        typer.Option(
+            "--keep-identical-ids", help="Count passages with the query's own id; BEIR doesn't.", rich_help_panel=_DATA
+        ),
+    ] = False
+
+    @property
+    def sources(self) -> list[Source]:
+        """The data sets. Raises as `arhn.evaluate.sources.find_sources`."""
+        from arhn.evaluate.sources import find_sources
+
+        return list(
+            find_sources(
+                _listed(self.tasks),
+                self.data or [],
+                split=self.split,
+                missing=self.missing_qrels,
+                without_positives=self.no_positives,
+            )
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What is measured, besides its texts."""
+
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="What tables call the model; its folder's name unless given.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    trained_on: Annotated[
+        str | None,
+        typer.Option(
+            "--trained-on",
+            metavar="NAME,...",
+            help="Data sets the model was trained on, or 'none'; what its manifest says unless given.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    batch_size: Annotated[int, positive("--batch-size", "Texts encoded at once. Default: 32.", panel=_MODEL)] = 32
+    threads: Annotated[int | None, positive("--threads", "CPU threads.", panel=_MODEL)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
     """What says nothing to BM25 and run files."""
 
-    recipe: str | None
-    query_prompt: str | None
-    document_prompt: str | None
-    max_length: int | None
-    embeddings: Path | None
-    device: str | None
-    dtype: str | None
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", metavar="NAME", help="Take prompts and length from a training recipe.", rich_help_panel=_MODEL
+        ),
+    ] = None
+    query_prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--query-prompt",
+            metavar="TEXT",
+            help="Put before queries; the model's own unless given.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    document_prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--document-prompt",
+            metavar="TEXT",
+            help="Put before passages; the model's own unless given.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    max_length: Annotated[
+        int | None,
+        positive("--max-length", "Cut texts there; where the model does unless given.", metavar="TOKENS", panel=_MODEL),
+    ] = None
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            "--embeddings",
+            metavar="FOLDER",
+            help="Keep passage vectors there for the next time.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device", metavar="NAME", help="cpu, cuda, ...; the best there is unless given.", rich_help_panel=_MODEL
+        ),
+    ] = None
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype",
+            metavar="NAME",
+            help="Of the weights, such as bfloat16; as they are stored unless given.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
 
     @property
     def given(self) -> str:
@@ -38,7 +178,7 @@ class _Texts:
         return ", ".join(f"--{name.replace('_', '-')}" for name in found)
 
     @property
-    def resolved(self) -> _Texts:
+    def resolved(self) -> Texts:
         """Prompts and length: those given, else the recipe's, else None for the model's own."""
         if self.recipe is None:
             return self
@@ -50,7 +190,7 @@ class _Texts:
             "document_prompt": recipe.document_prompt if self.document_prompt is None else self.document_prompt,
             "max_length": self.max_length or recipe.max_length,
         }
-        return _Texts(**{**asdict(self), **own})
+        return Texts(**{**asdict(self), **own})
 
 
 def evaluate(
@@ -60,128 +200,12 @@ def evaluate(
             "-o", "--output", metavar="FOLDER", help="Run files and results.json go there.", rich_help_panel=_OUT
         ),
     ],
+    measured: Measured,
+    texts: Texts,
+    data: Data,
     model: Annotated[
         str | None, typer.Argument(help="A sentence-transformers folder, its name on the hub, or bm25.")
     ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--data",
-            metavar="[NAME=]FOLDER",
-            help="A BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv. May be repeated.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    split: Annotated[
-        str, typer.Option("--split", metavar="NAME", help="Of the folders.", rich_help_panel=_DATA)
-    ] = "test",
-    tasks: Annotated[
-        str | None,
-        typer.Option(
-            "--tasks",
-            metavar="NAME,...",
-            help="Sets of BEIR through mteb, or beir16, beir12 for the sets of the paper.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    runs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--run",
-            metavar="[NAME=]FILE",
-            help="Measure this run file instead of a model. May be repeated.",
-            rich_help_panel=_DATA,
-        ),
-    ] = None,
-    missing_qrels: Annotated[
-        Misfits,
-        typer.Option("--missing-qrels", help="Judged passages that a folder's corpus lacks.", rich_help_panel=_DATA),
-    ] = "fail",
-    no_positives: Annotated[
-        Misfits,
-        typer.Option("--no-positives", help="A folder's queries without a relevant passage.", rich_help_panel=_DATA),
-    ] = "fail",
-    depth: Annotated[
-        int | None, positive("--depth", "Passages a query in a run file. Default: 1000.", panel=_DATA)
-    ] = None,
-    keep_identical_ids: Annotated[
-        bool,
-        typer.Option(
-            "--keep-identical-ids", help="Count passages with the query's own id; BEIR doesn't.", rich_help_panel=_DATA
-        ),
-    ] = False,
-    name: Annotated[
-        str | None,
-        typer.Option(
-            "--name",
-            metavar="NAME",
-            help="What tables call the model; its folder's name unless given.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            "--recipe", metavar="NAME", help="Take prompts and length from a training recipe.", rich_help_panel=_MODEL
-        ),
-    ] = None,
-    query_prompt: Annotated[
-        str | None,
-        typer.Option(
-            "--query-prompt",
-            metavar="TEXT",
-            help="Put before queries; the model's own unless given.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    document_prompt: Annotated[
-        str | None,
-        typer.Option(
-            "--document-prompt",
-            metavar="TEXT",
-            help="Put before passages; the model's own unless given.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    max_length: Annotated[
-        int | None,
-        positive("--max-length", "Cut texts there; where the model does unless given.", metavar="TOKENS", panel=_MODEL),
-    ] = None,
-    trained_on: Annotated[
-        str | None,
-        typer.Option(
-            "--trained-on",
-            metavar="NAME,...",
-            help="Data sets the model was trained on, or 'none'; what its manifest says unless given.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    embeddings: Annotated[
-        Path | None,
-        typer.Option(
-            "--embeddings",
-            metavar="FOLDER",
-            help="Keep passage vectors there for the next time.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            "--device", metavar="NAME", help="cpu, cuda, ...; the best there is unless given.", rich_help_panel=_MODEL
-        ),
-    ] = None,
-    dtype: Annotated[
-        str | None,
-        typer.Option(
-            "--dtype",
-            metavar="NAME",
-            help="Of the weights, such as bfloat16; as they are stored unless given.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    batch_size: Annotated[int, positive("--batch-size", "Texts encoded at once. Default: 32.", panel=_MODEL)] = 32,
-    threads: Annotated[int | None, positive("--threads", "CPU threads.", panel=_MODEL)] = None,
     overwrite: Annotated[
         bool,
         typer.Option(
@@ -192,29 +216,17 @@ def evaluate(
     """Measure a retriever on test collections."""
     from arhn.evaluate import job
     from arhn.evaluate.results import RESULTS
-    from arhn.evaluate.sources import find_sources
     from arhn.evaluate.view import results_view
 
-    texts = _Texts(
-        recipe=recipe,
-        query_prompt=query_prompt,
-        document_prompt=document_prompt,
-        max_length=max_length,
-        embeddings=embeddings,
-        device=device,
-        dtype=dtype,
-    )
-    _require_one(model, runs or [], texts)
-    found = find_sources(_listed(tasks), data or [], split=split, missing=missing_qrels, without_positives=no_positives)
+    _require_one(model, data, texts)
+    sources = data.sources
     results = job.evaluate(
-        _retriever(
-            model, runs or [], [s.name for s in found], texts, name=name, threads=threads, batch_size=batch_size
-        ),
-        found,
+        _retriever(model, measured, texts, data, [source.name for source in sources]),
+        sources,
         output,
-        depth=depth or job.DEPTH,
-        skip_identical=not keep_identical_ids,
-        training_sets=None if trained_on is None else _listed(trained_on, none="none"),
+        depth=data.depth or job.DEPTH,
+        skip_identical=not data.keep_identical_ids,
+        training_sets=None if measured.trained_on is None else _listed(measured.trained_on, none="none"),
         overwrite=overwrite,
     )
     out = console()
@@ -222,31 +234,23 @@ def evaluate(
     out.print(str(output / RESULTS), soft_wrap=True)
 
 
-def _retriever(
-    model: str | None,
-    runs: list[str],
-    names: list[str],
-    texts: _Texts,
-    *,
-    name: str | None,
-    threads: int | None,
-    batch_size: int,
-) -> Retriever:
+def _retriever(model: str | None, measured: Measured, texts: Texts, data: Data, names: list[str]) -> Retriever:
     from arhn.evaluate.retrievers import BM25, Bm25Retriever, DenseRetriever, RunFiles
 
-    if runs:
-        return RunFiles(runs, names, name=name)
+    if data.runs:
+        return RunFiles(data.runs, names, name=measured.name)
     assert model is not None
     if model == BM25:
-        return Bm25Retriever(name=name)
-    return DenseRetriever(model, name=name, threads=threads, batch_size=batch_size, **asdict(texts.resolved))
+        return Bm25Retriever(name=measured.name)
+    size, threads = measured.batch_size, measured.threads
+    return DenseRetriever(model, name=measured.name, threads=threads, batch_size=size, **asdict(texts.resolved))
 
 
-def _require_one(model: str | None, runs: list[str], texts: _Texts) -> None:
+def _require_one(model: str | None, data: Data, texts: Texts) -> None:
     """Raises UsageError: not exactly one thing to evaluate, or options of a model without one."""
-    if (model is None) == (not runs):
+    if (model is None) == (not data.runs):
         raise UsageError("give either a model or run files (--run).")
-    if texts.given and (runs or model == "bm25"):
+    if texts.given and (data.runs or model == "bm25"):
         raise UsageError(f"{texts.given}: for embedding models only. Leave it out.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from rich.console import Console
 from arhn.cli.app import made
 from arhn.cli.flags.common import FILES, FORMAT_NAMES, Output, Overwrite, console, to_format
 from arhn.cli.flags.settings import MINE, settings_of
-from arhn.config.sources import Values
+from arhn.config.values import Values
 from arhn.libraries import require
 
 if TYPE_CHECKING:
@@ -27,24 +28,45 @@ def _file(what: str) -> Any:
     return typer.Option(f"--{what}", metavar="FILE", help=help_, rich_help_panel=FILES)
 
 
-def mine(
-    output: Output,
-    values: Values,
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Queries, corpus and qrels."""
+
     folder: Annotated[
         str | None, typer.Argument(help="A BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv.")
-    ] = None,
-    queries: Annotated[str | None, _file("queries")] = None,
-    corpus: Annotated[str | None, _file("corpus")] = None,
-    qrels: Annotated[str | None, _file("qrels")] = None,
+    ] = None
+    queries: Annotated[str | None, _file("queries")] = None
+    corpus: Annotated[str | None, _file("corpus")] = None
+    qrels: Annotated[str | None, _file("qrels")] = None
     split: Annotated[
         str, typer.Option("--split", metavar="NAME", help="Which qrels of the folder.", rich_help_panel=FILES)
-    ] = "train",
+    ] = "train"
     missing_qrels: Annotated[
         Misfits, typer.Option("--missing-qrels", help="Judged passages that the corpus lacks.", rich_help_panel=FILES)
-    ] = "fail",
+    ] = "fail"
     no_positives: Annotated[
         Misfits, typer.Option("--no-positives", help="Queries without a relevant passage.", rich_help_panel=FILES)
-    ] = "fail",
+    ] = "fail"
+
+    def open(self) -> Collection:
+        """The collection that they make. Raises as `arhn.retrieval.collection.open_collection`."""
+        from arhn.retrieval.collection import open_collection
+
+        return open_collection(
+            folder=self.folder,
+            queries=self.queries,
+            corpus=self.corpus,
+            qrels=self.qrels,
+            split=self.split,
+            missing=self.missing_qrels,
+            without_positives=self.no_positives,
+        )
+
+
+def mine(
+    output: Output,
+    files: Files,
+    values: Values,
     to: Annotated[
         str,
         typer.Option(
@@ -75,26 +97,14 @@ def mine(
     require("numpy", "numpy", "mine")
     from arhn.cleaning.run.bars import group_bars
     from arhn.mine import job, view
-    from arhn.retrieval.collection import open_collection
 
-    def collection() -> Collection:
-        return open_collection(
-            folder=folder,
-            queries=queries,
-            corpus=corpus,
-            qrels=qrels,
-            split=split,
-            missing=missing_qrels,
-            without_positives=no_positives,
-        )
-
-    files = job.Files.beside(output, summary=summary, candidates=candidates)
+    places = job.Files.beside(output, summary=summary, candidates=candidates)
     settings = settings_of("mine", values).mine
     with group_bars(Console(stderr=True)) as bars:
         bar = bars.add_task("groups", total=None, state="")
         content = job.run(
-            files,
-            lambda: _opened(settings, collection),
+            places,
+            lambda: _opened(settings, files),
             settings.rules,
             to=to,
             overwrite=overwrite,
@@ -102,18 +112,18 @@ def mine(
         )
     out = console()
     view.show(out, content)
-    for path in (files.output, files.summary, files.candidates):
+    for path in (places.output, places.summary, places.candidates):
         if path is not None:
             out.print(str(path), soft_wrap=True)
 
 
-def _opened(settings: MiningSettings, open_collection: Any) -> tuple[Collection, Retrievers]:
+def _opened(settings: MiningSettings, files: Files) -> tuple[Collection, Retrievers]:
     """What can be seen of the retrievers is checked before the corpus is read."""
     from arhn.mine.job import Retrievers
     from arhn.mine.openers import opener
 
     openers = {name: opener(settings, name) for name in settings.names}
-    collection = open_collection()
+    collection = files.open()
     searchers = {name: open_one(collection.corpus) for name, open_one in openers.items()}
     return collection, Retrievers(searchers=list(searchers.values()), scorer=searchers[settings.scorer])
 

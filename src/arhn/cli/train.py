@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,6 +23,83 @@ _MODEL, _RUN, _SETTINGS = "Model", "Run", "Settings"
 _REFRESH = "refresh."
 
 
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """What is trained on."""
+
+    decisions: Annotated[
+        Path | None,
+        typer.Option(
+            "--decisions",
+            metavar="FILE",
+            help="What cleaning filtered, never a query's negative; beside the input unless given.",
+            rich_help_panel=FILES,
+        ),
+    ] = None
+    no_decisions: Annotated[
+        bool, typer.Option("--no-decisions", help="Don't look for decisions.", rich_help_panel=FILES)
+    ] = False
+    from_format: FromFormat = None
+    split: Split = None
+    limit: Annotated[int | None, positive("--limit", "Train on the first N groups only.", panel=FILES)] = None
+    on_bad_row: Annotated[
+        Literal["fail", "skip"], typer.Option("--on-bad-row", help="At a row that is no group.", rich_help_panel=FILES)
+    ] = "fail"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What is trained."""
+
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="Such as e5-base or tiny (docs/training.md), or a .toml file.",
+            rich_help_panel=_MODEL,
+        ),
+    ]
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="A folder or hub name to start from, in place of the recipe's.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", help="In place of the recipe's.", rich_help_panel=_MODEL)
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """How it is trained."""
+
+    device: Annotated[
+        Literal["cpu", "cuda", "mps"] | None,
+        typer.Option("--device", help="The best there is, unless given.", rich_help_panel=_RUN),
+    ] = None
+    threads: Annotated[int | None, positive("--threads", "CPU threads; PyTorch's choice unless given.", panel=_RUN)] = (
+        None
+    )
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with a run that was stopped; do nothing where it is done.", rich_help_panel=_RUN
+        ),
+    ] = False
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model that is there already.", rich_help_panel=_RUN)
+    ] = False
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check everything, show the plan, and train nothing.", rich_help_panel=_RUN),
+    ] = False
+
+
 def train(
     source: Annotated[
         str,
@@ -36,65 +113,9 @@ def train(
         str,
         typer.Option("-o", "--output", metavar="FOLDER", help="The folder of the model.", rich_help_panel=FILES),
     ],
-    recipe: Annotated[
-        str,
-        typer.Option(
-            "--recipe",
-            metavar="NAME",
-            help="Such as e5-base or tiny (docs/training.md), or a .toml file.",
-            rich_help_panel=_MODEL,
-        ),
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="NAME",
-            help="A folder or hub name to start from, in place of the recipe's.",
-            rich_help_panel=_MODEL,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", help="In place of the recipe's.", rich_help_panel=_MODEL)
-    ] = None,
-    decisions: Annotated[
-        Path | None,
-        typer.Option(
-            "--decisions",
-            metavar="FILE",
-            help="What cleaning filtered, never a query's negative; beside the input unless given.",
-            rich_help_panel=FILES,
-        ),
-    ] = None,
-    no_decisions: Annotated[
-        bool, typer.Option("--no-decisions", help="Don't look for decisions.", rich_help_panel=FILES)
-    ] = False,
-    from_format: FromFormat = None,
-    split: Split = None,
-    limit: Annotated[int | None, positive("--limit", "Train on the first N groups only.", panel=FILES)] = None,
-    on_bad_row: Annotated[
-        Literal["fail", "skip"], typer.Option("--on-bad-row", help="At a row that is no group.", rich_help_panel=FILES)
-    ] = "fail",
-    device: Annotated[
-        Literal["cpu", "cuda", "mps"] | None,
-        typer.Option("--device", help="The best there is, unless given.", rich_help_panel=_RUN),
-    ] = None,
-    threads: Annotated[
-        int | None, positive("--threads", "CPU threads; PyTorch's choice unless given.", panel=_RUN)
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on with a run that was stopped; do nothing where it is done.", rich_help_panel=_RUN
-        ),
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a model that is there already.", rich_help_panel=_RUN)
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Check everything, show the plan, and train nothing.", rich_help_panel=_RUN),
-    ] = False,
+    groups: Groups,
+    model: Model,
+    run: Run,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -117,30 +138,11 @@ def train(
     ] = None,
 ) -> None:
     """Train a retriever or reranker on groups."""
-    from arhn.train.job import train as run
-    from arhn.train.preparation import Training, prepare
+    from arhn.train.job import train as start
+    from arhn.train.preparation import prepare
 
     refresh = _refresh(config, sets or [])
-    training = Training(
-        groups=source,
-        recipe=recipe,
-        output=output,
-        settings=(
-            *(each for each in sets or [] if not each.startswith(_REFRESH)),
-            *([] if seed is None else [f"seed={seed}"]),
-        ),
-        model=model,
-        decisions=decisions,
-        use_decisions=not no_decisions,
-        format=from_format,
-        split=split,
-        limit=limit,
-        on_bad_row=on_bad_row,
-        device=device,
-        threads=threads,
-        overwrite=overwrite,
-        resume=resume,
-    )
+    training = _training(source, output, groups, model, run, sets or [])
     prepared = prepare(training)
     negatives = None if refresh is None else _negatives(refresh, training, prepared)
     first = os.environ.get("RANK", "0") == "0"
@@ -150,13 +152,36 @@ def train(
         checked = {**negatives.check(), **_options(refresh)}
         _show_refreshes(negatives, checked)
         prepared = replace(prepared, refreshing=checked)
-    if dry_run:
+    if run.dry_run:
         return
     from arhn.train.callbacks import ProgressLog
 
-    record = run(training, prepared=prepared, on_epoch=negatives, on_log=ProgressLog(prepared))
+    record = start(training, prepared=prepared, on_epoch=negatives, on_log=ProgressLog(prepared))
     if first:
         console().print(f"{record.steps} steps in {record.seconds:,.0f} s: {output}", soft_wrap=True)
+
+
+def _training(source: str, output: str, groups: Groups, model: Model, run: Run, sets: Sequence[str]) -> Training:
+    from arhn.train.preparation import Training
+
+    seed = [] if model.seed is None else [f"seed={model.seed}"]
+    return Training(
+        groups=source,
+        recipe=model.recipe,
+        output=output,
+        settings=(*(each for each in sets if not each.startswith(_REFRESH)), *seed),
+        model=model.model,
+        decisions=groups.decisions,
+        use_decisions=not groups.no_decisions,
+        format=groups.from_format,
+        split=groups.split,
+        limit=groups.limit,
+        on_bad_row=groups.on_bad_row,
+        device=run.device,
+        threads=run.threads,
+        overwrite=run.overwrite,
+        resume=run.resume,
+    )
 
 
 def _refresh(config: Path | None, sets: Sequence[str]) -> RefreshSettings | None:
@@ -169,7 +194,7 @@ def _refresh(config: Path | None, sets: Sequence[str]) -> RefreshSettings | None
     if config is None and not ours:
         return None
     from arhn.cli.flags.settings import settings_of
-    from arhn.config.sources import gather
+    from arhn.config.values import gather
     from arhn.errors import UsageError
 
     found = settings_of("train", gather(config, ours)).refresh
@@ -185,7 +210,7 @@ def _negatives(refresh: RefreshSettings, training: Training, prepared: Prepared)
         UsageError: they don't go with it.
         MissingDependency, ModelMissing, DeviceMissing: a retriever that can't be used.
     """
-    from arhn.config.refresh import cleaning_of, mining_of
+    from arhn.config.refreshing import cleaning_of, mining_of
     from arhn.train.refresh.negatives import NewNegatives
 
     return NewNegatives(refresh.every, training, prepared, mining_of(refresh.mining), cleaning_of(refresh.cleaning))

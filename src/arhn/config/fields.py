@@ -45,6 +45,7 @@ class Setting:
 
     @property
     def description(self) -> str:
+        """What it is for."""
         return self.field.description or ""
 
     @property

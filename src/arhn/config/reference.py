@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from arhn.config.fields import Setting, dotted, settings
 from arhn.config.settings import CleaningSettings, RunConfig
-from arhn.config.sources import Values
+from arhn.config.values import Values
 from arhn.engines import ENGINES
 
 _INTRODUCTION = """# Settings

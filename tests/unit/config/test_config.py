@@ -15,7 +15,7 @@ from arhn.config.fields import dotted, find, settings
 from arhn.config.problems import checked, require_known
 from arhn.config.reference import page, show, to_toml
 from arhn.config.settings import FittingSettings, RunConfig
-from arhn.config.sources import Given, Values, gather, parse
+from arhn.config.values import Given, Values, gather, parse
 from arhn.engines import ENGINES
 from arhn.errors import CalibrationError, UsageError
 

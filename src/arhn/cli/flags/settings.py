@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from arhn.config.fields import Setting, settings
 from arhn.config.problems import checked, require_known
 from arhn.config.settings import FittingSettings, RunConfig
-from arhn.config.sources import Given, Values, gather
+from arhn.config.values import Given, Values, gather
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -63,6 +63,7 @@ class Settings(EngineSettings):
 
     @property
     def requests(self) -> int:
+        """Requests computed together."""
         return self.slots
 
     def open(self, budget: Budget | None = None) -> Engine:  # noqa: ARG002 - nothing is paid for

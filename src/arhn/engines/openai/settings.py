@@ -136,10 +136,12 @@ class Settings(EngineSettings):
 
     @property
     def missing(self) -> str:
+        """Where no server is named, none can be asked."""
         return "" if self.urls else "no server is named. Give engine.urls (--url)"
 
     @property
     def requests(self) -> int:
+        """Requests in flight per server, at most."""
         return self.concurrency
 
     def open(self, budget: Budget | None = None) -> Engine:

@@ -57,10 +57,12 @@ class Settings(EngineSettings):
 
     @property
     def missing(self) -> str:
+        """The model is loaded for a run only."""
         return "vLLM has to load the model first"
 
     @property
     def requests(self) -> int:
+        """Requests computed together, at most."""
         return self.concurrency
 
     def open(self, budget: Budget | None = None) -> Engine:  # noqa: ARG002 - nothing is paid for

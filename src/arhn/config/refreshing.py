@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from arhn.cleaning.models import Models
-from arhn.config.models import open_models
+from arhn.config.opening import open_models
 from arhn.config.settings import CleaningSettings, RefreshMining
 from arhn.errors import UsageError
 from arhn.mine.openers import opener
