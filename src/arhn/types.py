@@ -30,10 +30,12 @@ class Mode(StrEnum):
 
     @property
     def relabels(self) -> bool:
+        """Whether negatives may become positives."""
         return self is not Mode.F
 
     @property
     def filters(self) -> bool:
+        """Whether negatives may be dropped."""
         return self is not Mode.R
 
 

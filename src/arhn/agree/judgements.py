@@ -16,7 +16,7 @@ from arhn.cleaning.run.inspect import read_files
 from arhn.errors import BadRow, DataError, DuplicateId, FileMissing, UnknownFormat
 from arhn.files import jsonl, rows
 from arhn.files.jsonl import row_of
-from arhn.files.records import Record, located
+from arhn.files.record import Record, located
 from arhn.files.rows import Row
 from arhn.types import Action, Label, Reason
 

@@ -27,7 +27,7 @@ def _as_setting(option: str, context: Any) -> str:
     """Most settings have no option of their own."""
     if context is None or not any("--set" in parameter.opts for parameter in context.command.params):
         return ""
-    from arhn.config.fields import settings
+    from arhn.config.catalogue import settings
     from arhn.config.settings import RunConfig
 
     name = option.lstrip("-").replace("-", "_")

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from arhn.config.fields import Setting, dotted, find, settings
+from arhn.config.catalogue import Setting, dotted, find, settings
 from arhn.config.values import Values
 from arhn.engines import ENGINES
 from arhn.errors import ArhnError, UsageError

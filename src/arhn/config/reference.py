@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from arhn.config.fields import Setting, dotted, settings
+from arhn.config.catalogue import Setting, dotted, settings
 from arhn.config.settings import CleaningSettings, RunConfig
 from arhn.config.values import Values
 from arhn.engines import ENGINES

@@ -21,7 +21,7 @@ from arhn.engines import settings_of
 from arhn.engines.openai.settings import BudgetSettings
 from arhn.engines.settings import EngineSettings
 from arhn.errors import UsageError
-from arhn.formats.registry import FORMATS
+from arhn.formats import FORMATS
 from arhn.mine.settings import MiningSettings
 
 _MOST = 2**31 - 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from arhn.config.fields import Key, dotted
+from arhn.config.catalogue import Key, dotted
 from arhn.errors import UsageError
 
 #: What a summary holds its run's settings under.

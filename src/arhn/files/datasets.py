@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from arhn.errors import BadJson, CannotHold, FileMissing, MissingDependency, UsageError
 from arhn.files.atomic import AtomicFolder, Output, output_errors
-from arhn.files.records import Record, without_nulls
+from arhn.files.record import Record, without_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable

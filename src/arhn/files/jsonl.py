@@ -21,7 +21,7 @@ from arhn.errors import (
 from arhn.files import rows
 from arhn.files.atomic import AtomicFile, Output, output_errors
 from arhn.files.compression import BrokenStream, chunks, compressor
-from arhn.files.records import Record
+from arhn.files.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

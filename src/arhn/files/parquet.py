@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from arhn.errors import BadJson, CannotHold, FileMissing, NotUtf8
 from arhn.files.atomic import AtomicFile, Output, output_errors
-from arhn.files.records import Record, without_nulls
+from arhn.files.record import Record, without_nulls
 from arhn.files.remote import Remote
 
 if TYPE_CHECKING:

@@ -8,15 +8,30 @@ with GroupWriter("cleaned.jsonl.zst", source.format, like=source) as writer:
 from typing import TYPE_CHECKING
 
 from arhn.libraries import lazily
+from arhn.registry import Registry
 
 if TYPE_CHECKING:
     from arhn.files.atomic import AtomicFile, AtomicFolder, Output
     from arhn.files.jsonl import JsonlFile, JsonlIfAny
     from arhn.formats.detection import Container, Source, detect
-    from arhn.formats.protocol import Draft, Format
+    from arhn.formats.interface import Draft, Format
     from arhn.formats.reading import OnBadRow, OnReject, Reject, read
-    from arhn.formats.registry import FORMATS
     from arhn.formats.writing import GroupWriter, container_for, losses
+
+#: The data set formats, by name and in the order of detection: n-tuples and triplets may have a column of labels beside
+#: their negatives. A format is one file here and one entry: a module or an object that has what `Format` names. Another
+#: package adds its own by an entry point of the group "arhn.formats", a program by `FORMATS.register`.
+FORMATS: Registry["Format"] = Registry(
+    "format",
+    "arhn.formats",
+    {
+        "tevatron": "arhn.formats.tevatron",
+        "flagembedding": "arhn.formats.flagembedding",
+        "ntuple": "arhn.formats.ntuple",
+        "triplet": "arhn.formats.triplet",
+        "labeled_list": "arhn.formats.labeled_list",
+    },
+)
 
 __all__ = [
     "FORMATS",
@@ -45,8 +60,7 @@ __getattr__ = lazily(
         **{name: f"arhn.files.atomic:{name}" for name in ("AtomicFile", "AtomicFolder", "Output")},
         **{name: f"arhn.files.jsonl:{name}" for name in ("JsonlFile", "JsonlIfAny")},
         **{name: f"{__name__}.detection:{name}" for name in ("Container", "Source", "detect")},
-        **{name: f"{__name__}.protocol:{name}" for name in ("Draft", "Format")},
-        "FORMATS": f"{__name__}.registry:FORMATS",
+        **{name: f"{__name__}.interface:{name}" for name in ("Draft", "Format")},
         **{name: f"{__name__}.reading:{name}" for name in ("OnBadRow", "OnReject", "Reject", "read")},
         **{name: f"{__name__}.writing:{name}" for name in ("GroupWriter", "container_for", "losses")},
     },

@@ -12,7 +12,7 @@ from arhn.types import Passage
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from arhn.formats.protocol import Draft
+    from arhn.formats.interface import Draft
 
 # The trainers go by the order of columns, so that data sets name them freely; `mine_hard_negatives` keeps the
 # names of the pairs that it is given. These are the usual ones.

@@ -15,14 +15,14 @@ from arhn.errors import BadJson, BadRow, DataError, FileMissing, MixedFormats, N
 from arhn.files import datasets as hub
 from arhn.files import jsonl, parquet, remote
 from arhn.files.jsonl import row_of
-from arhn.files.records import located
+from arhn.files.record import located
 from arhn.files.rows import SHOWN
-from arhn.formats.registry import FORMATS, format_of
+from arhn.formats import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Set
 
-    from arhn.files.records import Record
+    from arhn.files.record import Record
     from arhn.files.rows import Row
 
 _TRIES = 1000  # rows that may be bad before detection gives up
@@ -93,6 +93,11 @@ def detect(
     if known is None:
         raise UnknownFormat(_unknown(row), path=name, line=line)
     return Source(path=name, format=known, container=container, fields=tuple(row), split=split)
+
+
+def format_of(fields: Set[str]) -> str | None:
+    """The name of the first format that a row with these fields is of; None if it is of none."""
+    return next((name for name in FORMATS.names() if FORMATS.get(name).fits(fields)), None)
 
 
 def _records(path: str, container: Container, split: str | None) -> Generator[Record]:

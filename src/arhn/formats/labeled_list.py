@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from arhn.files import rows
 from arhn.formats import columns
-from arhn.formats.fields import carried, gathered, query_of, take_numbers, texts_of
+from arhn.formats.interface import Draft, each_row, passage
 from arhn.formats.origin import keep, ordered, origin_of
-from arhn.formats.protocol import Draft, each_row, passage
+from arhn.formats.row_fields import carried, gathered, query_of, take_numbers, texts_of
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -11,18 +11,17 @@ import orjson
 
 from arhn.errors import BadRow, DataError, DuplicateId, InvalidGroup, UsageError
 from arhn.files.jsonl import row_of
-from arhn.files.records import located
-from arhn.formats import ids
+from arhn.files.record import located
+from arhn.formats import FORMATS, ids
 from arhn.formats.detection import CORRECT_OR_SKIP, Source, detect, misfit
-from arhn.formats.registry import FORMATS
 from arhn.types import Group
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-    from arhn.files.records import Record
-    from arhn.formats.protocol import Draft, Format
+    from arhn.files.record import Record
+    from arhn.formats.interface import Draft, Format
 
 OnBadRow = Literal["fail", "skip"]
 

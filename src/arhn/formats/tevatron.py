@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from arhn.errors import BadRow
 from arhn.files import rows
-from arhn.formats.fields import carried
+from arhn.formats.interface import Draft, each_row
 from arhn.formats.origin import Kept, keep, ordered, origin_of
-from arhn.formats.protocol import Draft, each_row
+from arhn.formats.row_fields import carried
 from arhn.types import Group, Passage
 
 if TYPE_CHECKING:

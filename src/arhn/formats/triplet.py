@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from arhn.files import rows
 from arhn.formats import columns
-from arhn.formats.fields import NO_NEGATIVES, dropped, from_format, query_of, texts_of
+from arhn.formats.interface import Draft, passage
 from arhn.formats.origin import keep, ordered, origin_of
-from arhn.formats.protocol import Draft, passage
+from arhn.formats.row_fields import NO_NEGATIVES, dropped, from_format, query_of, texts_of
 
 if TYPE_CHECKING:
     from collections import Counter

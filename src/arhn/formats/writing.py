@@ -17,9 +17,8 @@ from arhn.files.datasets import SavedDataset
 from arhn.files.jsonl import JsonlFile
 from arhn.files.parquet import ParquetFile
 from arhn.files.remote import Remote, is_url
-from arhn.formats import labeled_list
+from arhn.formats import FORMATS, labeled_list
 from arhn.formats.detection import Container, Source
-from arhn.formats.registry import FORMATS
 
 if TYPE_CHECKING:
     import pyarrow as pa

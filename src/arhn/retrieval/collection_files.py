@@ -16,7 +16,7 @@ from arhn.errors import BadJson, BadRow, DataError, FileMissing, NotUtf8, Unknow
 from arhn.files import jsonl, parquet, rows
 from arhn.files.compression import BrokenStream, chunks
 from arhn.files.jsonl import row_of
-from arhn.files.records import Record, located
+from arhn.files.record import Record, located
 from arhn.files.rows import Row
 from arhn.types import Passage
 

@@ -27,7 +27,7 @@ import orjson
 from arhn.errors import BadJson, DataError, DuplicateId, EmptyCorpus, FileMissing, UnknownFormat
 from arhn.files import jsonl
 from arhn.files.atomic import output_errors
-from arhn.files.records import located
+from arhn.files.record import located
 from arhn.retrieval import collection_files
 from arhn.types import Passage
 

@@ -17,7 +17,7 @@ from arhn.cleaning.run import Files
 from arhn.errors import DataError, FileMissing, UnknownFormat, UsageError
 from arhn.files import jsonl, rows
 from arhn.files.jsonl import JsonlFile, row_of
-from arhn.files.records import located
+from arhn.files.record import located
 from arhn.files.rows import Row
 from arhn.retrieval.embedder import as_text
 from arhn.types import CleanedGroup, Passage, Reason

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from arhn.config.fields import dotted, find, settings
+from arhn.config.catalogue import dotted, find, settings
 from arhn.config.problems import checked, require_known
 from arhn.config.reference import page, show, to_toml
 from arhn.config.settings import FittingSettings, RunConfig

@@ -16,8 +16,8 @@ from arhn.engines.fake import FakeEngine
 from arhn.errors import BadRow, MixedFormats
 from arhn.formats import FORMATS, Draft, Format, GroupWriter, detect, losses, read
 from arhn.formats.convert import convert
+from arhn.formats.interface import each_row, passage
 from arhn.formats.origin import keep
-from arhn.formats.protocol import each_row, passage
 from arhn.types import Group
 from tests.conftest import answer_by_marks
 from tests.unit.formats.helpers import TEVATRON, lines, rows_of

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from arhn.formats.registry import FORMATS
+from arhn.formats import FORMATS
 
 _MOST = 2**31 - 1
 FILES = "Files"

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel
 
-from arhn.config.fields import Setting, settings
+from arhn.config.catalogue import Setting, settings
 from arhn.config.problems import checked, require_known
 from arhn.config.settings import FittingSettings, RunConfig
 from arhn.config.values import Given, Values, gather

@@ -25,6 +25,7 @@ class Prices:
 
     @property
     def known(self) -> bool:
+        """Whether any price is given, so that money can be counted."""
         return bool(self.prompt or self.completion)
 
 

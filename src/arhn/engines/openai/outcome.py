@@ -7,9 +7,9 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from arhn.engines.openai.answers import Unsound, read_answer
 from arhn.engines.openai.faults import Fault, fault_of, is_page, pause
 from arhn.engines.openai.features import Encoded
+from arhn.engines.openai.responses import Unsound, read_answer
 from arhn.engines.openai.settings import Key
 from arhn.engines.openai.wire import Dropped, Reply, TooSlow, Unreachable
 from arhn.engines.protocol import Completion

@@ -10,11 +10,11 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from arhn.engines.openai.answers import Unsound, read_answer, thinks_aloud
 from arhn.engines.openai.faults import Fault, fault_of, is_page
 from arhn.engines.openai.features import WAYS, Encoded, Encoder, Features, Quiet, Way
 from arhn.engines.openai.listing import TRIES, choose_model, context_of, hopeless, list_models
 from arhn.engines.openai.outcome import hidden, patiently
+from arhn.engines.openai.responses import Unsound, read_answer, thinks_aloud
 from arhn.engines.openai.settings import Settings
 from arhn.engines.openai.wire import Dropped, Reply, TooSlow, Unreachable, Wire
 from arhn.engines.probes import (

@@ -30,7 +30,7 @@ from arhn.engines.protocol import (
     RequestFailed,
     split_lead,
 )
-from arhn.engines.reading import CLOSE, OPEN, likely, thinks_aloud, without_thoughts
+from arhn.engines.thoughts import CLOSE, OPEN, likely, thinks_aloud, without_thoughts
 from arhn.engines.vllm.settings import Settings
 from arhn.engines.vllm.start import start
 from arhn.errors import EngineError

@@ -18,8 +18,8 @@ from arhn.engines.child_processes import Guard
 from arhn.engines.loops import outside_loops
 from arhn.engines.probes import LEAST_CONTEXT, USUAL_CONTEXT
 from arhn.engines.protocol import ALTERNATIVES, extra_identity
-from arhn.engines.vllm.errors import explained, first_raised
 from arhn.engines.vllm.settings import Settings
+from arhn.engines.vllm.start_errors import explained, first_raised
 from arhn.errors import ArhnError, ContextTooShort, ModelMissing, UsageError
 from arhn.libraries import library
 from arhn.weights.folders import folder_identity

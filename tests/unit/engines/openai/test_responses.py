@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn.engines import ALTERNATIVES, Completion, log_odds
-from arhn.engines.openai.answers import Unsound, read_answer, thinks_aloud
 from arhn.engines.openai.faults import LONGEST_ASKED, LONGEST_WAIT, fault_of, is_page, pause, retry_after
+from arhn.engines.openai.responses import Unsound, read_answer, thinks_aloud
 from arhn.engines.openai.wire import Reply
 from tests.serving import chat, completed
 

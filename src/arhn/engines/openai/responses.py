@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from arhn.engines import reading
+from arhn.engines import thoughts
 from arhn.engines.protocol import Completion, Finish
 
 _FINISH: Mapping[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
@@ -33,7 +33,7 @@ def read_answer(body: bytes, *, lead: str = "", thinks: bool = False, alternativ
     message = _object(choice.get("message"), "message")
     finish = _finish(choice, message)
     text = _text(message, finish)
-    shown = reading.without_thoughts(text, thinks, finish) if not lead else text
+    shown = thoughts.without_thoughts(text, thinks, finish) if not lead else text
     first = _first(choice, shown, alternatives) if alternatives else {}
     if lead and not shown.startswith(lead):
         shown = lead + shown
@@ -63,7 +63,7 @@ def thinks_aloud(body: bytes) -> bool:
     answer = _object(_json(body), "the answer")
     message = _object(_only_choice(answer).get("message"), "message")
     text = message.get("content")
-    aloud = isinstance(text, str) and reading.thinks_aloud(text)
+    aloud = isinstance(text, str) and thoughts.thinks_aloud(text)
     apart = any(isinstance(message.get(name), str) and message[name] for name in ("reasoning_content", "reasoning"))
     usage = answer.get("usage")
     details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
@@ -130,7 +130,7 @@ def _content(choice: Mapping[str, Any]) -> list[Any]:
 
 def _listed(chosen: Mapping[str, Any], alternatives: int) -> dict[str, float]:
     listed = chosen.get("top_logprobs")
-    return reading.likely(map(_alternative, listed[:alternatives])) if isinstance(listed, list) else {}
+    return thoughts.likely(map(_alternative, listed[:alternatives])) if isinstance(listed, list) else {}
 
 
 def _begins(text: str, token: str) -> bool:

@@ -20,11 +20,17 @@ from arhn.cleaning.methods import METHODS
 from arhn.cleaning.rank import RANKERS
 from arhn.engines import ENGINES
 from arhn.engines.settings import EngineSettings
+from arhn.formats import FORMATS
 from arhn.registry import Registry
 
 Key = tuple[str, ...]
 #: The settings that name something of a registry.
-_NAMING: Mapping[Key, Registry[Any]] = {("method",): METHODS, ("ranker", "name"): RANKERS}
+_NAMING: Mapping[Key, Registry[Any]] = {
+    ("method",): METHODS,
+    ("ranker", "name"): RANKERS,
+    ("files", "format"): FORMATS,
+    ("files", "to"): FORMATS,
+}
 #: The largest number of things; nobody wants to read of it.
 _AS_GOOD_AS_ANY = 2**31 - 1
 
