@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from arhn.files import jsonl
+from arhn.files import arrow, compression, jsonl, parquet
 from arhn.formats import FORMATS, Container, GroupWriter, Source, read
 from arhn.formats.ids import SeenIds
 from arhn.formats.origin import keep
@@ -36,6 +36,15 @@ def big(tmp_path: Path, kind: str, size: int) -> Path:
     return path
 
 
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is held at once is small, so that few groups would show if more were."""
+    for module in (arrow, parquet):
+        monkeypatch.setattr(module, "BATCH", 100, raising=False)
+    monkeypatch.setattr(compression, "_CHUNK", 1 << 12)
+    monkeypatch.setattr(compression, "_COMPRESSED_CHUNK", 1 << 10)
+
+
 def peak_of_copy(source: Path, target: Path) -> int:
     tracemalloc.start()
     try:
@@ -46,29 +55,32 @@ def peak_of_copy(source: Path, target: Path) -> int:
 
 
 @pytest.mark.parametrize("kind", FORMATS.names())
+@pytest.mark.usefixtures("small_pieces")
 def test_memory_stays_flat(tmp_path: Path, kind: str) -> None:
-    """5,000 groups take no more than 2,000 do."""
-    small = peak_of_copy(big(tmp_path, kind, 2000), tmp_path / "small.jsonl")
-    large = peak_of_copy(big(tmp_path, kind, 5000), tmp_path / "large.jsonl")
+    """1,500 groups take no more than 600 do."""
+    small = peak_of_copy(big(tmp_path, kind, 600), tmp_path / "small.jsonl")
+    large = peak_of_copy(big(tmp_path, kind, 1500), tmp_path / "large.jsonl")
     assert large < small * 1.2
 
 
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst", ".parquet"])
+@pytest.mark.usefixtures("small_pieces")
 def test_memory_stays_flat_in_every_container(tmp_path: Path, suffix: str) -> None:
     peaks = []
-    for size in (2500, 6000):
+    for size in (1000, 4000):
         source = big(tmp_path, "tevatron", size)
         copy(source, tmp_path / f"{size}{suffix}")
         peaks.append(peak_of_copy(tmp_path / f"{size}{suffix}", tmp_path / f"{size}.copy{suffix}"))
     assert peaks[1] < peaks[0] * 1.2
 
 
+@pytest.mark.usefixtures("small_pieces")
 def test_parquet_holds_one_row_group(tmp_path: Path) -> None:
     """Arrow's own memory, which tracemalloc doesn't see."""
-    copy(big(tmp_path, "tevatron", 20000), tmp_path / "in.parquet")
+    copy(big(tmp_path, "tevatron", 2000), tmp_path / "in.parquet")
     before = pa.total_allocated_bytes()
     held = [pa.total_allocated_bytes() - before for _ in read(tmp_path / "in.parquet")]
-    assert max(held[15000:]) < max(held[:3000]) * 1.2
+    assert max(held[1500:]) < max(held[:300]) * 1.2
 
 
 @pytest.mark.parametrize("kind", FORMATS.names())
