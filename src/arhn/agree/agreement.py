@@ -55,7 +55,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A group in which the files differ: (`doc_id`, what A says, what B says) of each differing passage."""
+    """A group in which the files differ: (`doc_id`, the word of A, the word of B) of each differing passage."""
 
     query_id: str
     passages: tuple[tuple[str, str, str], ...]
@@ -119,7 +119,7 @@ def compare(a: Judgements, b: Judgements) -> Agreement:
     comparing = _Comparing(a, b)
     for query_id in a.groups.keys() | b.groups.keys():
         comparing.add(query_id)
-    return comparing.done()
+    return comparing.finish()
 
 
 def content(agreement: Agreement) -> dict[str, Any]:
@@ -127,10 +127,10 @@ def content(agreement: Agreement) -> dict[str, Any]:
     views = {"found": agreement.found, "action": agreement.action}
     return {
         "schema": SCHEMA,
-        **{name: _side(side) for name, side in (("a", agreement.a), ("b", agreement.b))},
+        **{name: _describe_side(side) for name, side in (("a", agreement.a), ("b", agreement.b))},
         "named_only": agreement.named_only,
         "left_out": dict(agreement.left_out),
-        "views": {name: view and _view(view) for name, view in views.items()},
+        "views": {name: view and _describe_view(view) for name, view in views.items()},
         "a_against_b": scores(agreement),
         "bootstrap": {"resamples": RESAMPLES, "seed": SEED, "unit": "group"},
         "differing": [
@@ -150,7 +150,7 @@ def scores(agreement: Agreement) -> dict[str, float | None] | None:
     return {"precision": precision(counts), "recall": recall(counts), "f1": f1(counts)}
 
 
-def _side(side: Side) -> dict[str, Any]:
+def _describe_side(side: Side) -> dict[str, Any]:
     def shown(path: str) -> str:  # a name that isn't UTF-8 can't be written as it is
         return path.encode(errors="backslashreplace").decode()
 
@@ -165,7 +165,7 @@ def _side(side: Side) -> dict[str, Any]:
     }
 
 
-def _view(view: Confusion) -> dict[str, Any]:
+def _describe_view(view: Confusion) -> dict[str, Any]:
     size = len(view.classes)
     rows = (view.counts[i * size : (i + 1) * size] for i in range(size))
     return {
@@ -197,14 +197,14 @@ class _Comparing:
     def add(self, query_id: str) -> None:
         a, b = (file.groups.get(query_id) for file in self._files)
         if a is None or b is None:
-            self._only[0] += _negatives(a or {})
-            self._only[1] += _negatives(b or {})
+            self._only[0] += _count_negatives(a or {})
+            self._only[1] += _count_negatives(b or {})
             return
         self._common_groups += 1
         self._named[0] += len(a)
         self._named[1] += len(b)
         self._matched += len(a.keys() & b.keys())
-        judged = list(self._judged(a, b))
+        judged = list(self._find_compared(a, b))
         if not judged:
             return
         pairs = Counter((x, y) for _, x, y in judged)
@@ -216,7 +216,7 @@ class _Comparing:
             self._groups[name][tuple(counts)] += 1
         self._note_differences(query_id, judged)
 
-    def _judged(self, a: Values, b: Values) -> Iterator[tuple[str, str, str]]:
+    def _find_compared(self, a: Values, b: Values) -> Iterator[tuple[str, str, str]]:
         """(`doc_id`, A's word, B's word) of the passages to compare; the others are counted."""
         _, compared = self._cells["found"]
         for doc_id in a.keys() | b.keys():
@@ -238,20 +238,20 @@ class _Comparing:
         if differing:
             self._differing.append(Difference(query_id=query_id, passages=tuple(differing)))
 
-    def done(self) -> Agreement:
-        if self._unrelated():
-            raise self._nothing_in_common()
+    def finish(self) -> Agreement:
+        if self._is_unrelated():
+            raise self._make_error()
         views = {name: Confusion(classes=VIEWS[name][0], groups=self._groups[name]) for name in self._groups}
         return Agreement(
-            a=self._side(0),
-            b=self._side(1),
+            a=self._make_side(0),
+            b=self._make_side(1),
             left_out=dict(sorted(self._left_out.items())),
             found=views["found"],
             action=views.get("action"),
             differing=tuple(sorted(self._differing, key=lambda d: (-len(d.passages), d.query_id))),
         )
 
-    def _side(self, side: int) -> Side:
+    def _make_side(self, side: int) -> Side:
         file = self._files[side]
         abstained: Counter[str] = Counter()
         for pair, count in self._pairs.items():
@@ -262,12 +262,12 @@ class _Comparing:
             source=str(file.source),
             kind=file.kind,
             groups=len(file.groups),
-            passages=sum(map(_negatives, file.groups.values())),
+            passages=sum(map(_count_negatives, file.groups.values())),
             only=self._only[side],
             abstained=dict(sorted(abstained.items())),
         )
 
-    def _unrelated(self) -> bool:
+    def _is_unrelated(self) -> bool:
         """No passage is in both files. Verdicts say something of every passage of their groups, so there the sign
         is that they name some and none of them is known.
         """
@@ -277,11 +277,11 @@ class _Comparing:
         named = self._named[verdicts.index(True)] if any(verdicts) else 1
         return named > 0 and not self._matched
 
-    def _nothing_in_common(self) -> DataError:
+    def _make_error(self) -> DataError:
         a, b = self._files
         return DataError(
-            f"has no passage in common with {a.path}: it has {_example(b)}, the other {_example(a)}. Passages are "
-            "matched by query_id and doc_id; give two files that judge the same data set",
+            f"has no passage in common with {a.path}: it has {_name_a_passage(b)}, the other {_name_a_passage(a)}. "
+            "Passages are matched by query_id and doc_id; give two files that judge the same data set",
             path=b.path,
         )
 
@@ -293,11 +293,11 @@ def _cells(view: str) -> tuple[int, dict[tuple[str, str], int]]:
     return len(classes), {(x, y): i * len(classes) + j for x, i in place.items() for y, j in place.items()}
 
 
-def _negatives(values: Values) -> int:
+def _count_negatives(values: Values) -> int:
     return sum(value != POSITIVE for value in values.values())
 
 
-def _example(file: Judgements) -> str:
+def _name_a_passage(file: Judgements) -> str:
     """A passage of the file, if it names one."""
     for query_id, values in file.groups.items():
         for doc_id in values:

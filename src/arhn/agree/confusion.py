@@ -31,6 +31,7 @@ class Confusion:
 
     @cached_property
     def counts(self) -> Counts:
+        """Passages by cell, of all groups together."""
         cells = [0] * len(self.classes) ** 2
         for counts, times in self.groups.items():
             for cell, count in enumerate(counts):
@@ -39,6 +40,7 @@ class Confusion:
 
     @property
     def compared(self) -> int:
+        """Passages that were compared."""
         return sum(self.counts)
 
     @property

@@ -1,4 +1,4 @@
-"""What a file says about the negatives of groups: decisions of a run, gold labels, or an LLM's verdicts."""
+"""Judgements of groups' negatives in a file: decisions of a run, gold labels, or an LLM's verdicts."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ABSTAINED = frozenset(reason.value for reason in UNDECIDED)
 POSITIVE = "positive"
 #: A negative that a run left out without judging it.
 UNUSED = Reason.UNUSED.value
-#: What a verdict file says of every passage of its groups that it doesn't name.
+#: The word of a verdict file for every passage of its groups that it doesn't name.
 NEITHER = "neither"
 #: A gold label that counts neither way.
 AMBIGUOUS = "ambiguous"
 GOLD_LABELS = ("false_negative", AMBIGUOUS, "true_negative")
 
 _DECISION = (("label", get_args(Label)), ("action", get_args(Action)), ("reason", ()))
-_CORRECT = "Correct the line, or make the file anew"
+_CORRECT = "Correct the line, or make the file again"
 _EXPECTED = (
     "Expected JSON lines: decisions of 'arhn clean' (query_id, doc_id, label, action, reason), gold labels "
     "(query_id, labels) or verdicts (query_id, better, worse); or an output of 'arhn clean', its summary beside it"
@@ -52,7 +52,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgements:
-    """What one file says. `source` is what was read: the run's decisions where `path` is a cleaned output.
+    """The judgements of one file. `source` is what was read: the run's decisions where `path` is a cleaned output.
 
     `groups` holds, by `query_id` and `doc_id`, one word:
 
@@ -79,38 +79,38 @@ def load(path: str) -> Judgements:
     """
     source = Path(path)
     try:
-        kind, records = _opened(source)
+        kind, records = _open(source)
     except DataError:
-        decisions = _decisions_of(path)
+        decisions = _find_decisions(path)
         if decisions is None:
             raise
         source = decisions
-        kind, records = _opened(source)
+        kind, records = _open(source)
     with closing(records):
-        return Judgements(path=path, source=source, kind=kind, groups=_groups(kind, records, str(source)))
+        return Judgements(path=path, source=source, kind=kind, groups=_read_groups(kind, records, str(source)))
 
 
-def _opened(path: Path) -> tuple[Kind, Generator[Record]]:
+def _open(path: Path) -> tuple[Kind, Generator[Record]]:
     """The kind of a file and its records, opened once: it may be a pipe."""
     records = jsonl.read(path)
     try:
         first = next(records, None)
         if first is None:
             raise UnknownFormat("is empty", path=str(path))
-        kind = _kind(first, str(path))
+        kind = _find_kind(first, str(path))
     except DataError as error:
         error.advice = "Check the path" if isinstance(error, FileMissing) else _EXPECTED
         raise
-    return kind, _with(first, records)
+    return kind, _chain(first, records)
 
 
-def _with(first: Record, records: Generator[Record]) -> Generator[Record]:
+def _chain(first: Record, records: Generator[Record]) -> Generator[Record]:
     with closing(records):
         yield first
         yield from records
 
 
-def _kind(record: Record, path: str) -> Kind:
+def _find_kind(record: Record, path: str) -> Kind:
     try:
         row = row_of(record)
     except DataError as error:
@@ -125,14 +125,14 @@ def _kind(record: Record, path: str) -> Kind:
     raise UnknownFormat(f"the fields {fields} are of no kind that can be compared", path=path, line=record.line)
 
 
-def _decisions_of(output: str) -> Path | None:
+def _find_decisions(output: str) -> Path | None:
     """The decisions of the run that wrote `output`; None where no summary of a run lies beside it."""
     if Path(output).name in ("", "..") or "://" in output or not Files.beside(output).summary.is_file():
         return None
     return Path(read_files(output).decisions)
 
 
-def _groups(kind: Kind, records: Iterator[Record], path: str) -> dict[str, Values]:
+def _read_groups(kind: Kind, records: Iterator[Record], path: str) -> dict[str, Values]:
     groups: dict[str, Values] = {}
     add = {Kind.DECISIONS: _add_decision, Kind.GOLD: _add_gold, Kind.VERDICTS: _add_verdicts}[kind]
     for record in records:
@@ -145,7 +145,7 @@ def _groups(kind: Kind, records: Iterator[Record], path: str) -> dict[str, Value
 
 def _add_decision(groups: dict[str, Values], row: Row) -> None:
     query_id, doc_id = rows.identifier(row, "query_id"), rows.identifier(row, "doc_id")
-    label, action, reason = (_word(row, field, allowed) for field, allowed in _DECISION)
+    label, action, reason = (_read_word(row, field, allowed) for field, allowed in _DECISION)
     value = POSITIVE if label == POSITIVE else reason if reason in ABSTAINED or reason == UNUSED else action
     _set(groups.setdefault(query_id, {}), query_id, doc_id, value)
 
@@ -158,7 +158,7 @@ def _add_gold(groups: dict[str, Values], row: Row) -> None:
     group = groups.setdefault(query_id, {})
     for doc_id in labels:
         try:
-            label = _word(labels, doc_id, GOLD_LABELS)
+            label = _read_word(labels, doc_id, GOLD_LABELS)
         except BadRow as error:
             raise rows.inside(error, "labels") from None
         _set(group, query_id, doc_id, label)
@@ -175,8 +175,8 @@ def _add_verdicts(groups: dict[str, Values], row: Row) -> None:
         raise DuplicateId(f"query_id {query_id!r} occurs again with other verdicts")
 
 
-def _word(row: Row, field: str, allowed: tuple[str, ...]) -> str:
-    """The word in `field`, one of `allowed` unless that is empty. Kept once, however many rows have it."""
+def _read_word(row: Row, field: str, allowed: tuple[str, ...]) -> str:
+    """The word in `field`, one of `allowed` unless that is empty. In memory once, however many rows have it."""
     value = row.get(field)
     if type(value) is not str or (allowed and value not in allowed):
         raise rows.bad(row, field, " or ".join(map(repr, allowed)) or "a string")

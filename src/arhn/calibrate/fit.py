@@ -1,4 +1,4 @@
-"""Fitting a model's confidences and thresholds on labelled groups. Pure; labelled.py reads, asks and writes.
+"""Fitting a model's confidences and thresholds on labelled groups. Pure; job.py reads, asks and writes.
 
 A logistic regression over a passage's log-odds, taken apart into the group's mean and the difference from it (and the
 same of a retriever's similarity, if it is fused): Platt scaling (1999) with the group's offset. What is
@@ -87,6 +87,7 @@ class Threshold:
 
     @property
     def f1(self) -> float:
+        """Harmonic mean of precision and recall, in [0, 1]."""
         both = self.precision + self.recall
         return 2 * self.precision * self.recall / both if both else 0.0
 
@@ -114,28 +115,29 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
         identity: fields of `Calibration` that say what it is for.
 
     Raises:
-        CalibrationError: too few groups or labels, one class only, or log-odds that tell nothing.
+        CalibrationError: too few groups or labels, one class only, or log-odds that don't tell false negatives from
+            true ones.
         MissingDependency: scikit-learn isn't installed.
     """
     usable = [
         g for g in groups if not any(o is None for o in g.log_odds) and any(label is not None for label in g.labels)
     ]
     require_enough(usable, len(groups) - len(usable))
-    weights = _weights(usable)
+    weights = _fit_weights(usable)
     held_out: list[tuple[float, bool]] = []
     for fold in range(FOLDS):
         seen = [g for i, g in enumerate(usable) if i % FOLDS != fold]
-        held_out += _scored(usable[fold::FOLDS], _weights(seen))
-    curve = _curve(held_out)
-    threshold = _best([point for point, _ in curve]).threshold
-    lower = min(threshold, _lower(held_out))
+        held_out += _score(usable[fold::FOLDS], _fit_weights(seen))
+    curve = _draw_curve(held_out)
+    threshold = _find_best([point for point, _ in curve]).threshold
+    lower = min(threshold, _find_lower(held_out))
     false = sum(label for _, label in held_out)
     calibration = Calibration(
         **identity,
         **weights,
         threshold=threshold,
         lower=lower,
-        doubtful=_doubtful(usable),
+        doubtful=_find_doubtful(usable),
         curve=tuple(
             CurvePoint(threshold=p.threshold, precision=round(promised, 4), recall=round(p.recall, 4))
             for p, promised in curve
@@ -148,16 +150,16 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
         },
     )
     calibration = calibration.model_copy(update={"triage": triage(usable, calibration)})
-    named = [_at(held_out, "threshold", threshold), _at(held_out, "lower", lower)]
+    named = [_measure_at(held_out, "threshold", threshold), _measure_at(held_out, "lower", lower)]
     for precision in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
         reached = [p.threshold for p in calibration.curve if p.precision >= precision]
         if reached:
-            named.append(_at(held_out, f"precision {precision:g}", min(reached)))
+            named.append(_measure_at(held_out, f"precision {precision:g}", min(reached)))
     return Fit(
         calibration=calibration,
         auc=auc(held_out),
         brier=sum((c - label) ** 2 for c, label in held_out) / len(held_out),
-        reliability=_reliability(held_out),
+        reliability=_make_bins(held_out),
         thresholds=tuple(named),
         skipped_groups=len(groups) - len(usable),
     )
@@ -173,11 +175,11 @@ def triage(groups: Sequence[LabelledGroup], calibration: Calibration) -> tuple[T
     total = sum(len(g.log_odds) for g in usable)
     if not total:
         return ()
-    agreed = {share: sum(_agreeing(g, calibration, share) for g in usable) for share in SHARES}
+    agreed = {share: sum(_count_agreeing(g, calibration, share) for g in usable) for share in SHARES}
     return tuple(TriagePoint(share=share, agreement=round(n / total, 4)) for share, n in agreed.items())
 
 
-def _agreeing(group: LabelledGroup, calibration: Calibration, share: float) -> int:
+def _count_agreeing(group: LabelledGroup, calibration: Calibration, share: float) -> int:
     """Negatives of a group that are found to answer, or not to, as if all were asked about."""
     similarities = group.similarities
     asked = pick_likeliest(group.signal or (), share)
@@ -195,7 +197,7 @@ def _answers(confidence: float | None, calibration: Calibration) -> bool:
 
 
 def require_library() -> None:
-    """Raises MissingDependency where scikit-learn isn't installed: to be told before the LLM is asked."""
+    """Check that scikit-learn is installed, before the LLM is asked for hours; raises MissingDependency."""
     if find_spec("sklearn") is None:
         raise MissingDependency("scikit-learn", "calibrate")
 
@@ -206,18 +208,18 @@ def require_enough(groups: Sequence[LabelledGroup], left_out: int = 0) -> None:
     false = sum(labels)
     counts = {"false negatives": false, "true negatives": len(labels) - false}
     found = ", ".join(f"{n} {what}" for what, n in counts.items())
-    besides = f" ({left_out} groups without a label or with a broken answer left out)" if left_out else ""
+    left = f" ({left_out} groups without a label or with a broken answer left out)" if left_out else ""
     if len(groups) >= LEAST_GROUPS and min(counts.values()) >= LEAST_OF_A_CLASS:
         return
     missing = [what for what, n in counts.items() if not n]
     only = f"a single class, no {missing[0]}: " if len(missing) == 1 else ""
     raise CalibrationError(
-        f"too little to calibrate on: {only}{found} in {len(groups)} groups{besides}. "
+        f"too little to calibrate on: {only}{found} in {len(groups)} groups{left}. "
         f"At least {LEAST_GROUPS} groups and {LEAST_OF_A_CLASS} of each class are needed; more are better"
     )
 
 
-def _weights(groups: Sequence[LabelledGroup]) -> dict[str, Any]:
+def _fit_weights(groups: Sequence[LabelledGroup]) -> dict[str, Any]:
     """The parameters of a `Calibration`, by name."""
     require_library()
     # Loading it takes a moment that nothing else should wait for.
@@ -255,13 +257,13 @@ def _weights(groups: Sequence[LabelledGroup]) -> dict[str, Any]:
     return {name: round(weight, 5) for name, weight in (weights | centring).items()}
 
 
-def _doubtful(groups: Sequence[LabelledGroup]) -> float:
+def _find_doubtful(groups: Sequence[LabelledGroup]) -> float:
     """The log-odds that nearly all labelled positives reach."""
     positives = sorted(odds for g in groups for odds in g.positives if odds is not None)
     return round(positives[math.floor(DOUBTFUL * len(positives))], 4) if positives else 0.0
 
 
-def _scored(groups: Sequence[LabelledGroup], weights: Mapping[str, Any]) -> list[tuple[float, bool]]:
+def _score(groups: Sequence[LabelledGroup], weights: Mapping[str, Any]) -> list[tuple[float, bool]]:
     calibration = Calibration(**weights)
     return [
         (confidence, label)
@@ -273,7 +275,7 @@ def _scored(groups: Sequence[LabelledGroup], weights: Mapping[str, Any]) -> list
     ]
 
 
-def _curve(scored: Scored) -> list[tuple[Threshold, float]]:
+def _draw_curve(scored: Scored) -> list[tuple[Threshold, float]]:
     """Every threshold that finds one more false negative, falling; each with the precision to promise there.
 
     That is what was observed, but no more than the confidences above it say: the best of many thresholds is the
@@ -293,7 +295,7 @@ def _curve(scored: Scored) -> list[tuple[Threshold, float]]:
     return curve
 
 
-def _at(scored: Scored, name: str, threshold: float) -> Threshold:
+def _measure_at(scored: Scored, name: str, threshold: float) -> Threshold:
     false = sum(label for _, label in scored)
     found = sum(label for c, label in scored if c >= threshold)
     wrong = sum(not label for c, label in scored if c >= threshold)
@@ -306,13 +308,13 @@ def _at(scored: Scored, name: str, threshold: float) -> Threshold:
     )
 
 
-def _best(curve: Sequence[Threshold]) -> Threshold:
+def _find_best(curve: Sequence[Threshold]) -> Threshold:
     """The best F1 among thresholds that lose few true negatives; a threshold that nothing reaches where none does."""
     nothing = Threshold(name="", threshold=1.0, precision=1.0, recall=0.0, lost=0.0)
     return max((p for p in curve if p.lost <= MOST_LOST), key=lambda p: p.f1, default=nothing)
 
 
-def _lower(scored: Scored) -> float:
+def _find_lower(scored: Scored) -> float:
     """The highest threshold under which few false negatives lie."""
     false = sorted(c for c, label in scored if label)
     return false[math.floor(MOST_MISSED * len(false))]
@@ -325,7 +327,7 @@ def auc(scored: Scored) -> float:
     return float(roc_auc_score([label for _, label in scored], [c for c, _ in scored]))
 
 
-def _reliability(scored: Scored) -> tuple[Bin, ...]:
+def _make_bins(scored: Scored) -> tuple[Bin, ...]:
     bins = []
     for low, high in pairwise(_BINS):
         inside = [(c, label) for c, label in scored if low <= c < high or (high == 1 and c == 1)]

@@ -76,7 +76,7 @@ def calibrate(
     *,
     on_group: OnGroup | None = None,
 ) -> Calibrated:
-    """Fit a calibration for every kind of query with enough labels, and write them to a file.
+    """Fit a calibration for every family of queries with enough labels, and write them to a file.
 
     Args:
         open_models: called once files and labels are known to be good; what it opens it hands to the stack.
@@ -94,19 +94,19 @@ def calibrate(
     require_library()
     judgements = load(str(fitting.gold))
     try:
-        groups = list(islice(_labelled(fitting, config, judgements), fitting.limit))
+        groups = list(islice(_read_labelled(fitting, config, judgements), fitting.limit))
     except DataError as error:
         if error.advice == CORRECT_OR_SKIP:
             error.advice = "Correct the row"
         raise
-    skipped = _too_small(groups, fitting, judgements)
+    skipped = _find_too_small(groups, fitting, judgements)
     groups = [labelled for labelled in groups if labelled[2] not in skipped]
     store.check(fitting.answers)
     with ExitStack() as stack:
         output = stack.enter_context(AtomicFile(fitting.output, overwrite=fitting.overwrite))
         models = open_models(stack)
-        evidence = _evidence(groups, fitting, config, models, stack, on_group)
-        fits, failed = _fits(groups, evidence, config, models)
+        evidence = _gather_evidence(groups, fitting, config, models, stack, on_group)
+        fits, failed = _fit_families(groups, evidence, config, models)
         source = {"data": Path(fitting.groups).name, "when": datetime.now(UTC).date().isoformat()}
         rows = [
             c.model_copy(update={"fitted": {**c.fitted, **source}}).model_dump(mode="json")
@@ -118,7 +118,7 @@ def calibrate(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
-    """The fits by kind of query, and why others have none."""
+    """The fits by family, and why other families have none."""
 
     fits: Mapping[Family, Fit]
     skipped: Mapping[Family, str]
@@ -127,7 +127,7 @@ class Calibrated:
 Labelled = tuple[Group, Labels, Family]
 
 
-def _labelled(fitting: Fitting, config: CleanConfig, judgements: Judgements) -> Iterator[Labelled]:
+def _read_labelled(fitting: Fitting, config: CleanConfig, judgements: Judgements) -> Iterator[Labelled]:
     """The groups that have labels which count, and these by `doc_id`: about others the LLM needn't be asked."""
     for group in read(detect(fitting.groups, split=fitting.split, format=fitting.format)):
         words = judgements.groups.get(group.query_id)
@@ -135,22 +135,22 @@ def _labelled(fitting: Fitting, config: CleanConfig, judgements: Judgements) -> 
             continue
         unnamed = NEITHER if judgements.kind is Kind.VERDICTS else None
         asked = find_asked_negatives(group, config.negatives)
-        labels = {p.doc_id: _label(words.get(p.doc_id, unnamed)) for p in asked}
+        labels = {p.doc_id: _read_label(words.get(p.doc_id, unnamed)) for p in asked}
         if any(label is not None for label in labels.values()):
             yield group, labels, family_of(group, config.families).family
 
 
-def _label(word: str | None) -> bool | None:
-    """Whether a word calls a negative false; None where it says nothing."""
+def _read_label(word: str | None) -> bool | None:
+    """Whether a word calls a negative false; None where it does neither."""
     found = None if word is None or word in ABSTAINED else VIEWS["found"][1].get(word)
     return None if found is None else found == "found"
 
 
-def _too_small(groups: Sequence[Labelled], fitting: Fitting, judgements: Judgements) -> dict[Family, str]:
-    """The kinds of query with too few labels, told before the LLM is asked for hours.
+def _find_too_small(groups: Sequence[Labelled], fitting: Fitting, judgements: Judgements) -> dict[Family, str]:
+    """The families with too few labels, found before the LLM is asked for hours.
 
     Raises:
-        CalibrationError: no labels, or too few of every kind.
+        CalibrationError: no labels, or too few of every family.
     """
     if not groups:
         some = next(iter(judgements.groups), "")
@@ -177,7 +177,7 @@ def _too_small(groups: Sequence[Labelled], fitting: Fitting, judgements: Judgeme
     return problems
 
 
-def _evidence(
+def _gather_evidence(
     groups: Sequence[Labelled],
     fitting: Fitting,
     config: CleanConfig,
@@ -207,7 +207,7 @@ def _evidence(
     return found
 
 
-def _fits(
+def _fit_families(
     groups: Sequence[Labelled], evidence: Sequence[Evidence], config: CleanConfig, models: Models
 ) -> tuple[dict[Family, Fit], dict[Family, str]]:
     by_family: dict[Family, list[LabelledGroup]] = defaultdict(list)
@@ -230,12 +230,12 @@ def _fits(
         try:
             fits[family] = fit(
                 labelled,
-                model=_name(engine),
+                model=_identify(engine),
                 prompt=choose_prompt(family, config).hash,
                 family=family.value,
                 samples=count_samples(config, engine.capabilities),
                 scorer=models.similarity.identity if models.similarity else "",
-                flagger=_name(models.small_model) if models.small_model else "",
+                flagger=_identify(models.small_model) if models.small_model else "",
             )
         except CalibrationError as error:
             failures[family] = error
@@ -244,7 +244,7 @@ def _fits(
     return fits, {family: str(error) for family, error in failures.items()}
 
 
-def _name(engine: Engine) -> str:
+def _identify(engine: Engine) -> str:
     """What a calibration knows a model by: its weights, where it has a file of them."""
     weights = _WEIGHTS.search(engine.model)
     return weights[0] if weights else engine.model

@@ -29,12 +29,12 @@ def live(console: Console) -> Iterator[OnGroup]:
             bars.update(task, completed=done, total=total)
             if not done:
                 remaining = TimeLeft(total)
-                stack.enter_context(repeat_every(SHOW_EVERY, lambda: bars.update(task, **_said(stats, remaining))))
+                stack.enter_context(repeat_every(SHOW_EVERY, lambda: bars.update(task, **_describe(stats, remaining))))
 
         yield on_group
 
 
-def _said(stats: Stats, remaining: TimeLeft) -> dict[str, Any]:
+def _describe(stats: Stats, remaining: TimeLeft) -> dict[str, Any]:
     asked = stats.total
     return {"state": f"{asked.asked} calls, {asked.reused} stored", "left": remaining.describe(stats, 0)}
 

@@ -51,7 +51,7 @@ async def aclean(
         EngineError: the engine is gone; what it answered is in the store.
         BudgetSpent: what the engine may spend is spent; likewise.
         UsageError, CalibrationError: the configuration asks for what these models don't have.
-        ArhnError: whatever reading `groups` raises.
+        ArhnError: any error of reading `groups`.
     """
     models = Models.of(models)
     askers = _Askers(store or MemoryStore(), stats or Stats(), on_failure)

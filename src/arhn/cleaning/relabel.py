@@ -1,4 +1,4 @@
-"""Decisions: from extractions and a ranking to an action per passage. Pure and total.
+"""Stage 3, decisions: from extractions and a ranking to an action per passage. Pure and total.
 
 Source: ARHN (arXiv 2604.11092), section 3. Negatives ranked above the best labelled positive are
 relabelled; those below it that hold a snippet are filtered; the rest stay. Beyond the paper, a negative that
@@ -24,7 +24,7 @@ UNDECIDED = frozenset(
         Reason.JUDGE_UNKNOWN,
     }
 )
-#: A longer list neither fits a small context nor a small model's head; what is left out keeps its label.
+#: A longer list doesn't fit a small context, and small models lose track of it. What is left out keeps its label.
 MOST_RANKED = 32
 
 
@@ -33,8 +33,8 @@ def find_candidates(
 ) -> tuple[Passage, ...]:
     """What is ranked: the labelled positives and the answering negatives, each passage once.
 
-    Empty where no negative answers, for then nothing hangs on the ranking, and where the extraction of every
-    positive is broken, for then there is nothing to compare with. At most `MOST_RANKED`, positives first.
+    Empty where no negative answers, for then no decision needs a ranking, and where the extraction of every positive is
+    broken, for then there is nothing to compare with. At most `MOST_RANKED`, positives first.
 
     Args:
         extractions: by `doc_id`; passages that weren't asked about are absent.

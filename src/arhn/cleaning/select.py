@@ -26,12 +26,15 @@ class Parts:
 
     @property
     def unused_ids(self) -> frozenset[str]:
+        """The `doc_id`s of `unused`."""
         return frozenset(p.doc_id for p in self.unused)
 
 
 def take_apart(group: Group, limit: int | None) -> Parts:
-    """Args:
-    limit: negatives that are used, the first ones; all unless given.
+    """The passages of a group by what is done with them.
+
+    Args:
+        limit: negatives that are used, the first ones; all unless given.
     """
     negatives = len(group.negatives) if limit is None else limit
     used = (*group.positives, *group.negatives[:negatives])

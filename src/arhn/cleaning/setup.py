@@ -1,4 +1,4 @@
-"""What one kind of query is asked with: its prompts and the model's calibration for them."""
+"""What the queries of each family are asked with: the family's prompts, and the model's calibration for them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from arhn.families.family import Family
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilySetup:
-    """What one kind of query is asked with.
+    """What the queries of one family are asked with.
 
-    `fitted`: a calibration decides, not the LLM's own word, nor nothing. `asked`: the share of negatives, the
-    likeliest first, that are asked about.
+    `fitted`: a calibration decides; else the LLM's own word does, or nothing is decided. `asked`: the share of a
+    group's negatives, in (0, 1] and the likeliest first, that are asked about.
     """
 
     family: Family

@@ -49,17 +49,19 @@ class StageStats:
     _since: float = 0.0
 
     def begin(self) -> None:
+        """Note that a request goes to the engine."""
         if self.in_flight == 0:
             self._since = time.monotonic()
         self.in_flight += 1
 
     def end(self) -> None:
+        """Note that it came back."""
         self.in_flight -= 1
         if self.in_flight == 0:
             self.seconds += time.monotonic() - self._since
 
     def add(self, other: StageStats) -> None:
-        """Count what another one has counted, too."""
+        """Add what another one has counted."""
         for count in fields(StageStats):
             if not count.name.startswith("_"):
                 setattr(self, count.name, getattr(self, count.name) + getattr(other, count.name))
@@ -84,7 +86,8 @@ class StageStats:
 class Stats:
     """What a run has asked so far, by stage; safe to read while it runs.
 
-    `begun` groups are expected to take `expected` requests; what hangs on answers is expected once it is asked for.
+    The `begun` groups, those asked about so far, are expected to take `expected` requests. Requests that follow from
+    answers (snippets, rankings) are expected once they are made.
     """
 
     stages: dict[Stage, StageStats] = field(default_factory=dict)
@@ -92,6 +95,7 @@ class Stats:
     expected: int = 0
 
     def of(self, stage: Stage) -> StageStats:
+        """What one stage has asked so far."""
         return self.stages.setdefault(stage, StageStats())
 
     @property
@@ -104,7 +108,7 @@ class Stats:
         return total
 
     def add(self, other: Stats) -> None:
-        """Count what another one has counted, too."""
+        """Add what another one has counted."""
         for name, stage in other.stages.items():
             self.of(name).add(stage)
         self.begun += other.begun

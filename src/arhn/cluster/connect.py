@@ -93,9 +93,9 @@ def _require_reachable(address: str) -> None:
             f"--ray {address}: something listens there, but no Ray cluster answers within {_GREET:g} seconds"
         ) from None
     if done.returncode:
-        said = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        reason = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise ClusterUnreachable(
-            f"--ray {address}: {said}. Give the address that 'ray start --head' has said, or --ray local"
+            f"--ray {address}: {reason}. Give the address that 'ray start --head' printed, or --ray local"
         )
 
 

@@ -57,6 +57,7 @@ class Outcome:
 
     @classmethod
     def of(cls, cleaned: CleanedGroup) -> Outcome:
+        """The outcome of a cleaned group."""
         return cls(**{name: getattr(cleaned, name) for name in cls.__slots__})
 
     def with_group(self, group: Group) -> CleanedGroup:
@@ -86,7 +87,7 @@ class Part:
         return replace(self, stats=replace(self.stats, stages=stages))
 
     def pack(self) -> bytes:
-        """As it is kept: JSON, compressed, with a checksum."""
+        """As it is stored: JSON, compressed, with a checksum."""
         return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).compress(_PART.dump_json(self))
 
     @classmethod

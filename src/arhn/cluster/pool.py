@@ -77,9 +77,11 @@ class RayPool:
         return [report for seat in self._seats for report in seat.serving]
 
     def has_room(self, *, alone: bool) -> bool:
+        """Whether some worker can take a partition now; `alone`: one that has no other."""
         return self._find_seat(alone=alone) is not None
 
     def begin(self, partition: Partition, answers: bytes | None, *, alone: bool) -> None:
+        """Give a partition to the worker with the fewest; `alone`: it gets no other beside it."""
         seat = self._find_seat(alone=alone)
         assert seat is not None
         seat.tasks += 1
@@ -157,7 +159,7 @@ class RayPool:
         seat.serving.append(models.serving)
 
     def _record_outcome(self, seat: _Seat, outcome: Done | Failed, *, opening: bool) -> None:
-        """What an outcome says of the worker."""
+        """Note what an outcome shows of the worker: whether it has to be replaced."""
         if not opening:
             seat.tasks -= 1
             seat.alone = seat.alone and seat.tasks > 0
@@ -172,7 +174,7 @@ class RayPool:
         if not may_succeed_elsewhere(failed):
             raise failed.error
         self.lost += 1
-        # A partition that brings its worker down says nothing of the worker; its tries are counted elsewhere.
+        # A partition that brings its worker down isn't the worker's fault; its tries are counted elsewhere.
         seat.losses += opening or isinstance(failed.error, EngineError)
         self._ray.kill(seat.actor)
         seat.ready = False

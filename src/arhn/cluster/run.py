@@ -68,6 +68,7 @@ class OnRay:
         self._work = work
 
     def clean(self, groups: Iterator[Group], stats: Stats, on_failure: OnFailure) -> Generator[CleanedGroup]:
+        """The groups cleaned, in their order; raises as `Schedule.run` does."""
         window = EACH * _AHEAD * self._cluster.workers
         schedule = Schedule(self._pool, self._folder, stats, window=window)
         for partition, part in schedule.run(cut(groups, self._cluster.partition)):
@@ -80,10 +81,12 @@ class OnRay:
 
     @property
     def models(self) -> ModelsRecord:
+        """The workers' models, with what all of them report added up."""
         return replace(self._models, serving=add_up_serving(self._pool.serving))
 
     @property
     def answers(self) -> Mapping[str, str]:
+        """The work folder, which holds the LLM's answers."""
         return {"work": self._work}
 
 
@@ -119,7 +122,7 @@ def _on_ray(job: Job, cluster: Cluster, open_models: OpenModels, stack: ExitStac
 
 
 def _work(cluster: Cluster, files: Files) -> str:
-    """Where complete partitions are kept."""
+    """Where complete partitions are stored."""
     if cluster.work is not None:
         return cluster.work
     place, slash, name = files.locate("output").rpartition("/")

@@ -69,7 +69,7 @@ class _Slot:
 
 
 class Schedule:
-    """Cleans partitions with a pool and keeps them.
+    """Has partitions cleaned by a pool and stores them.
 
     Args:
         window: partitions between the first that isn't done and the last that is begun, at most.
@@ -92,8 +92,8 @@ class Schedule:
         """Partitions and what came of them, in order.
 
         Raises:
-            PartitionsFailed: some were tried in vain, at the end, when all the others are kept; or so many that there
-                is no hope.
+            PartitionsFailed: some failed at every try, raised at the end, when all the others are stored; or as many
+                in a row as show that the cluster is broken.
             ArhnError: what no other worker could do better.
         """
         more = True
@@ -110,7 +110,7 @@ class Schedule:
 
     def _begin(self, partitions: Iterator[Partition]) -> bool:
         """Give the workers what they can take; whether there may be more partitions."""
-        # What has failed may have brought its worker down, and is kept apart from the others.
+        # What has failed may have brought its worker down, so it gets a worker without other partitions.
         while self._waiting:
             if not self._pool.has_room(alone=True):
                 return True

@@ -1,4 +1,4 @@
-"""Where complete partitions are kept: a folder on this machine or in an object store."""
+"""Where complete partitions are stored: a folder on this machine or in an object store."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class LocalFolder:
                 path.rmdir()
 
     def read(self, name: str) -> bytes | None:
+        """The content of a file; None where it isn't there."""
         with output_errors(self._path / name):
             try:
                 return (self._path / name).read_bytes()
@@ -44,6 +45,7 @@ class LocalFolder:
                 return None
 
     def write(self, name: str, content: bytes) -> None:
+        """Write a file, in one piece."""
         with output_errors(self._path):
             self._path.mkdir(exist_ok=True)
         with AtomicFile(self._path / name, overwrite=True) as file:
@@ -58,9 +60,11 @@ class RemoteFolder:
         Remote(self._url).check()
 
     def read(self, name: str) -> bytes | None:
+        """The content of a file; None where it isn't there."""
         return Remote(f"{self._url}/{name}").read()
 
     def write(self, name: str, content: bytes) -> None:
+        """Write a file, in one piece."""
         Remote(f"{self._url}/{name}").write(content)
 
 

@@ -47,7 +47,7 @@ class WorkFolder:
 
 
 def digest_settings(config: CleanConfig, described: ModelsRecord) -> str:
-    """16 hex digits that stand for all that decides about a group besides itself.
+    """16 hex digits for all that decides about a group beside the group itself.
 
     Raises:
         CalibrationError: the settings ask for what the models have no calibration for.

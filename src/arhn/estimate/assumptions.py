@@ -1,7 +1,7 @@
-"""Answers that nobody has given yet, as often yes as is assumed. Pure.
+"""Assumed answers, as often yes as an estimate assumes. Pure.
 
-An assumed answer is drawn by a hash of its question: every estimate of the same data is the same, and whoever answers
-at a low rate also answers at a higher one.
+An assumed answer is drawn by a hash of its question: every estimate of the same data is the same, and a passage that
+answers at a low rate also answers at a higher one.
 """
 
 from __future__ import annotations
@@ -48,43 +48,43 @@ class Assumed:
         self._config = config
         self._of: dict[str, tuple[ExtractPrompt, tuple[str, ...]]] = {}
 
-    def text(self, request: Request) -> Completion:
+    def answer(self, request: Request) -> Completion:
         """The answer; its tokens aren't counted."""
         match request.constraint:
             case None:
-                return self._verdict(request)
+                return self._give_verdict(request)
             case SpanOf(text, otherwise, lead, close):
-                return Completion(text=self._span(request, text, otherwise, lead, close))
+                return Completion(text=self._give_span(request, text, otherwise, lead, close))
             case OneOf(choices):
-                return _chosen(choices, _draw(request) < 0.5)
+                return _choose(choices, _draw(request) < 0.5)
             case Permutation(n):
                 order = sorted(range(1, n + 1), key=lambda i: _draw(request, str(i)))
                 return Completion(text=" > ".join(map(str, order)))
             case Matching():
-                return Completion(text=self._judgement(request))
+                return Completion(text=self._give_judgement(request))
 
-    def _verdict(self, request: Request) -> Completion:
-        prompt, _ = self._asked()
+    def _give_verdict(self, request: Request) -> Completion:
+        prompt, _ = self._find_prompt()
         yes, no = prompt.lead or "\N{BULLET}", prompt.no_answer
-        said, other = (yes, no) if self._answers(request) else (no, yes)
-        return Completion(text=said, finish="length", first={said: _SURE, other: _UNLIKELY})
+        likely, other = (yes, no) if self._answers(request) else (no, yes)
+        return Completion(text=likely, finish="length", first={likely: _SURE, other: _UNLIKELY})
 
-    def _span(self, request: Request, text: str, otherwise: str, lead: str, close: str) -> str:
+    def _give_span(self, request: Request, text: str, otherwise: str, lead: str, close: str) -> str:
         if otherwise and not self._answers(request):
             return otherwise
         return f"{lead}{' '.join(text.split()[: self._rates.words])}{close}"
 
-    def _judgement(self, request: Request) -> str:
+    def _give_judgement(self, request: Request) -> str:
         count = len(_CANDIDATE.findall(request.messages[-1].content))
         named = [str(i + 1) for i in range(count) if _draw(request, str(i)) < self._rates.answering]
         return f"better: none; worse: {', '.join(named) or 'none'}"
 
     def _answers(self, request: Request) -> bool:
-        _, positives = self._asked()
+        _, positives = self._find_prompt()
         content = request.messages[-1].content
         return content.startswith(positives) or _draw(request) < self._rates.answering
 
-    def _asked(self) -> tuple[ExtractPrompt, tuple[str, ...]]:
+    def _find_prompt(self) -> tuple[ExtractPrompt, tuple[str, ...]]:
         """The prompt of the query in work, and how requests about its positives begin."""
         query_id = find_current_query() or ""
         if query_id not in self._of:
@@ -95,7 +95,7 @@ class Assumed:
         return self._of[query_id]
 
 
-def _chosen(choices: tuple[str, ...], first: bool) -> Completion:
+def _choose(choices: tuple[str, ...], first: bool) -> Completion:
     one, other = choices if first else choices[::-1]
     return Completion(text=one, first={one: _SURE, other: _UNLIKELY})
 
@@ -106,7 +106,7 @@ def _draw(request: Request, salt: str = "") -> float:
     return int.from_bytes(digest) / 2**64
 
 
-def written(text: str, request: Request) -> str:
+def find_written(text: str, request: Request) -> str:
     """The part of an answer that the LLM has to write."""
     return text.removeprefix(begun(request.constraint)[0])
 
@@ -122,4 +122,4 @@ def interval(hits: int, of: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-__all__ = ["Assumed", "Rates", "interval", "written"]
+__all__ = ["Assumed", "Rates", "find_written", "interval"]

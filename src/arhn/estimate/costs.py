@@ -23,6 +23,7 @@ class Speed:
 
     @property
     def known(self) -> bool:
+        """Whether time can be worked out from it."""
         return bool(self.prompt or self.completion or self.calls)
 
 
@@ -47,6 +48,7 @@ class Tariff:
     prices: Prices = field(default_factory=Prices)
 
     def bill(self, cost: Cost) -> Bill:
+        """Time and money that so many calls and tokens take."""
         speed, prices = self.speed, self.prices
         cached = round(cost.prompt - cost.computed)
         money = prices.of(round(cost.prompt), cached, round(cost.completion)) if prices.known else None

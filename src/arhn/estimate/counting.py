@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from arhn.cleaning.asking import find_current_query
 from arhn.engines import Capabilities, Completion, OneOf, Request, RequestFailed
-from arhn.estimate.assumptions import Assumed, written
+from arhn.estimate.assumptions import Assumed, find_written
 from arhn.estimate.reuse import Reuse
 from arhn.estimate.tokens import Tokenizer
 from arhn.store import MemoryStore, StoredAnswers
@@ -47,14 +47,17 @@ class CountingEngine:
         self._assumed = assumed
 
     async def complete(self, request: Request) -> Completion:
+        """The assumed answer; what asking for it would take is added to `costs`."""
         prompt = await self._tokenizer.prompt(request)
         per = self._tokenizer.per
         tokens = round(len(prompt) / per)
         if tokens + request.max_tokens > self.capabilities.context:
             return Completion(text="", finish="context", prompt_tokens=tokens)
         cached = round(await self._reuse.cached(request, prompt) / per)
-        answer = self._assumed.text(request)
-        cost = Cost(calls=1, prompt=tokens, computed=tokens - cached, completion=await self._written(answer, request))
+        answer = self._assumed.answer(request)
+        cost = Cost(
+            calls=1, prompt=tokens, computed=tokens - cached, completion=await self._count_written(answer, request)
+        )
         query = find_current_query() or ""
         self.costs[query] = self.costs.get(query, Cost()) + cost
         return Completion(
@@ -67,15 +70,16 @@ class CountingEngine:
         )
 
     async def aclose(self) -> None:
-        return None
+        """Nothing is open."""
+        return
 
-    async def _written(self, answer: Completion, request: Request) -> float:
+    async def _count_written(self, answer: Completion, request: Request) -> float:
         """Tokens of an answer, with the one that ends it."""
         if request.constraint is None:
             return 1
         if isinstance(request.constraint, OneOf):
             return 2
-        return await self._tokenizer.length(written(answer.text, request)) + 1
+        return await self._tokenizer.length(find_written(answer.text, request)) + 1
 
 
 class Planned:
@@ -86,13 +90,15 @@ class Planned:
         self.capabilities = capabilities
 
     async def complete(self, request: Request) -> Completion:
+        """Raises RequestFailed: it can't be asked."""
         raise RequestFailed(f"{self.model}: planned only, it can't be asked {request.messages[-1].content!r}")
 
     async def aclose(self) -> None:
-        return None
+        """Nothing is open."""
+        return
 
 
-class Known:
+class StartingStore:
     """A store that begins with the answers of earlier runs, and changes none of them."""
 
     def __init__(self, stored: StoredAnswers | None) -> None:
@@ -100,9 +106,11 @@ class Known:
         self._new = MemoryStore()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
+        """The answers among `keys`, by key: new ones first, then those of earlier runs."""
         found = self._new.get_many(keys)
         missing = [key for key in keys if key not in found]
         return {**found, **self._stored.get_many(missing)} if self._stored and missing else found
 
     def put(self, key: bytes, completion: Completion) -> None:
+        """Hold an answer, in memory."""
         self._new.put(key, completion)

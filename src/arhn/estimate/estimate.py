@@ -17,7 +17,7 @@ from arhn.cleaning.stats import StageStats, Stats
 from arhn.engines import Engine
 from arhn.errors import UsageError
 from arhn.estimate.assumptions import Assumed, Rates
-from arhn.estimate.counting import Cost, CountingEngine, Known
+from arhn.estimate.counting import Cost, CountingEngine, StartingStore
 from arhn.estimate.pilot import Pilot, Range
 from arhn.estimate.reuse import Reuse
 from arhn.estimate.sample import Sample
@@ -31,7 +31,7 @@ _TAIL = 0.025
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counting:
-    """How requests are counted. `reuse` makes a new, empty one for every count; `described` says it to people."""
+    """How requests are counted. `reuse` makes a new, empty one for every count; `described` is that in words."""
 
     tokenizer: Tokenizer
     reuse: Callable[[], Reuse]
@@ -89,7 +89,7 @@ def estimate(
         raise UsageError(f"method {config.method}: asks no LLM, so there is nothing to estimate")
     counting = replace(counting, tokenizer=Once(counting.tokenizer))
     run = _Run(config=config, models=models, counting=counting, stored=stored)
-    pilot = pilot or (_learned(run, sample) if stored else None) or Pilot.usual()
+    pilot = pilot or (_learn(run, sample) if stored else None) or Pilot.usual()
     rates = pilot.answering
     low, middle, high = (
         run.count(sample.groups, pilot.rates(share)) for share in (rates.low, rates.middle, rates.high)
@@ -99,10 +99,10 @@ def estimate(
         sampled=len(sample.groups),
         known=sum(g.query_id not in middle.costs for g in sample.groups) if stored else 0,
         passages=sample.passages,
-        low=_bound(sample, low.costs, _TAIL),
+        low=_find_bound(sample, low.costs, _TAIL),
         middle=middle.total.times(sample.factor),
-        high=_bound(sample, high.costs, 1 - _TAIL),
-        stages={name: _cost(stage).times(sample.factor) for name, stage in middle.stats.stages.items()},
+        high=_find_bound(sample, high.costs, 1 - _TAIL),
+        stages={name: _read_cost(stage).times(sample.factor) for name, stage in middle.stats.stages.items()},
         answering=middle.answering,
         pilot=pilot,
     )
@@ -122,7 +122,7 @@ class _Counts:
 
     @property
     def answering(self) -> float:
-        hits, of = answering(self.cleaned)
+        hits, of = count_answering(self.cleaned)
         return hits / of if of else 0.0
 
 
@@ -136,7 +136,7 @@ class _Run:
     def count(self, groups: Sequence[Group], rates: Rates) -> _Counts:
         """Clean them with assumed answers."""
         assumed = Assumed({g.query_id: g for g in groups}, rates, self.config)
-        engine, small = (self._standing_for(e, assumed) for e in (self.models.engine, self.models.small_model))
+        engine, small = (self._make_counting(e, assumed) for e in (self.models.engine, self.models.small_model))
         models = replace(self.models, engine=engine, small_model=small)
         stats = Stats()
         cleaned = self._clean(groups, models, stats)
@@ -147,9 +147,9 @@ class _Run:
         return _Counts(costs, stats, cleaned)
 
     def _clean(self, groups: Sequence[Group], models: Models, stats: Stats) -> list[CleanedGroup]:
-        return list(clean(groups, models, config=self.config, store=Known(self.stored), stats=stats))
+        return list(clean(groups, models, config=self.config, store=StartingStore(self.stored), stats=stats))
 
-    def _standing_for(self, engine: Engine | None, assumed: Assumed) -> CountingEngine | None:
+    def _make_counting(self, engine: Engine | None, assumed: Assumed) -> CountingEngine | None:
         if engine is None:
             return None
         counting = self.counting
@@ -162,19 +162,19 @@ class _Run:
         )
 
 
-def _learned(run: _Run, sample: Sample) -> Pilot | None:
+def _learn(run: _Run, sample: Sample) -> Pilot | None:
     """Rates from the groups that the store answers altogether; None where there is none."""
     groups = {g.query_id: g for g in (*sample.first, *sample.groups)}
     counts = run.count(tuple(groups.values()), Pilot.usual().rates(Pilot.usual().answering.middle))
     known = [c for c in counts.cleaned if c.group.query_id not in counts.costs]
-    hits, of = answering(known)
+    hits, of = count_answering(known)
     if not of:
         return None
     words = [len(e.snippet.split()) for c in known for e in c.extractions if e.snippet]
     return Pilot.measured(hits, of, words=round(sum(words) / len(words)) if words else None, source="the store")
 
 
-def answering(cleaned: Sequence[CleanedGroup]) -> tuple[int, int]:
+def count_answering(cleaned: Sequence[CleanedGroup]) -> tuple[int, int]:
     """How many negatives answer, and how many were asked about."""
     statuses = [
         e.status
@@ -185,12 +185,12 @@ def answering(cleaned: Sequence[CleanedGroup]) -> tuple[int, int]:
     return sum(status == "answer" for status in statuses), len(statuses)
 
 
-def _bound(sample: Sample, costs: Mapping[str, Cost], share: float) -> Cost:
+def _find_bound(sample: Sample, costs: Mapping[str, Cost], share: float) -> Cost:
     """A quantile of each number over what other samples of as many groups might have given."""
     of = [costs.get(g.query_id, Cost()) for g in sample.groups]
     if len(of) < 2:
         return sum(of, Cost()).times(sample.factor)
-    rng = random.Random(0)  # noqa: S311 - no secret hangs on it
+    rng = random.Random(0)  # noqa: S311 - no secret depends on it
     draws = [rng.choices(range(len(of)), k=len(of)) for _ in range(_RESAMPLES)]
     factors = [sample.passages / max(1, sum(sample.weights[i] for i in drawn)) for drawn in draws]
     at = min(_RESAMPLES - 1, int(share * _RESAMPLES))
@@ -203,7 +203,7 @@ def _bound(sample: Sample, costs: Mapping[str, Cost], share: float) -> Cost:
     return Cost(**{f.name: quantile(f.name) for f in fields(Cost)})
 
 
-def _cost(stage: StageStats) -> Cost:
+def _read_cost(stage: StageStats) -> Cost:
     return Cost(
         calls=stage.asked,
         prompt=stage.prompt_tokens,
@@ -212,4 +212,4 @@ def _cost(stage: StageStats) -> Cost:
     )
 
 
-__all__ = ["Counting", "Estimate", "answering", "estimate"]
+__all__ = ["Counting", "Estimate", "count_answering", "estimate"]

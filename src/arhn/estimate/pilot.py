@@ -29,7 +29,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumption:
-    """Something that an estimate takes for given; `source` says from where."""
+    """Something that an estimate takes for given; `source`: where it comes from."""
 
     what: str
     value: str
@@ -47,6 +47,7 @@ class Pilot:
 
     @classmethod
     def usual(cls) -> Pilot:
+        """What is assumed of data that nothing is known of."""
         return cls(answering=Range(low=_LEAST, middle=_SHARE, high=_MOST), words=_WORDS, source="no run: a guess")
 
     @classmethod
@@ -62,7 +63,7 @@ class Pilot:
 
     @classmethod
     def of_summary(cls, path: Path) -> Pilot:
-        """What the summary of an `arhn clean` says.
+        """From the summary of an `arhn clean`.
 
         Raises:
             UsageError: the file isn't one, or is of a run without negatives that were asked about.
@@ -70,15 +71,15 @@ class Pilot:
         try:
             content = json.loads(path.read_text("utf-8"))
             statuses = content["negatives"]["status"]
-            said_nothing = statuses.get("unknown", 0) + statuses.get("spared", 0)
-            hits, of = statuses.get("answer", 0), sum(statuses.values()) - said_nothing
+            without = statuses.get("unknown", 0) + statuses.get("spared", 0)
+            hits, of = statuses.get("answer", 0), sum(statuses.values()) - without
             asked = sum(stage["asked"] for stage in content["llm"].values())
             seconds = content["seconds"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"--pilot {path}: not a summary that 'arhn clean' wrote ({error!r})") from error
         if not of:
             raise UsageError(f"--pilot {path}: no negative was asked about in that run. Take another one")
-        words = _words(content)
+        words = _find_words(content)
         return cls.measured(hits, of, words=words, source=str(path), seconds=seconds / asked if asked else None)
 
     @property
@@ -87,10 +88,12 @@ class Pilot:
         return 1 / self.seconds if self.seconds else None
 
     def rates(self, answering: float) -> Rates:
+        """What is assumed of answers where that share of negatives answers."""
         return Rates(answering=answering, words=self.words)
 
     @property
     def assumptions(self) -> tuple[Assumption, ...]:
+        """All that is assumed, for people."""
         rates = self.answering
         return (
             Assumption(
@@ -105,8 +108,8 @@ class Pilot:
         )
 
 
-def _words(content: Mapping[str, Any]) -> int | None:
-    """Words of a snippet, from its tokens (1.3 a word, and two around it); None where that can't be told.
+def _find_words(content: Mapping[str, Any]) -> int | None:
+    """Words of a snippet, from its tokens (1.3 a word, and two around it); None where that can't be worked out.
 
     Of the extraction's requests one a passage is a verdict of one token; the others are snippets.
     """

@@ -16,7 +16,7 @@ Prompt = Sequence[Any]
 
 
 class Reuse(Protocol):
-    """Told of prompts in the order in which they are asked."""
+    """Finds how much of each prompt was computed before; asked in the order of the requests."""
 
     async def cached(self, request: Request, prompt: Prompt) -> int:
         """How much of a request's `prompt` isn't computed again, in its own elements."""
@@ -26,19 +26,24 @@ class Reuse(Protocol):
 class Slots(Protocol):
     """How llama.cpp's slots are handed out (engines/slots.py)."""
 
-    async def acquire(self, request: Request) -> int: ...
+    async def acquire(self, request: Request) -> int:
+        """A free slot for a request, waiting for one."""
+        ...
 
-    def release(self, slot: int) -> None: ...
+    def release(self, slot: int) -> None:
+        """Give a slot back."""
+        ...
 
 
 class SlotReuse:
-    """llama.cpp: a slot keeps its last prompt, and what the next one begins with like it."""
+    """llama.cpp: a slot holds its last prompt, and what the next one begins with likewise isn't computed again."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._held: dict[int, Prompt] = {}
 
     async def cached(self, request: Request, prompt: Prompt) -> int:
+        """Elements at the beginning of the prompt that its slot holds."""
         slot = await self._slots.acquire(request)
         try:
             found = _same(self._held.get(slot, ()), prompt)
@@ -54,7 +59,7 @@ class BlockReuse:
     """vLLM's automatic prefix caching: whole blocks, found by everything up to their end; none is ever evicted.
 
     Args:
-        block: elements of a block; 16 tokens unless vLLM is told otherwise.
+        block: elements of a block; 16 tokens unless vLLM is configured otherwise.
     """
 
     def __init__(self, block: int = 16) -> None:
@@ -62,6 +67,7 @@ class BlockReuse:
         self._seen: set[int] = set()
 
     async def cached(self, request: Request, prompt: Prompt) -> int:  # noqa: ARG002 - blocks are found by content
+        """Elements of the whole blocks at the beginning of the prompt that were computed before."""
         ends = range(self._block, len(prompt) + 1, self._block)
         state, states = 0, []
         for end in ends:

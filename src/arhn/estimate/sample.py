@@ -33,25 +33,25 @@ def spread(groups: Iterable[Group], size: int, passages: Callable[[Group], int])
     Args:
         passages: how many passages of a group are asked about, about; tokens grow with it.
     """
-    kept: list[Group] = []
+    chosen: list[Group] = []
     first: list[Group] = []
     step, total, weight = 1, 0, 0
     for group in groups:
         if total % step == 0:
-            kept.append(group)
+            chosen.append(group)
         if len(first) < size:
             first.append(group)
-        if len(kept) > 2 * size:
-            kept = kept[::2]
+        if len(chosen) > 2 * size:
+            chosen = chosen[::2]
             step *= 2
         total += 1
         weight += passages(group)
-    count = min(size, len(kept))
-    chosen = tuple(kept[i * len(kept) // count] for i in range(count))
+    count = min(size, len(chosen))
+    spread_out = tuple(chosen[i * len(chosen) // count] for i in range(count))
     return Sample(
-        groups=chosen,
+        groups=spread_out,
         first=tuple(first),
         total=total,
         passages=weight,
-        weights=tuple(map(passages, chosen)),
+        weights=tuple(map(passages, spread_out)),
     )

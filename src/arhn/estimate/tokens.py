@@ -31,7 +31,9 @@ class Tokenizer(Protocol):
     name: str
     per: float
 
-    async def prompt(self, request: Request) -> Prompt: ...
+    async def prompt(self, request: Request) -> Prompt:
+        """The prompt of a request, as a sequence of tokens or characters."""
+        ...
 
     async def length(self, text: str) -> float:
         """Tokens of an answer."""
@@ -48,11 +50,13 @@ class Once:
         self._prompts: dict[Request, Prompt] = {}
 
     async def prompt(self, request: Request) -> Prompt:
+        """The prompt of a request."""
         if request not in self._prompts:
             self._prompts[request] = await self._tokenizer.prompt(request)
         return self._prompts[request]
 
     async def length(self, text: str) -> float:
+        """Tokens of an answer."""
         return await self._tokenizer.length(text)
 
 
@@ -64,12 +68,14 @@ class Characters:
         self.name = f"{per:g} characters a token"
 
     async def prompt(self, request: Request) -> Prompt:
+        """The prompt of a request."""
         return (
             "".join(_TEMPLATE.format(role=m.role, content=m.content) for m in request.messages)
             + begun(request.constraint)[0]
         )
 
     async def length(self, text: str) -> float:
+        """Tokens of an answer."""
         return len(text) / self.per
 
 
@@ -83,9 +89,11 @@ class Gguf:
         self._engine = engine
 
     async def prompt(self, request: Request) -> Prompt:
+        """The prompt of a request."""
         return self._engine.tokens(request)
 
     async def length(self, text: str) -> float:
+        """Tokens of an answer."""
         return self._engine.count_tokens(text)
 
 
@@ -111,6 +119,7 @@ class Served:
         self._client = httpx.Client(headers=key.headers if key else None)
 
     def close(self) -> None:
+        """Close the connection."""
         self._client.close()
 
     def works(self) -> bool:
@@ -121,10 +130,12 @@ class Served:
             return False
 
     async def prompt(self, request: Request) -> Prompt:
+        """The prompt of a request."""
         body = orjson.loads(self._encoder.encode(request).body)
         return self._tokens({name: body[name] for name in _OF_PROMPTS if name in body})
 
     async def length(self, text: str) -> float:
+        """Tokens of an answer."""
         return len(self._tokens({"prompt": text, "add_special_tokens": False}))
 
     def _tokens(self, body: Mapping[str, Any]) -> Sequence[int]:

@@ -41,7 +41,7 @@ _KEYS = {
 
 
 def assumptions(found: Estimate, tariff: Tariff, counting: Counting) -> tuple[Assumption, ...]:
-    """Everything that the numbers hang on and nobody has counted."""
+    """Everything that the numbers depend on and that is assumed."""
     speed = tariff.speed
     rates = {
         "computed prompt tokens a second, of a GPU": speed.prompt,

@@ -29,7 +29,7 @@ from arhn.estimate import (
     spread,
 )
 from arhn.estimate.assumptions import interval
-from arhn.estimate.estimate import Estimate, answering
+from arhn.estimate.estimate import Estimate, count_answering
 from arhn.store import SqliteStore, StoredAnswers
 from arhn.types import Group
 from tests.conftest import answer_by_marks, many
@@ -64,7 +64,7 @@ def estimated(
 def real(groups: Sequence[Group]) -> tuple[Stats, Pilot]:
     """A real run's counts, and what it says of answers."""
     stats = Stats()
-    hits, of = answering(list(clean(groups, FakeEngine(answer_by_marks), stats=stats)))
+    hits, of = count_answering(list(clean(groups, FakeEngine(answer_by_marks), stats=stats)))
     return stats, Pilot.measured(hits, of, words=1, source="test")
 
 
@@ -173,7 +173,7 @@ def test_what_an_earlier_run_answered_costs_nothing(tmp_path: Path) -> None:
     stored.close()
     assert resumed.known == 20
     assert resumed.pilot.source.startswith("the store")
-    hits, of = answering(list(clean(groups[:20], FakeEngine(answer_by_marks))))
+    hits, of = count_answering(list(clean(groups[:20], FakeEngine(answer_by_marks))))
     assert resumed.pilot.answering.middle == pytest.approx(hits / of)
     fresh = estimated(groups[20:], pilot=resumed.pilot)
     assert resumed.middle.calls == pytest.approx(fresh.middle.calls)

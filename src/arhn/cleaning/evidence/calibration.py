@@ -163,7 +163,7 @@ def find_calibration(
 
 
 def _matches(named: str, model: str) -> bool:
-    """By the weights, whatever engine runs them; a server's model by its whole name."""
+    """Whether a calibration's model is this one: the same weights with any engine, or a server's model of that name."""
     return named in model if named.startswith("sha256:") else named == model
 
 

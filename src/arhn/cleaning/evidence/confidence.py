@@ -93,7 +93,7 @@ def take_means(
     """Means of the log-odds that are known, and of the similarities, drawn towards the calibration's priors."""
     known = [odds for odds in log_odds if odds is not None]
     if known:
-        # One passage, whatever it says, must not decide about its neighbours.
+        # One passage with extreme log-odds must not decide about its neighbours.
         middle = median(known)
         known = [max(middle - calibration.spread, min(middle + calibration.spread, odds)) for odds in known]
     return _mean(known, calibration.prior), _mean(similarities or (), calibration.similarity_prior)
@@ -149,8 +149,8 @@ def weigh(coefficients: Sequence[float], intercept: float) -> dict[str, float]:
 def pick_likeliest(signal: Sequence[float | None], share: float) -> tuple[int, ...]:
     """Positions, in their order, of the `share` of passages (rounded up) with the highest signal; ties by position.
 
-    Of what has none nothing is known, so it comes besides: whatever it were, nothing that would then be among these is
-    left out.
+    Those without a signal come in addition: their signal isn't known, and however high it were, no other passage may be
+    left out for them.
     """
     wanted = math.ceil(round(share * len(signal), 9))
     known = sorted((-value, i) for i, value in enumerate(signal) if value is not None)
@@ -159,7 +159,7 @@ def pick_likeliest(signal: Sequence[float | None], share: float) -> tuple[int, .
 
 
 def find_band(confidence: float, calibration: Calibration) -> Band:
-    """What a confidence says: the passage answers, it doesn't, or this model can't tell."""
+    """The band of a confidence: the passage answers, it doesn't, or this model can't tell."""
     if confidence >= calibration.threshold:
         return "answer"
     return "uncertain" if confidence >= calibration.lower else "no_answer"

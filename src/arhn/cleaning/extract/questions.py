@@ -1,9 +1,9 @@
-"""Stage 1, extraction: does a passage answer the query, and with which of its words.
+"""Stage 1, extraction: the questions whether a passage answers the query, and with which of its words.
 
 Two questions. The verdict is the first token of the answer: its log-odds make the confidence (confidence.py), and
 only where that says "answers" is the snippet asked for, as the continuation of the same prompt. Where a server
-gives no log-probabilities, whole answers are asked for instead, once or several times. Pure: it makes requests
-and reads answers; the pipeline asks.
+gives no log-probabilities, whole answers are asked for instead, once or several times. Pure: requests are made and
+answers read here; verdicts.py asks.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def shorten(passage: Passage, needed: int, available: int) -> Passage | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What the LLM says about one passage.
+    """The LLM's verdict on one passage.
 
     `log_odds` (natural log) of an answer against none: from the first token, or from how many of several sampled
     answers hold a snippet; None where the answer was broken. `span` is known where whole answers were asked for.
@@ -132,11 +132,11 @@ def read_answers(
     """
     read = [_read(c.text, passage.text, prompt) for c in completions if c is not None and c.finish == "stop"]
     votes = Counter(kind for kind, _ in read)
-    said, denied = votes["span"], votes["no_answer"]
-    if 2 * (said + denied) <= len(completions):
+    answering, denying = votes["span"], votes["no_answer"]
+    if 2 * (answering + denying) <= len(completions):
         return None, None
     spans = Counter(span for _, span in read if span is not None)
-    return round(math.log((said + 0.5) / (denied + 0.5)), 4), spans.most_common(1)[0][0] if spans else None
+    return round(math.log((answering + 0.5) / (denying + 0.5)), 4), spans.most_common(1)[0][0] if spans else None
 
 
 _Kind = Literal["span", "no_answer", "unknown"]

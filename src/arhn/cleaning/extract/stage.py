@@ -1,4 +1,4 @@
-"""Asks for stage 1: what each passage of a group says, and how surely.
+"""Stage 1, extraction: whether each passage of a group answers the query, with which words, and how surely.
 
 The labelled positives come first, each on its own. What they answer is then shown with every negative: whether a
 passage gives an answer like a known one is a far easier question for a small LLM than whether it answers at all
@@ -55,7 +55,7 @@ class ExtractionStage:
 
     Args:
         similarity: a second signal, for a calibration that fuses it.
-        small_model: asks a smaller LLM about every negative first, and triage goes by what it says.
+        small_model: asks a smaller LLM about every negative first, and triage goes by its verdicts.
     """
 
     def __init__(
@@ -108,12 +108,31 @@ class ExtractionStage:
         )
 
     def _announce(self, positives: int, negatives: int, setup: FamilySetup) -> None:
-        """Say how many requests a group will take, but for those that hang on answers."""
+        """Announce how many requests a group will take, without those that follow from answers."""
         each = max(1, self._samples)
         shown = positives if self._show_answer and not self._samples else 0
         flagged = negatives if self._small_model is not None and setup.asked < 1 else 0
         asked = math.ceil(setup.asked * negatives)
         self._asker.expect_requests(each * (positives + asked) + shown + flagged)
+
+    async def _extract_positives(
+        self, query: str, passages: Sequence[Passage], setup: FamilySetup
+    ) -> tuple[tuple[Extraction, ...], str]:
+        """Extractions of the labelled positives, and what they answer, in one line."""
+        wording = Wording(prompt=setup.prompts.extract)
+        verdicts = await self._verdicts.judge(query, passages, wording)
+        holding = [setup.holds(v.log_odds) for v in verdicts]
+        # Also where the LLM doubts it: the label says that the answer is there.
+        spans = await self._verdicts.find_snippets(
+            query, verdicts, [self._show_answer or holds for holds in holding], wording
+        )
+        sure = [None if v.log_odds is None else sigmoid(v.log_odds - setup.calibration.doubtful) for v in verdicts]
+        extractions = [
+            _make_extraction(p, v, confidence, "answer" if holds else "no_answer", span)
+            for p, v, confidence, holds, span in zip(passages, verdicts, sure, holding, spans, strict=True)
+        ]
+        known = find_known_answer(passages, spans) if self._show_answer else ""
+        return self._drop_confidences(extractions), known
 
     async def _extract_negatives(
         self,
@@ -148,29 +167,10 @@ class ExtractionStage:
         spared = {p.doc_id: Extraction(doc_id=p.doc_id, status="spared") for p in passages}
         return self._drop_confidences([*(spared | extractions).values()]), means
 
-    async def _extract_positives(
-        self, query: str, passages: Sequence[Passage], setup: FamilySetup
-    ) -> tuple[tuple[Extraction, ...], str]:
-        """Extractions of the labelled positives, and what they answer, in one line."""
-        wording = Wording(prompt=setup.prompts.extract)
-        verdicts = await self._verdicts.judge(query, passages, wording)
-        holding = [setup.holds(v.log_odds) for v in verdicts]
-        # Also where the LLM doubts it: the label says that the answer is there.
-        spans = await self._verdicts.find_snippets(
-            query, verdicts, [self._show_answer or holds for holds in holding], wording
-        )
-        sure = [None if v.log_odds is None else sigmoid(v.log_odds - setup.calibration.doubtful) for v in verdicts]
-        extractions = [
-            _make_extraction(p, v, confidence, "answer" if holds else "no_answer", span)
-            for p, v, confidence, holds, span in zip(passages, verdicts, sure, holding, spans, strict=True)
-        ]
-        known = find_known_answer(passages, spans) if self._show_answer else ""
-        return self._drop_confidences(extractions), known
-
     def _drop_confidences(self, extractions: Sequence[Extraction]) -> tuple[Extraction, ...]:
         if self._samples != 1:
             return tuple(extractions)
-        # A single answer says yes or no, not how surely.
+        # A single answer is yes or no, without a degree.
         return tuple(replace(e, confidence=None, log_odds=None) for e in extractions)
 
     async def _score(self, query: str, passages: Sequence[Passage]) -> tuple[float, ...] | None:
@@ -181,7 +181,7 @@ class ExtractionStage:
     async def _ask_small_model(
         self, query: str, passages: Sequence[Passage], setup: FamilySetup, known: str
     ) -> tuple[float | None, ...] | None:
-        """What the small model in front says of negatives; None where there is none."""
+        """Log-odds of negatives by the small model; None where there is none."""
         if self._small_model is None:
             return None
         verdicts = await self._small_model.judge(query, passages, _word_for_negatives(setup, known))

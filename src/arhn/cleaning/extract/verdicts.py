@@ -62,9 +62,10 @@ class VerdictAsker:
     async def find_snippets(
         self, query: str, verdicts: Sequence[Verdict], wanted: Sequence[bool], wording: Wording
     ) -> list[Span | None]:
-        """Where the answer stands in each passage that one is wanted of, as offsets into the passage as it was shown.
+        """Where the answer stands in each passage that one is wanted of, as offsets into the passage that was shown.
 
-        Where whole answers were asked for, they have said so already. A shortened passage is a beginning of the whole.
+        Where whole answers were asked for, their snippets are known. A shortened passage is a beginning of the whole:
+        offsets hold for both.
         """
         spans = [v.span if want else None for v, want in zip(verdicts, wanted, strict=True)]
         missing = [i for i, want in enumerate(wanted) if want and spans[i] is None and verdicts[i].log_odds is not None]

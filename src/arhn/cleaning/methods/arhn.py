@@ -25,7 +25,7 @@ class Arhn:
     """Cleans one group at a time.
 
     Args:
-        models: the LLM; a small model and a similarity where there are any. Triage goes by what the small model says,
+        models: the LLM; a small model and a similarity where there are any. Triage goes by the small model's verdicts,
             else by the similarity.
         calibrated: False where only `gather_evidence` is wanted, to make a calibration from.
 
@@ -92,7 +92,7 @@ class Arhn:
         )
 
     async def gather_evidence(self, group: Group) -> Evidence:
-        """What the confidences of a group are made from: the negatives of `find_asked_negatives`, labels unseen."""
+        """What the confidences of a group are made from, of `find_asked_negatives`; labels aren't looked at."""
         setup = self._setups[family_of(group, self._config.families).family]
         positives, negatives = _split_by_label(group, take_apart(group, self._config.negatives))
         return await self._extraction.gather_evidence(group.query, positives, negatives, setup)

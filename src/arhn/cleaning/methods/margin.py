@@ -35,6 +35,7 @@ class MarginMethod:
         self._config = config
 
     async def clean(self, group: Group) -> CleanedGroup:
+        """The group with the decisions that follow from its scores."""
         parts = take_apart(group, self._config.negatives)
         scores = await asyncio.to_thread(self._scores, group)
         positives = [scores[p.doc_id] for p in group.positives]

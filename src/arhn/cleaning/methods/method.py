@@ -1,4 +1,4 @@
-"""What a method is: it is given a group and says what becomes of each of its passages."""
+"""What a method is: it is given a group and decides about each of its passages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MethodClass(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
-    """What decisions rest on besides settings and models, as a run's summary records it.
+    """What decisions rest on beside the settings and models, as a run's summary records it.
 
     `prompts`: hashes of templates, by family and section. `calibrations`: by family.
     """
@@ -52,14 +52,14 @@ class Basis:
 
 @runtime_checkable
 class Recorded(Protocol):
-    """A method's class that has something to say of what its decisions rest on."""
+    """A method's class that can describe what its decisions rest on."""
 
     def describe_basis(self, config: CleanConfig, described: ModelsRecord, families: Sequence[str]) -> Basis:
         """For the summary of a run in which queries of these families occurred."""
         ...
 
     def take_fingerprint(self, config: CleanConfig, described: ModelsRecord) -> str:
-        """The same for any family, in one text: what is decided under another one is no use to a run.
+        """The same for every family, in one text: a run doesn't reuse what was decided under another one.
 
         Raises:
             CalibrationError: the settings ask for a calibration that there isn't.

@@ -10,7 +10,7 @@ from arhn.types import CleanedGroup, Decision, Group, Reason
 
 
 class NoMethod:
-    """Every label stays; only negatives beyond `negatives` are left out, and the floor is kept."""
+    """Every label stays; only negatives beyond `negatives` are left out, and the floor policy is followed."""
 
     asks_llm = False
 
@@ -18,6 +18,7 @@ class NoMethod:
         self._config = config
 
     async def clean(self, group: Group) -> CleanedGroup:
+        """The group with every passage kept, but for negatives beyond the number used."""
         config = self._config
         limit = config.negatives
         unused = frozenset(p.doc_id for p in group.negatives[limit:]) if limit is not None else frozenset()

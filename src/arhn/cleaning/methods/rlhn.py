@@ -2,7 +2,7 @@
 
 Both see the whole group at once and name the negatives that are relevant after all: as good as the labelled positives
 or better, or relevant but worse. The better ones are relabelled, the worse ones filtered (mode R+F). Unlike there, an
-answer that can't be read says nothing and changes nothing; it isn't taken for "none found".
+answer that can't be read changes nothing; it isn't taken for "none found".
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class Rlhn:
         return _load_prompt().hash
 
     async def clean(self, group: Group) -> CleanedGroup:
+        """The group with the decisions that follow from the judgement."""
         config = self._config
         parts = take_apart(group, config.negatives)
         asked = {p.doc_id for p in parts.asked}
@@ -107,7 +108,11 @@ class Rlhn:
 
 
 def read(completion: Completion | None, shown: Sequence[str]) -> Judgement | None:
-    """Who is named, `shown` in the order shown; None for whatever isn't one whole, consistent answer."""
+    """The negatives that an answer names; None for anything but one whole, consistent answer.
+
+    Args:
+        shown: `doc_id`s in the order shown.
+    """
     if completion is None or completion.finish != "stop":
         return None
     match = _ANSWER.fullmatch(completion.text.strip().rstrip("."))

@@ -45,7 +45,7 @@ class ExtractPrompt(Prompt):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyPrompts:
-    """What is asked about one kind of query; its file also says in words what "answers" means for it.
+    """What is asked about queries of one family; its file also defines in words what "answers" means for it.
 
     `check` is `extract` with the answer that is known from the labelled positives.
     """

@@ -1,4 +1,4 @@
-"""What a ranker is: it is given a group's candidates and says in which order they answer the query."""
+"""What a ranker is: it is given a group's candidates and puts them in the order of how directly they answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Ranker(Protocol):
     async def rank(self, candidates: Candidates) -> Ranking:
         """The order of the candidates' `doc_id`s, the most direct answer first.
 
-        What can't be told for a broken answer is `failed`, or left out of the order: then no label changes.
+        Where an answer was broken, the ranking is `failed`, or leaves candidates out: then their labels stay.
         """
         ...
 

@@ -33,15 +33,15 @@ def repeat_every(seconds: float, show: Callable[[], None]) -> Iterator[None]:
         thread.join()
 
 
-#: The time left as said in the field `left`, where groups that are done don't tell it.
+#: The time left, from the field `left`, where it can't be told by the groups that are done.
 LEFT = TextColumn("{task.fields[left]}")
 
 
 def group_bars(console: Console, *left: ProgressColumn) -> Bars:
-    """A bar of groups with what is said in the field `state`; nothing where there is no terminal.
+    """A bar of groups with the text of the field `state`; nothing where there is no terminal.
 
     Args:
-        left: says how long it will still take; told by the groups that are done unless given.
+        left: columns of the time left; worked out from the groups that are done unless given.
     """
     columns = (
         TextColumn("[bold]groups"),

@@ -38,8 +38,8 @@ def require_few(content: Mapping[str, Any], limit: float) -> None:
     if (excess := describe_excess(content, limit)) is None:
         return
     raise TooManyFailures(
-        f"{excess}: {content['files']['failures']}. The outputs are written, and the labels that hung on them are as "
-        "they were. The same command with --overwrite asks only these again; a larger max_failures allows more"
+        f"{excess}: {content['files']['failures']}. The outputs are written, and the labels that depended on them are "
+        "as they were. The same command with --overwrite asks only these again; a larger max_failures allows more"
     )
 
 

@@ -78,6 +78,12 @@ def _holds(passage: Passage, row: Mapping[str, Any]) -> bool:
 
 
 def read_files(output: str) -> _Files:
+    """The files of the run that wrote `output`, from its summary.
+
+    Raises:
+        FileMissing: there is no summary beside it.
+        DataError: the summary is damaged.
+    """
     path = Files.beside(output).summary
     if not path.is_file():
         raise FileMissing(
@@ -123,7 +129,7 @@ def _checked(kind: type[Record], content: Any, path: Path, line: int | None = No
 
 
 def _damaged(what: str, path: Path, line: int | None) -> DataError:
-    return DataError(f"not what 'arhn clean' wrote ({what}). Clean again to make it anew", path=str(path), line=line)
+    return DataError(f"not what 'arhn clean' wrote ({what}). Clean again to write it new", path=str(path), line=line)
 
 
 def _group(files: _Files, query_id: str) -> Group:

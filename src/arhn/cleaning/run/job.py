@@ -66,7 +66,7 @@ class Cleaner(Protocol):
 
     @property
     def answers(self) -> Mapping[str, str]:
-        """Where the LLM's answers are kept: a path by what it is called in the summary."""
+        """Where the LLM's answers are stored: a path, by its name in the summary."""
         ...
 
 
@@ -116,7 +116,7 @@ def close(engine: Engine) -> None:
 
 
 def count(job: Job) -> int | None:
-    """How many groups a job will read, for a display: None where it can't be told from the number of rows."""
+    """How many groups a job will read, for a display; None where the number of rows doesn't give it."""
     source = _detect(job)
     if source.format in (Format.TRIPLET, Format.NTUPLE) or "://" in source.path:
         return job.limit

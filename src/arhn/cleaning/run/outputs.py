@@ -45,6 +45,7 @@ class Outputs:
         stack.callback(self.failures.abort)
 
     def write(self, cleaned: CleanedGroup) -> None:
+        """Write a group and its decisions; raises DiskFull."""
         for row in make_decision_rows(cleaned):
             self._decisions.write(row)
         if not cleaned.dropped:
@@ -64,8 +65,8 @@ class Outputs:
             for output in outputs:
                 output.publish()
         except Exception:
-            # The journal is for a process that was stopped: what fails in a living one is told, and nothing is
-            # replaced without being asked for.
+            # The journal is for a process that was stopped. A failure in a living one is reported, and then nothing is
+            # to be replaced that the user didn't ask for.
             files.journal.unlink(missing_ok=True)
             raise
         files.journal.unlink(missing_ok=True)

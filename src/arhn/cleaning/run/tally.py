@@ -29,6 +29,7 @@ class Tally:
     agreement: float = 0.0
 
     def add(self, cleaned: CleanedGroup) -> None:
+        """Count a group."""
         self.groups += 1
         self.dropped += cleaned.dropped
         self.below_floor += cleaned.below_floor

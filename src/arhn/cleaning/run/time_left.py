@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from arhn.cleaning.stats import Stats
 
-#: Seconds before which a speed says little: the first requests compute what all share. Then a mark is set for the speed
-#: of late; the next ones come when twice as many have passed.
+#: Seconds before which the speed isn't known well enough: the first requests compute what all share. Then a mark is set
+#: for the speed of late; the next ones come when twice as many have passed.
 FIRST = 10.0
 
 
@@ -23,11 +23,11 @@ class _Mark(NamedTuple):
 class TimeLeft:
     """The time that a run over `total` groups has left, which begins with the first look.
 
-    Groups that are done don't tell it: with a lookahead, and with large groups, many are in work before one is done.
-    So requests count, where there are any: those answered against those expected by now of the groups begun, as many
-    of each further group. What hangs on answers (snippets, rankings) is expected only once it is asked for, so that the
-    time is too short at first. The speed is that of the last half of the time or more: answers from a store, which
-    come at once at the beginning of a run that goes on, are forgotten.
+    Groups that are done don't show it: with a lookahead, and with large groups, many are asked about before one is
+    done. So requests count, where there are any: those answered against those expected by now of the groups begun, and
+    as many for each further group. Requests that follow from answers (snippets, rankings) are expected only once they
+    are made, so that the time is too short at first. The speed is that of the last half of the time or more: answers
+    from a store, which come at once at the beginning of a run that goes on, are forgotten.
     """
 
     def __init__(self, total: int | None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,7 +37,7 @@ class TimeLeft:
         self._lock = Lock()
 
     def estimate(self, stats: Stats, groups: int) -> float | None:
-        """None as long as it can't be known.
+        """Seconds left; None as long as they can't be known.
 
         Args:
             groups: those that are done.

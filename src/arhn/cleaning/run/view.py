@@ -37,15 +37,15 @@ def live(console: Console, progress: Progress, total: int | None) -> Iterator[On
         task = bars.add_task("groups", total=total, state=state(progress, 0.0), left="")
 
         def show() -> None:
-            said = state(progress, time.monotonic() - started)
-            bars.update(task, completed=progress.tally.groups, state=said, left=_left(remaining, progress))
+            shown = state(progress, time.monotonic() - started)
+            bars.update(task, completed=progress.tally.groups, state=shown, left=_left(remaining, progress))
 
         with repeat_every(SHOW_EVERY, show):
             yield lambda _: show()
 
 
 def _left(remaining: TimeLeft, progress: Progress) -> str:
-    # Opening models says nothing of the speed.
+    # The time that opening the models took doesn't count.
     return remaining.describe(progress.stats, progress.tally.groups) if progress.started else ""
 
 
@@ -61,14 +61,14 @@ class _Lines:
         self._lock = threading.Lock()
 
     def log_if_due(self) -> None:
-        """Say it if it is time to."""
+        """Log how far it has come if it is time to."""
         if time.monotonic() - self._last >= LOG_EVERY:
             self.log()
 
     def log(self) -> None:
-        """Say how far it has come, if it has come any further."""
+        """Log how far it has come, if it has come any further."""
         progress = self._progress
-        # Also where nothing is said of it: the first look begins the clock.
+        # Also where nothing is logged: the first look starts the clock.
         left = _left(self._remaining, progress)
         with self._lock:
             now = time.monotonic()
@@ -76,8 +76,8 @@ class _Lines:
             if found == self._logged or now - self._last < LOG_EVERY / 2:
                 return
             self._logged, self._last = found, now
-        said = [state(progress, now - self._started), *([left] if left else [])]
-        logger.info("%d%s groups, %s", progress.tally.groups, self._of, ", ".join(said))
+        parts = [state(progress, now - self._started), *([left] if left else [])]
+        logger.info("%d%s groups, %s", progress.tally.groups, self._of, ", ".join(parts))
 
 
 def state(progress: Progress, seconds: float) -> str:
@@ -101,7 +101,7 @@ def closing_tables(console: Console, content: Mapping[str, Any]) -> None:
         console.print(_calls(content))
     if content["families"]:
         families = ", ".join(f"{n} {name}" for name, n in content["families"].items())
-        console.print(f"Kinds of query: {families}", soft_wrap=True)
+        console.print(f"Families of queries: {families}", soft_wrap=True)
     uncalibrated = [name for name, c in content["calibrations"].items() if not c["calibrated"]]
     if uncalibrated:
         console.print(
@@ -122,8 +122,8 @@ def closing_tables(console: Console, content: Mapping[str, Any]) -> None:
         **_disagreement(content),
         **{f"left out, the format can't hold it: {what}": n for what, n in content["losses"].items()},
     }
-    said = [f"{n} {what}" for what, n in notes.items() if n]
-    console.print(f"{groups['read']} groups read, {groups['written']} written" + "".join(f"; {s}" for s in said))
+    parts = [f"{n} {what}" for what, n in notes.items() if n]
+    console.print(f"{groups['read']} groups read, {groups['written']} written" + "".join(f"; {s}" for s in parts))
 
 
 def _precision(content: Mapping[str, Any]) -> str:
