@@ -1,7 +1,7 @@
 """Every error a user can cause, each with an exit code of its own.
 
     ArhnError                       1
-    ├── UsageError                  2    a flag or setting that doesn't fit (as argparse has it)
+    ├── UsageError                  2    a flag or setting that doesn't fit
     ├── DataError                  10
     │   ├── FileMissing            11
     │   ├── UnknownFormat          12

@@ -448,8 +448,8 @@ def missing_module(name: str) -> Any:
         (("--precision", "1.1"), "found '1.1', allowed: a number above 0, at most 1"),
         (("--precision", "nan"), "found 'nan', allowed: a number above 0, at most 1"),
         (("--precision", "90%"), "found '90%', allowed: a number above 0, at most 1"),
-        (("--method", "best"), "method (--method best): found 'best', allowed: arhn, rlhn, margin or none"),
-        (put_in("ranker.name=best"), "found 'best', allowed: listwise, consistent or pivot"),
+        (("--method", "best"), "method (--method best): 'best' is no method. There are: arhn, rlhn, margin, none"),
+        (put_in("ranker.name=best"), "'best' is no ranker. There are: listwise, consistent, pivot"),
         (put_in("ranker.by=title"), "found 'title', allowed: snippet, passage or both"),
         (put_in("files.split=test"), "train.jsonl: is one file and has no split 'test'. Leave --split out"),
         (("--nonsense",), "No such option: --nonsense\nSee 'arhn clean --help'"),
@@ -986,7 +986,9 @@ def test_method_margin(similar: Arhn) -> None:
     margin = (*CLEAN, "--method", "margin")
     similar.fails(UsageError, *margin, says=("method margin: needs a similarity model. Give one with --similarity",))
     with_model = (*margin, "--similarity", "s")
-    similar.fails(UsageError, *with_model, "--mode", "R", says=("--mode: method margin only filters", "Use F or R+F"))
+    similar.fails(
+        UsageError, *with_model, "--mode", "R", says=("mode (--mode R): method margin only filters", "Use F or R+F")
+    )
     similar.works(*with_model)
     assert read_json("out.summary.json")["similarity"] == "s"
     assert similar.engines == []
@@ -1092,6 +1094,12 @@ def test_a_calibration_is_made_and_used(labelled: Arhn) -> None:
     assert read_json("out.summary.json")["calibrations"]["question"]["calibrated"]
     # What was asked to calibrate isn't asked again.
     assert labelled.asked < labelled.asks() / 2
+    # The summary holds the calibration itself, so that the run can be had again without its file.
+    Path("c.json").unlink()
+    labelled.works("clean", "train.jsonl", "-o", "again.jsonl", "--config", "out.summary.json")
+    assert Path("again.jsonl").read_bytes() == Path("out.jsonl").read_bytes()
+    assert Path("again.decisions.jsonl").read_bytes() == Path("out.decisions.jsonl").read_bytes()
+    assert read_json("again.summary.json")["calibrations"] == read_json("out.summary.json")["calibrations"]
 
 
 def test_a_kind_of_query_with_too_few_labels_is_told(labelled: Arhn) -> None:

@@ -529,7 +529,7 @@ def cleaned(*settings: str) -> list[str]:
             errors.UsageError,
             "refresh.cleaning.files (--set refresh.cleaning.files.limit=3): th",
         ),
-        (cleaned("method=best"), errors.UsageError, "found 'best', allowed: arhn, rlhn, margin or none"),
+        (cleaned("method=best"), errors.UsageError, "'best' is no method. There are: arhn, rlhn"),
         (cleaned("method=margin"), errors.UsageError, "needs a similarity model"),
         (
             cleaned("method=none", "margin.rule=relative"),
