@@ -69,12 +69,8 @@ lock:
 	$(COMPILE) -c locks/dev.txt -o locks/run.txt
 
 # Builds the site of docs/ into site/: a link that leads nowhere fails. A test of `make test` builds it, too.
-docs: $(VENV)/docs.ready
+docs: $(VENV)/dev.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-
-$(VENV)/docs.ready: $(VENV)/run.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	touch $@
 
 clean:
 	rm -rf $(VENV) $(NEWEST) demo/out bench/out site

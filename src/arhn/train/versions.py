@@ -23,7 +23,7 @@ TESTED = {
     "torch": "2.13.0",
     "transformers": "5.23.0",
 }
-#: What else training hangs on. Other requirements of these libraries are pip's to check, and often broken unharmed.
+#: What else training depends on. Other requirements of these libraries are pip's to check, and often broken unharmed.
 _BELOW = ("huggingface-hub", "numpy", "safetensors", "tokenizers")
 #: The optional requirements that training makes necessary.
 _EXTRAS = {"arhn": "train", "sentence-transformers": "train", "transformers": "torch"}
