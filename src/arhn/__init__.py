@@ -47,7 +47,7 @@ __all__ = [
     "weights",
 ]
 
-# Imported when they are first asked for: the command line, and whoever needs one part of this, waits for no other.
+# Imported on first use, so that a command, or a program that needs one part, waits for no other.
 __getattr__ = lazily(
     __name__,
     {

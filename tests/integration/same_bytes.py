@@ -412,9 +412,9 @@ class Runs:
         self.clean("alone", show_answer=False)
         self.clean("partial positives", fullness=False)
         self.clean("no log-probabilities", lambda _: Models(engine=engine(logprobs=False)))
-        self.clean("task map", families=FamilyMap.parse("my own set=claim, Quora=question, fever=title"))
+        self.clean("task map", families=FamilyMap.of({"my own set": "claim", "Quora": "question", "fever": "title"}))
         for family in ("question", "claim", "argument", "title", "duplicate"):
-            self.clean(f"all {family}", families=FamilyMap.parse(f"*={family}"), limit=FEW)
+            self.clean(f"all {family}", families=FamilyMap.of({"*": family}), limit=FEW)
 
     def calibrated(self) -> None:
         """With calibrations, which are for the prompts that a summary names."""
@@ -647,7 +647,7 @@ def record_calibrating(folder: Path) -> Record:
     ]
     gold, output = _write(folder / "gold.jsonl", labels), folder / "calibration.json"
     fitting = Fitting(gold=gold, groups=str(groups), output=output)
-    done = calibrate(fitting, CleanConfig(negatives=6, families=FamilyMap.parse("*=claim")), just_the_engine)
+    done = calibrate(fitting, CleanConfig(negatives=6, families=FamilyMap.of({"*": "claim"})), just_the_engine)
     [found] = json.loads(output.read_bytes())
     found["fitted"].pop("when")
     found |= {"curve": len(found["curve"]), "triage": len(found["triage"])}

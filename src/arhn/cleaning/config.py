@@ -131,13 +131,11 @@ class RankerSettings(BaseModel):
         return value
 
 
-def _family_map(value: object) -> object:
-    if isinstance(value, str):
-        return FamilyMap.parse(value)
-    return FamilyMap.of(value.items()) if isinstance(value, Mapping) else value
+def _read_families(value: object) -> object:
+    return FamilyMap.of(value) if isinstance(value, Mapping) else value
 
 
-def _calibrations(value: object) -> object:
+def _read_calibrations(value: object) -> object:
     if not isinstance(value, list | tuple):
         return value
     return [
@@ -205,7 +203,7 @@ class CleanConfig(BaseModel):
         description="Show the positives' answer when a negative is judged; else each passage is judged alone, as in "
         "the paper.",
     )
-    calibrations: Annotated[tuple[Calibration, ...], BeforeValidator(_calibrations)] = Field(
+    calibrations: Annotated[tuple[Calibration, ...], BeforeValidator(_read_calibrations)] = Field(
         default=(),
         description="Calibrations of your own, or the paths of files that 'arhn calibrate' wrote; looked up before the "
         "shipped ones.",
@@ -220,7 +218,7 @@ class CleanConfig(BaseModel):
     )
     families: Annotated[
         FamilyMap,
-        BeforeValidator(_family_map),
+        BeforeValidator(_read_families),
         PlainSerializer(lambda found: found.entries, return_type=dict[str, str]),
     ] = Field(
         default_factory=FamilyMap,

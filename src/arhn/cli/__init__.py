@@ -20,15 +20,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from typer import TyperException
 
-    from arhn.cli.app import AGAIN, Interrupted, root
+    from arhn.cli.app import RUN_AGAIN, Interrupted, make_root
 
     _prepare()
     try:
-        code = root()(args=list(sys.argv[1:] if argv is None else argv), prog_name="arhn", standalone_mode=False)
+        code = make_root()(args=list(sys.argv[1:] if argv is None else argv), prog_name="arhn", standalone_mode=False)
     except TyperException as error:
-        from arhn.cli.usage import explained
+        from arhn.cli.usage import explain
 
-        sys.stderr.write(f"arhn: {explained(error)}\n")
+        sys.stderr.write(f"arhn: {explain(error)}\n")
         return UsageError.exit_code
     except ArhnError as error:
         sys.stderr.write(f"arhn: {error}\n")
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"arhn: interrupted. {error}\n")
         return INTERRUPTED
     if code == INTERRUPTED:  # before a command was at work
-        sys.stderr.write(f"arhn: interrupted. {AGAIN}\n")
+        sys.stderr.write(f"arhn: interrupted. {RUN_AGAIN}\n")
     return int(code or 0)
 
 

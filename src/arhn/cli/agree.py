@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from arhn.cli.app import made
-from arhn.cli.flags.common import JsonFile, Overwrite, console, positive
+from arhn.cli.app import make_command
+from arhn.cli.flags.common import JsonFile, Overwrite, make_console, make_count_option
 
 
 def compare(
@@ -23,7 +23,7 @@ def compare(
             help="The same; precision and recall are A's against gold labels or verdicts here.", show_default=False
         ),
     ],
-    show: Annotated[int, positive("--show", "Groups that are shown. Default: 20.")] = 20,
+    show: Annotated[int, make_count_option("--show", "Groups that are shown. Default: 20.")] = 20,
     json: JsonFile = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -32,10 +32,10 @@ def compare(
     from arhn.agree.view import agreement_view
 
     found = agree(a, b, json=json, overwrite=overwrite)
-    out = console()
+    out = make_console()
     out.print(agreement_view(found, show=show))
     if json:
         out.print(str(json), soft_wrap=True)
 
 
-command = made(compare)
+command = make_command(compare)

@@ -1,8 +1,8 @@
 """How commands become a command line: each is read when it is called, its options are listed in named groups.
 
 Typer parses, completes and suggests. Three things are our own: commands that are imported late, and help without rich,
-so that `arhn --help` and a completion take a third of the time; options that set a setting (`made`), which are read off
-the settings' classes.
+so that `arhn --help` and a completion take a third of the time; options that set a setting (`make_command`), which are
+read off the settings' classes.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typer.main import get_command
 from arhn import __version__
 
 #: What to do after Ctrl-C, unless a command knows better.
-AGAIN = "Run the same command again"
-KEPT = "Every answer so far is kept; the same command goes on from there"
+RUN_AGAIN = "Run the same command again"
+ANSWERS_STORED = "Every answer so far is kept; the same command goes on from there"
 
 #: Every command: what it is for, and where it is `arhn.cli.NAME`.
 COMMANDS: Mapping[str, str] = {
@@ -48,7 +48,7 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def resuming(advice: str) -> Iterator[None]:
+def advise_after_interrupt(advice: str) -> Iterator[None]:
     """Say after Ctrl-C how to go on."""
     try:
         yield
@@ -85,8 +85,8 @@ class Later(TyperCommand):
         return command.make_context(info_name, args, parent=parent, **extra)
 
 
-def made(
-    run: Callable[..., None], *, resumes: str = AGAIN, flags: Mapping[str, Mapping[str, str]] | None = None
+def make_command(
+    run: Callable[..., None], *, resumes: str = RUN_AGAIN, flags: Mapping[str, Mapping[str, str]] | None = None
 ) -> Any:
     """A command.
 
@@ -99,17 +99,17 @@ def made(
     """
     takes = [p for p in inspect.signature(run, eval_str=True).parameters.values() if p.name != "values"]
     groups: dict[str, Any] = {p.name: p.annotation for p in takes if is_dataclass(p.annotation)}
-    options = [option for p in takes for option in (_options(p.annotation) if p.name in groups else [p])]
+    options = [option for p in takes for option in (_list_options(p.annotation) if p.name in groups else [p])]
     if flags is not None:
-        from arhn.cli.flags.settings import parameters, values_of
+        from arhn.cli.flags.settings import make_parameters, take_values
 
-        options += parameters(flags)
+        options += make_parameters(flags)
 
     @wraps(run)
     def wrapper(**given: Any) -> None:
-        with resuming(resumes):
+        with advise_after_interrupt(resumes):
             if flags is not None:
-                given["values"] = values_of(flags, given)
+                given["values"] = take_values(flags, given)
             for name, kind in groups.items():
                 given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
             run(**given)
@@ -124,7 +124,7 @@ def made(
     return get_command(app)
 
 
-def _options(kind: type[Any]) -> Iterator[inspect.Parameter]:
+def _list_options(kind: type[Any]) -> Iterator[inspect.Parameter]:
     """The fields of a dataclass as parameters."""
     hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
@@ -133,30 +133,30 @@ def _options(kind: type[Any]) -> Iterator[inspect.Parameter]:
         yield inspect.Parameter(field.name, kind_of, default=default, annotation=hints[field.name])
 
 
-def group(name: str, **commands: Callable[..., None]) -> Any:
+def make_group(name: str, **commands: Callable[..., None]) -> Any:
     """Commands of commands, as `arhn config show`."""
     found = TyperGroup(name=name, help=COMMANDS[name], rich_markup_mode=None)
     for name_, run in commands.items():
-        command = run if isinstance(run, TyperCommand) else made(run)
+        command = run if isinstance(run, TyperCommand) else make_command(run)
         command.name = name_
         found.add_command(command)
     return found
 
 
-def _version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"arhn {__version__}")
         raise typer.Exit
 
 
-def root() -> Any:
-    """The whole command line."""
+def make_root() -> Any:
+    """Make the whole command line."""
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
 
     @app.callback()
     def arhn(
         version: Annotated[
-            bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+            bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
         ] = False,
     ) -> None:
         """Clean hard negatives with an LLM that you run yourself."""

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from arhn.cli.app import KEPT, made
-from arhn.cli.flags.common import FILES, FromFormat, Overwrite, Split, console, positive
-from arhn.cli.flags.settings import CALIBRATE, fitting_settings_of
+from arhn.cli.app import ANSWERS_STORED, make_command
+from arhn.cli.flags.common import FILES, FromFormat, Overwrite, Split, make_console, make_count_option
+from arhn.cli.flags.settings import CALIBRATE, read_fitting_settings
 from arhn.config.opening import open_models
 from arhn.config.values import Values
 
@@ -40,7 +40,9 @@ def fit(
     values: Values,
     from_format: FromFormat = None,
     split: Split = None,
-    limit: Annotated[int | None, positive("--limit", "Use the first N labelled groups only.", panel=FILES)] = None,
+    limit: Annotated[
+        int | None, make_count_option("--limit", "Use the first N labelled groups only.", panel=FILES)
+    ] = None,
     store: Annotated[
         Path | None,
         typer.Option(
@@ -53,7 +55,7 @@ def fit(
     from arhn.calibrate import job as labelled
     from arhn.calibrate import view as calibration_view
 
-    config = fitting_settings_of(values)
+    config = read_fitting_settings(values)
     fitting = labelled.Fitting(
         gold=gold,
         groups=groups,
@@ -66,7 +68,7 @@ def fit(
     )
     with calibration_view.live(Console(stderr=True)) as on_group:
         done = labelled.calibrate(fitting, config.cleaning, partial(open_models, config), on_group=on_group)
-    out = console()
+    out = make_console()
     for found in done.fits.values():
         out.print(calibration_view.fit_view(found))
     for family, why in done.skipped.items():
@@ -74,4 +76,4 @@ def fit(
     out.print(str(output), soft_wrap=True)
 
 
-command = made(fit, resumes=KEPT, flags=CALIBRATE)
+command = make_command(fit, resumes=ANSWERS_STORED, flags=CALIBRATE)

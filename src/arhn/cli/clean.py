@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from arhn.cli.app import KEPT, made, resuming
-from arhn.cli.flags.common import Groups, Output, Overwrite, console
-from arhn.cli.flags.settings import CLEAN, settings_of
+from arhn.cli.app import ANSWERS_STORED, advise_after_interrupt, make_command
+from arhn.cli.flags.common import Groups, Output, Overwrite, make_console
+from arhn.cli.flags.settings import CLEAN, read_settings
 from arhn.config.opening import open_models
 from arhn.config.settings import RunConfig
 from arhn.config.values import Values
@@ -30,23 +30,25 @@ def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite =
     from arhn.cleaning.run import view as display
     from arhn.files import remote
 
-    config = settings_of("clean", values)
+    config = read_settings("clean", values)
     given = config.files.model_dump(include={"decisions", "summary", "rejects", "failures"})
     if remote.is_url(output) and config.cluster.address is None and config.store is None:
-        raise UsageError("--store: where do the LLM's answers go? Give a file on this machine")
+        raise UsageError(
+            "--store: the output goes to an object store, the LLM's answers can't. Give a file on this machine"
+        )
     with job.placed(output, overwrite=overwrite, store=config.store, **given) as files:
-        content = _cleaned(source, files, config, overwrite=overwrite)
-    out = console()
+        content = _clean(source, files, config, overwrite=overwrite)
+    out = make_console()
     display.closing_tables(out, content)
     # What there is only if it holds something.
     others = [name for what in ("rejects", "failures") if (name := content["files"][what])]
-    made_ = [files.urls.get(what) or str(getattr(files, what)) for what in ("output", "decisions", "summary")]
-    for path in (*made_, *others):
+    written = [files.urls.get(what) or str(getattr(files, what)) for what in ("output", "decisions", "summary")]
+    for path in (*written, *others):
         out.print(path, soft_wrap=True)
     failures.require_few(content, config.max_failures)
 
 
-def _cleaned(source: str, files: Files, config: RunConfig, *, overwrite: bool) -> dict[str, Any]:
+def _clean(source: str, files: Files, config: RunConfig, *, overwrite: bool) -> dict[str, Any]:
     from arhn.cleaning import run as job
     from arhn.cleaning.run import tally
     from arhn.cleaning.run import view as display
@@ -72,9 +74,9 @@ def _cleaned(source: str, files: Files, config: RunConfig, *, overwrite: bool) -
             return job.run(cleaning, models, progress=progress, on_group=on_group)
         from arhn.cluster import run as on_cluster
 
-        # Ray prints what befalls workers, whatever it is told about its logs.
-        with resuming(_PARTITIONS), redirect_stdout(sys.stderr):
+        # Ray prints what happens to workers, whatever its settings for logs are.
+        with advise_after_interrupt(_PARTITIONS), redirect_stdout(sys.stderr):
             return on_cluster.run(cleaning, config.cluster, models, progress=progress, on_group=on_group)
 
 
-command = made(clean, resumes=KEPT, flags=CLEAN)
+command = make_command(clean, resumes=ANSWERS_STORED, flags=CLEAN)

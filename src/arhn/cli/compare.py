@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from arhn.cli.app import made
-from arhn.cli.flags.common import JsonFile, Overwrite, console, positive
+from arhn.cli.app import make_command
+from arhn.cli.flags.common import JsonFile, Overwrite, make_console, make_count_option
 
 
 def compare(
@@ -34,7 +34,7 @@ def compare(
     measure: Annotated[
         str, typer.Option("--measure", metavar="NAME", help="nDCG@10, recall@100 or MRR@10.")
     ] = "nDCG@10",
-    resamples: Annotated[int, positive("--resamples", "Of the test. Default: 10000.")] = 10_000,
+    resamples: Annotated[int, make_count_option("--resamples", "Of the test. Default: 10000.")] = 10_000,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the test.")] = 0,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw it there: .png, .svg or .pdf.")
@@ -55,10 +55,10 @@ def compare(
         resamples=resamples,
         seed=seed,
     )
-    out = console()
+    out = make_console()
     out.print(comparison_view(comparison))
     for path in filter(None, (json, plot)):
         out.print(str(path), soft_wrap=True)
 
 
-command = made(compare)
+command = make_command(compare)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from arhn.cli.app import group, made
-from arhn.cli.flags.settings import SHOW, settings_of
+from arhn.cli.app import make_command, make_group
+from arhn.cli.flags.settings import CLEAN, read_settings
 from arhn.config.values import Values
 
 
@@ -17,7 +17,7 @@ def show(values: Values) -> None:
     """Print all settings as a file that can be used again: value, unit, and where it came from."""
     from arhn.config.reference import show as shown
 
-    sys.stdout.write(shown(settings_of("config show", values), values))
+    sys.stdout.write(shown(read_settings("config show", values), values))
 
 
 def docs(
@@ -38,4 +38,4 @@ def docs(
         file.write(page().encode())
 
 
-command = group("config", show=made(show, flags=SHOW), docs=docs)
+command = make_group("config", show=make_command(show, flags=CLEAN), docs=docs)

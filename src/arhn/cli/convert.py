@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from arhn.cli.app import made
-from arhn.cli.flags.common import FILES, FromFormat, Groups, Output, Overwrite, Rejects, Split, ToFormat, console
+from arhn.cli.app import make_command
+from arhn.cli.flags.common import FILES, FromFormat, Groups, Output, Overwrite, Rejects, Split, ToFormat, make_console
 
 
 def convert(
@@ -29,7 +29,7 @@ def convert(
     found = detect(source, split=split, format=from_format, skip_bad_rows=on_bad_row == "skip")
     target = to or found.format
     done = write(found, output, target, rejects=rejects, on_bad_row=on_bad_row, overwrite=overwrite)
-    out = console()
+    out = make_console()
     out.print(f"{done.written} groups: {found.format} to {target}")
     for what, count in sorted(done.losses.items()):
         out.print(f"  {target} can't hold: {what} ({count})", soft_wrap=True)
@@ -37,4 +37,4 @@ def convert(
         out.print(f"  {done.rejected} rows rejected: {done.rejects}", soft_wrap=True)
 
 
-command = made(convert)
+command = make_command(convert)

@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arhn.cli.app import made
-from arhn.cli.flags.common import FILES, Groups, JsonFile, Overwrite, amount, console, positive
-from arhn.cli.flags.settings import ESTIMATE, settings_of
+from arhn.cli.app import make_command
+from arhn.cli.flags.common import (
+    FILES,
+    Groups,
+    JsonFile,
+    Overwrite,
+    make_amount_option,
+    make_console,
+    make_count_option,
+)
+from arhn.cli.flags.settings import ESTIMATE, read_settings
 from arhn.config.opening import open_models, open_similarity
 from arhn.config.settings import RunConfig
 from arhn.config.values import Values
@@ -48,7 +56,7 @@ class Rates:
 def estimate(
     source: Groups,
     values: Values,
-    sample: Annotated[int, positive("--sample", "Groups that are looked at. Default: 32.", panel=FILES)] = 32,
+    sample: Annotated[int, make_count_option("--sample", "Groups that are looked at. Default: 32.", panel=FILES)] = 32,
     pilot: Annotated[
         Path | None,
         typer.Option(
@@ -68,19 +76,24 @@ def estimate(
         ),
     ] = None,
     characters: Annotated[
-        float | None, amount("--characters", "A token, where there is no tokenizer. Default: 4.4.", panel=FILES)
+        float | None,
+        make_amount_option("--characters", "A token, where there is no tokenizer. Default: 4.4.", panel=FILES),
     ] = None,
     json: JsonFile = None,
     overwrite: Overwrite = False,
     prompt_rate: Annotated[
-        float | None, amount("--prompt-rate", "Computed prompt tokens a second.", panel=_SPEED)
+        float | None, make_amount_option("--prompt-rate", "Computed prompt tokens a second.", panel=_SPEED)
     ] = None,
     completion_rate: Annotated[
-        float | None, amount("--completion-rate", "Written tokens a second.", panel=_SPEED)
+        float | None, make_amount_option("--completion-rate", "Written tokens a second.", panel=_SPEED)
     ] = None,
-    calls_per_second: Annotated[float | None, amount("--calls-per-second", "Instead of both.", panel=_SPEED)] = None,
-    gpus: Annotated[int, positive("--gpus", "Side by side, each that fast. Default: 1.", panel=_SPEED)] = 1,
-    gpu_price: Annotated[float | None, amount("--gpu-price", "Money for an hour of one GPU.", panel=_SPEED)] = None,
+    calls_per_second: Annotated[
+        float | None, make_amount_option("--calls-per-second", "Instead of both.", panel=_SPEED)
+    ] = None,
+    gpus: Annotated[int, make_count_option("--gpus", "Side by side, each that fast. Default: 1.", panel=_SPEED)] = 1,
+    gpu_price: Annotated[
+        float | None, make_amount_option("--gpu-price", "Money for an hour of one GPU.", panel=_SPEED)
+    ] = None,
 ) -> None:
     """Estimate what cleaning takes: calls, tokens, time, money."""
     from arhn.estimate import Pilot, counting
@@ -88,20 +101,20 @@ def estimate(
     from arhn.estimate import view as report
     from arhn.store import StoredAnswers
 
-    config = settings_of("estimate", values)
+    config = read_settings("estimate", values)
     rates = Rates(prompt=prompt_rate, completion=completion_rate, calls=calls_per_second, gpus=gpus, price=gpu_price)
     _require_sound(config, rates, store)
     learnt = Pilot.of_summary(pilot) if pilot else None
     with ExitStack() as stack:
         stored = stack.enter_context(closing(StoredAnswers(store))) if store else None
-        groups = _sample(source, config, sample)
-        models = _models(config, stack)
+        groups = _draw_sample(source, config, sample)
+        models = _open_models(config, stack)
         counted = counting(config.engine, models.engine, characters, stack)
         found = estimated(groups, config=config.cleaning, models=models, counting=counted, pilot=learnt, stored=stored)
     tariff = rates.tariff(found, config)
     if json:
         report.write(json, report.content(found, tariff, counted), overwrite=overwrite)
-    out = console()
+    out = make_console()
     out.print(report.view(found, tariff, counted))
     if json:
         out.print(str(json), soft_wrap=True)
@@ -113,10 +126,10 @@ def _require_sound(config: RunConfig, rates: Rates, store: Path | None) -> None:
     if not config.asks:
         raise UsageError(f"method {config.method}: asks no LLM, so there is nothing to estimate")
     if store and config.engine.missing:
-        raise UsageError(f"--store: whose answers it holds can't be told: {config.engine.missing}")
+        raise UsageError(f"--store: can't be used, because the model isn't known: {config.engine.missing}")
 
 
-def _sample(source: str, config: RunConfig, size: int) -> Sample:
+def _draw_sample(source: str, config: RunConfig, size: int) -> Sample:
     from arhn import formats
     from arhn.estimate import spread
     from arhn.types import Group
@@ -131,7 +144,7 @@ def _sample(source: str, config: RunConfig, size: int) -> Sample:
     return spread(islice(formats.read(found, on_bad_row=files.on_bad_row), files.limit), size, passages)
 
 
-def _models(config: RunConfig, stack: ExitStack) -> Models:
+def _open_models(config: RunConfig, stack: ExitStack) -> Models:
     """The real ones; where they can't be opened yet, what stands for ones that do everything."""
     from arhn.cleaning.models import Models
     from arhn.estimate import Planned
@@ -146,4 +159,4 @@ def _models(config: RunConfig, stack: ExitStack) -> Models:
     )
 
 
-command = made(estimate, flags=ESTIMATE)
+command = make_command(estimate, flags=ESTIMATE)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from arhn.cli.app import KEPT, made
-from arhn.cli.flags.common import console, positive
+from arhn.cli.app import ANSWERS_STORED, make_command
+from arhn.cli.flags.common import make_console, make_count_option
 from arhn.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ class Data:
         Misfits,
         typer.Option("--no-positives", help="A folder's queries without a relevant passage.", rich_help_panel=_DATA),
     ] = "fail"
-    depth: Annotated[int | None, positive("--depth", "Passages a query in a run file. Default: 1000.", panel=_DATA)] = (
-        None
-    )
+    depth: Annotated[
+        int | None, make_count_option("--depth", "Passages a query in a run file. Default: 1000.", panel=_DATA)
+    ] = None
     keep_identical_ids: Annotated[
         bool,
         typer.Option(
@@ -79,7 +79,7 @@ class Data:
 
         return list(
             find_sources(
-                _listed(self.tasks),
+                _split_names(self.tasks),
                 self.data or [],
                 split=self.split,
                 missing=self.missing_qrels,
@@ -110,8 +110,10 @@ class Measured:
             rich_help_panel=_MODEL,
         ),
     ] = None
-    batch_size: Annotated[int, positive("--batch-size", "Texts encoded at once. Default: 32.", panel=_MODEL)] = 32
-    threads: Annotated[int | None, positive("--threads", "CPU threads.", panel=_MODEL)] = None
+    batch_size: Annotated[
+        int, make_count_option("--batch-size", "Texts encoded at once. Default: 32.", panel=_MODEL)
+    ] = 32
+    threads: Annotated[int | None, make_count_option("--threads", "CPU threads.", panel=_MODEL)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +146,9 @@ class Texts:
     ] = None
     max_length: Annotated[
         int | None,
-        positive("--max-length", "Cut texts there; where the model does unless given.", metavar="TOKENS", panel=_MODEL),
+        make_count_option(
+            "--max-length", "Cut texts there; where the model does unless given.", metavar="TOKENS", panel=_MODEL
+        ),
     ] = None
     embeddings: Annotated[
         Path | None,
@@ -221,20 +225,20 @@ def evaluate(
     _require_one(model, data, texts)
     sources = data.sources
     results = job.evaluate(
-        _retriever(model, measured, texts, data, [source.name for source in sources]),
+        _make_retriever(model, measured, texts, data, [source.name for source in sources]),
         sources,
         output,
         depth=data.depth or job.DEPTH,
         skip_identical=not data.keep_identical_ids,
-        training_sets=None if measured.trained_on is None else _listed(measured.trained_on, none="none"),
+        training_sets=None if measured.trained_on is None else _split_names(measured.trained_on, none="none"),
         overwrite=overwrite,
     )
-    out = console()
+    out = make_console()
     out.print(results_view(results))
     out.print(str(output / RESULTS), soft_wrap=True)
 
 
-def _retriever(model: str | None, measured: Measured, texts: Texts, data: Data, names: list[str]) -> Retriever:
+def _make_retriever(model: str | None, measured: Measured, texts: Texts, data: Data, names: list[str]) -> Retriever:
     from arhn.evaluate.retrievers import BM25, Bm25Retriever, DenseRetriever, RunFiles
 
     if data.runs:
@@ -254,10 +258,10 @@ def _require_one(model: str | None, data: Data, texts: Texts) -> None:
         raise UsageError(f"{texts.given}: for embedding models only. Leave it out.")
 
 
-def _listed(text: str | None, none: str = "") -> list[str]:
+def _split_names(text: str | None, none: str = "") -> list[str]:
     """Names between commas; `none` stands for no name."""
     names = [name.strip() for name in (text or "").split(",")]
     return [name for name in names if name and name != none]
 
 
-command = made(evaluate, resumes=KEPT)
+command = make_command(evaluate, resumes=ANSWERS_STORED)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from arhn.cli.app import made
-from arhn.cli.flags.common import console
+from arhn.cli.app import make_command
+from arhn.cli.flags.common import make_console
 
 
 def show(
@@ -19,7 +19,7 @@ def show(
     from arhn.cleaning.run.view import group_view
 
     found = inspect(output, query_id)
-    console().print(group_view(found.group, found.decisions))
+    make_console().print(group_view(found.group, found.decisions))
 
 
-command = made(show)
+command = make_command(show)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from arhn.cli.app import made
-from arhn.cli.flags.common import FILES, FORMAT_NAMES, Output, Overwrite, console, to_format
-from arhn.cli.flags.settings import MINE, settings_of
+from arhn.cli.app import make_command
+from arhn.cli.flags.common import FILES, FORMAT_NAMES, Output, Overwrite, check_format, make_console
+from arhn.cli.flags.settings import MINE, read_settings
 from arhn.config.values import Values
 from arhn.libraries import require
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Misfits = Literal["fail", "drop"]
 
 
-def _file(what: str) -> Any:
+def _make_file_option(what: str) -> Any:
     help_ = f"The {what}, instead of the folder's: JSON lines, Parquet, TSV."
     return typer.Option(f"--{what}", metavar="FILE", help=help_, rich_help_panel=FILES)
 
@@ -35,9 +35,9 @@ class Files:
     folder: Annotated[
         str | None, typer.Argument(help="A BEIR folder: corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv.")
     ] = None
-    queries: Annotated[str | None, _file("queries")] = None
-    corpus: Annotated[str | None, _file("corpus")] = None
-    qrels: Annotated[str | None, _file("qrels")] = None
+    queries: Annotated[str | None, _make_file_option("queries")] = None
+    corpus: Annotated[str | None, _make_file_option("corpus")] = None
+    qrels: Annotated[str | None, _make_file_option("qrels")] = None
     split: Annotated[
         str, typer.Option("--split", metavar="NAME", help="Which qrels of the folder.", rich_help_panel=FILES)
     ] = "train"
@@ -70,7 +70,7 @@ def mine(
     to: Annotated[
         str,
         typer.Option(
-            "--to", parser=to_format, metavar=FORMAT_NAMES, help="The output's format.", rich_help_panel=FILES
+            "--to", parser=check_format, metavar=FORMAT_NAMES, help="The output's format.", rich_help_panel=FILES
         ),
     ] = "tevatron",
     summary: Annotated[
@@ -99,25 +99,25 @@ def mine(
     from arhn.mine import job, view
 
     places = job.Files.beside(output, summary=summary, candidates=candidates)
-    settings = settings_of("mine", values).mine
+    settings = read_settings("mine", values).mine
     with group_bars(Console(stderr=True)) as bars:
         bar = bars.add_task("groups", total=None, state="")
         content = job.run(
             places,
-            lambda: _opened(settings, files),
+            lambda: _open(settings, files),
             settings.rules,
             to=to,
             overwrite=overwrite,
             on_query=lambda done, total: bars.update(bar, completed=done, total=total),
         )
-    out = console()
+    out = make_console()
     view.show(out, content)
     for path in (places.output, places.summary, places.candidates):
         if path is not None:
             out.print(str(path), soft_wrap=True)
 
 
-def _opened(settings: MiningSettings, files: Files) -> tuple[Collection, Retrievers]:
+def _open(settings: MiningSettings, files: Files) -> tuple[Collection, Retrievers]:
     """What can be seen of the retrievers is checked before the corpus is read."""
     from arhn.mine.job import Retrievers
     from arhn.mine.openers import opener
@@ -128,4 +128,4 @@ def _opened(settings: MiningSettings, files: Files) -> tuple[Collection, Retriev
     return collection, Retrievers(searchers=list(searchers.values()), scorer=searchers[settings.scorer])
 
 
-command = made(mine, flags=MINE)
+command = make_command(mine, flags=MINE)

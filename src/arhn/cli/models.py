@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from arhn.cli.app import made
-from arhn.cli.flags.common import console
+from arhn.cli.app import make_command
+from arhn.cli.flags.common import make_console
 
 
 def models() -> None:
@@ -25,7 +25,7 @@ def models() -> None:
             source,
             str(row.path) if row.fetched else "no",
         )
-    console().print(table)
+    make_console().print(table)
 
 
-command = made(models)
+command = make_command(models)

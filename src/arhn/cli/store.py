@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from arhn.cli.app import made
-from arhn.cli.flags.common import console
+from arhn.cli.app import make_command
+from arhn.cli.flags.common import make_console
 from arhn.errors import UsageError
 
 
@@ -28,11 +28,11 @@ def look(
 
     if model and not prune:
         raise UsageError("--model: chooses what --prune deletes. Give --prune too, or leave --model out")
-    out = console()
+    out = make_console()
     if prune:
         deleted = stores.prune(store, prune, model=model)
         out.print(f"{deleted} answers deleted")
     out.print(store_view(stores.info(store)))
 
 
-command = made(look)
+command = make_command(look)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from arhn.cli.app import made
-from arhn.cli.flags.common import FILES, FromFormat, Split, console, positive
+from arhn.cli.app import make_command
+from arhn.cli.flags.common import FILES, FromFormat, Split, make_console, make_count_option
 
 if TYPE_CHECKING:
     from arhn.config.settings import RefreshSettings
@@ -41,7 +41,7 @@ class Groups:
     ] = False
     from_format: FromFormat = None
     split: Split = None
-    limit: Annotated[int | None, positive("--limit", "Train on the first N groups only.", panel=FILES)] = None
+    limit: Annotated[int | None, make_count_option("--limit", "Train on the first N groups only.", panel=FILES)] = None
     on_bad_row: Annotated[
         Literal["fail", "skip"], typer.Option("--on-bad-row", help="At a row that is no group.", rich_help_panel=FILES)
     ] = "fail"
@@ -82,9 +82,9 @@ class Run:
         Literal["cpu", "cuda", "mps"] | None,
         typer.Option("--device", help="The best there is, unless given.", rich_help_panel=_RUN),
     ] = None
-    threads: Annotated[int | None, positive("--threads", "CPU threads; PyTorch's choice unless given.", panel=_RUN)] = (
-        None
-    )
+    threads: Annotated[
+        int | None, make_count_option("--threads", "CPU threads; PyTorch's choice unless given.", panel=_RUN)
+    ] = None
     resume: Annotated[
         bool,
         typer.Option(
@@ -141,15 +141,15 @@ def train(
     from arhn.train.job import train as start
     from arhn.train.preparation import prepare
 
-    refresh = _refresh(config, sets or [])
-    training = _training(source, output, groups, model, run, sets or [])
+    refresh = _read_refresh(config, sets or [])
+    training = _make_training(source, output, groups, model, run, sets or [])
     prepared = prepare(training)
-    negatives = None if refresh is None else _negatives(refresh, training, prepared)
+    negatives = None if refresh is None else _make_negatives(refresh, training, prepared)
     first = os.environ.get("RANK", "0") == "0"
     if first:
         _show(prepared)
     if first and refresh is not None and negatives is not None:
-        checked = {**negatives.check(), **_options(refresh)}
+        checked = {**negatives.check(), **_list_options(refresh)}
         _show_refreshes(negatives, checked)
         prepared = replace(prepared, refreshing=checked)
     if run.dry_run:
@@ -158,10 +158,10 @@ def train(
 
     record = start(training, prepared=prepared, on_epoch=negatives, on_log=ProgressLog(prepared))
     if first:
-        console().print(f"{record.steps} steps in {record.seconds:,.0f} s: {output}", soft_wrap=True)
+        make_console().print(f"{record.steps} steps in {record.seconds:,.0f} s: {output}", soft_wrap=True)
 
 
-def _training(source: str, output: str, groups: Groups, model: Model, run: Run, sets: Sequence[str]) -> Training:
+def _make_training(source: str, output: str, groups: Groups, model: Model, run: Run, sets: Sequence[str]) -> Training:
     from arhn.train.preparation import Training
 
     seed = [] if model.seed is None else [f"seed={model.seed}"]
@@ -184,7 +184,7 @@ def _training(source: str, output: str, groups: Groups, model: Model, run: Run, 
     )
 
 
-def _refresh(config: Path | None, sets: Sequence[str]) -> RefreshSettings | None:
+def _read_refresh(config: Path | None, sets: Sequence[str]) -> RefreshSettings | None:
     """How negatives are mined and cleaned again; None where they aren't.
 
     Raises:
@@ -193,17 +193,17 @@ def _refresh(config: Path | None, sets: Sequence[str]) -> RefreshSettings | None
     ours = [each for each in sets if each.startswith(_REFRESH)]
     if config is None and not ours:
         return None
-    from arhn.cli.flags.settings import settings_of
+    from arhn.cli.flags.settings import read_settings
     from arhn.config.values import gather
     from arhn.errors import UsageError
 
-    found = settings_of("train", gather(config, ours)).refresh
+    found = read_settings("train", gather(config, ours)).refresh
     if found is None:
         raise UsageError(f"--config {config}: has no [refresh], and nothing else of it is training's. Leave it out")
     return found
 
 
-def _negatives(refresh: RefreshSettings, training: Training, prepared: Prepared) -> NewNegatives:
+def _make_negatives(refresh: RefreshSettings, training: Training, prepared: Prepared) -> NewNegatives:
     """The refreshes of a run.
 
     Raises:
@@ -216,7 +216,7 @@ def _negatives(refresh: RefreshSettings, training: Training, prepared: Prepared)
     return NewNegatives(refresh.every, training, prepared, mining_of(refresh.mining), cleaning_of(refresh.cleaning))
 
 
-def _options(refresh: RefreshSettings) -> dict[str, Any]:
+def _list_options(refresh: RefreshSettings) -> dict[str, Any]:
     """What decides what retrievers find, and isn't in their names; None where it is as always."""
     mining = refresh.mining
     options = {**mining.bm25.model_dump(), "faiss_above": mining.models.faiss_above}
@@ -229,13 +229,13 @@ def _options(refresh: RefreshSettings) -> dict[str, Any]:
 
 def _show(run: Prepared) -> None:
     """What a run is about to do, in a few lines."""
-    counts, schedule, out = run.store.counts, run.schedule, console()
+    counts, schedule, out = run.store.counts, run.schedule, make_console()
     left_out = {
         "with too few negatives": counts.no_negatives,
         "bad rows": run.rejected,
     }
-    said = "".join(f", {number:,} {what}" for what, number in left_out.items() if number)
-    out.print(f"{counts.used:,} groups{said}; {counts.positives:,} positives, {counts.negatives:,} negatives")
+    notes = "".join(f", {number:,} {what}" for what, number in left_out.items() if number)
+    out.print(f"{counts.used:,} groups{notes}; {counts.positives:,} positives, {counts.negatives:,} negatives")
     if counts.contradicted or counts.filtered:
         out.print(
             f"{counts.filtered:,} passages were filtered by cleaning; {counts.contradicted:,} negatives are left out "
@@ -258,7 +258,7 @@ def _show_refreshes(negatives: NewNegatives, checked: Mapping[str, Any]) -> None
     roles = (checked.get(f"refresh_cleaning.{role}") for role in ("model", "flagger", "similarity"))
     cleaners = ", ".join([f"method {checked['refresh_cleaning.method']}", *filter(None, roles)])
     epochs = negatives.epochs
-    console().print(
+    make_console().print(
         f"after epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))}: mine again in {name} "
         f"({len(corpus):,} passages) with {', '.join(mining['retrievers'])}, {mining['negatives']} negatives a query "
         f"from the ranks {mining['range_min']}:{mining['range_max']}; clean by {cleaners}"
@@ -267,4 +267,4 @@ def _show_refreshes(negatives: NewNegatives, checked: Mapping[str, Any]) -> None
     )
 
 
-command = made(train, resumes="The same command with --resume goes on from the last checkpoint")
+command = make_command(train, resumes="The same command with --resume goes on from the last checkpoint")

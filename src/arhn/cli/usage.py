@@ -7,23 +7,23 @@ from typing import Any
 from typer import TyperException
 
 
-def explained(error: TyperException) -> str:
-    """A mistake that Typer found, as it is told."""
+def explain(error: TyperException) -> str:
+    """The two lines about a mistake that Typer found."""
     context: Any = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "arhn"
-    return f"{_what(error, context)}\nSee '{path} --help'"
+    return f"{_describe(error, context)}\nSee '{path} --help'"
 
 
-def _what(error: TyperException, context: Any) -> str:
+def _describe(error: TyperException, context: Any) -> str:
     option, near = getattr(error, "option_name", ""), getattr(error, "possibilities", None)
     if not option or near is None:
         # Pydantic, which reads values for Typer, says which kind of exception it was.
         return " ".join(error.format_message().replace("Value error, ", "").split())
-    hint = _as_setting(option, context) or (f". Did you mean {' or '.join(sorted(near))}?" if near else "")
+    hint = _find_setting(option, context) or (f". Did you mean {' or '.join(sorted(near))}?" if near else "")
     return f"{' '.join(error.message.split())}{hint}"
 
 
-def _as_setting(option: str, context: Any) -> str:
+def _find_setting(option: str, context: Any) -> str:
     """Most settings have no option of their own."""
     if context is None or not any("--set" in parameter.opts for parameter in context.command.params):
         return ""

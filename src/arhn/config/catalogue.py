@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from arhn.cleaning.methods import METHODS
 from arhn.cleaning.rank import RANKERS
-from arhn.engines import ENGINES
+from arhn.engines import DEFAULT_ENGINE, ENGINES
 from arhn.engines.settings import EngineSettings
 from arhn.formats import FORMATS
 from arhn.registry import Registry
@@ -128,7 +128,7 @@ def settings(model: type[BaseModel], values: Mapping[str, Any] | None = None, ke
 
 
 def _of_engines(key: Key, values: Mapping[str, Any] | None) -> Iterator[Setting]:
-    names = ENGINES.names() if values is None else (str(values.get("name", "llamacpp")),)
+    names = ENGINES.names() if values is None else (str(values.get("name", DEFAULT_ENGINE)),)
     for engine in names:
         for name, field in ENGINES.get(engine).model_fields.items():
             section = section_of(field)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from arhn.config.catalogue import Setting, dotted, find, settings
 from arhn.config.values import Values
-from arhn.engines import ENGINES
+from arhn.engines import DEFAULT_ENGINE, ENGINES
 from arhn.errors import ArhnError, UsageError
 
 M = TypeVar("M", bound=BaseModel)
@@ -72,7 +72,7 @@ def _unknown(key: tuple[str | int, ...], model: type[BaseModel], values: Values)
     *section, name = (part for part in key if isinstance(part, str))
     known = {setting.key: setting for setting in settings(model, values.tree)}
     if owners := _owners(tuple(section), name, known):
-        engine = values.at((*section, "name")) or "llamacpp"
+        engine = values.at((*section, "name")) or DEFAULT_ENGINE
         giver = values.giver((*section, "name"))
         return f"belongs to the engine {' and '.join(owners)}, and this is {engine}" + (f" ({giver})" if giver else "")
     siblings = [each[-1] for each in known if each[:-1] == tuple(section)]

@@ -17,7 +17,7 @@ from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.methods import METHODS
 from arhn.cleaning.run.failures import USUAL_LIMIT
 from arhn.cluster.settings import Cluster
-from arhn.engines import settings_of
+from arhn.engines import DEFAULT_ENGINE, settings_of
 from arhn.engines.openai.settings import BudgetSettings
 from arhn.engines.settings import EngineSettings
 from arhn.errors import UsageError
@@ -118,7 +118,7 @@ class CleaningSettings(CleanConfig):
         engine = values.get("engine", {})
         given = engine.model_dump(exclude_unset=True) if isinstance(engine, EngineSettings) else engine
         small = values["small_model"]
-        name = given.get("name", "llamacpp") if isinstance(given, Mapping) else "llamacpp"
+        name = given.get("name", DEFAULT_ENGINE) if isinstance(given, Mapping) else DEFAULT_ENGINE
         if not isinstance(given, Mapping) or small.get("name", name) != name:
             return values
         shared = {key: value for key, value in given.items() if key != "model"}

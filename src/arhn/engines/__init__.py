@@ -38,6 +38,10 @@ ENGINES: Registry[type[EngineSettings]] = Registry(
 )
 
 
+#: The engine of settings that name none.
+DEFAULT_ENGINE = "llamacpp"
+
+
 def settings_of(values: Mapping[str, Any]) -> EngineSettings:
     """An engine's settings from their keys and values; `name` says whose, llama.cpp's unless given.
 
@@ -45,11 +49,12 @@ def settings_of(values: Mapping[str, Any]) -> EngineSettings:
         UsageError: there is no such engine.
         pydantic.ValidationError: a key that it doesn't have, or a value out of range.
     """
-    return ENGINES.get(str(values.get("name", "llamacpp"))).model_validate(values)
+    return ENGINES.get(str(values.get("name", DEFAULT_ENGINE))).model_validate(values)
 
 
 __all__ = [
     "ALTERNATIVES",
+    "DEFAULT_ENGINE",
     "ENGINES",
     "Capabilities",
     "Completion",

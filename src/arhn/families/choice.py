@@ -1,16 +1,12 @@
-"""Which kind of query a group has, and so by which family of prompts it is judged.
+"""Which family the query of a group is of, and so by which prompts it is judged. Pure.
 
-The user's own map decides first, then the names of well-known data sets, then the query's own form. A pure
-module, except that `FamilyMap.parse` reads the file it is given.
+The user's own map decides first, then the names of well-known data sets, then the query's own form.
 """
 
 from __future__ import annotations
 
-import json
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from arhn.errors import UsageError
@@ -32,35 +28,24 @@ class FamilyMap:
     default: Family | None = None
 
     @classmethod
-    def parse(cls, value: str, where: str = "families") -> FamilyMap:
-        """From `fever=claim,arguana=argument,*=question`, or the path of a TOML or JSON file with such a table.
-
-        Args:
-            where: what an error calls it.
+    def of(cls, table: Mapping[object, object]) -> FamilyMap:
+        """From the names of families by subset, `*` for every subset that isn't named.
 
         Raises:
-            UsageError: a family that doesn't exist, an entry that isn't one, a subset that is named twice with
-                different families, a file that can't be read.
+            UsageError: a family that doesn't exist, a key that names no subset, a subset that is named twice with
+                different families.
         """
-        if value.strip().casefold().endswith((".toml", ".json")):
-            path = Path(value.strip())
-            return cls.of(_entries(path, f"{where} {path}"), f"{where} {path}")
-        return cls.of(_inline(value, where), where)
-
-    @classmethod
-    def of(cls, entries: Iterable[tuple[object, object]], where: str = "families") -> FamilyMap:
-        """From pairs of a subset and its family; `where` is what an error calls them. Raises UsageError."""
         families: dict[str, Family] = {}
-        for name, value in entries:
+        for name, value in table.items():
             if not isinstance(name, str):
-                raise UsageError(f"{where}: {name!r} doesn't name a subset. {_HOW}")
+                raise UsageError(f"families: {name!r} doesn't name a subset. {_HOW}")
             key = DEFAULT if name.strip() == DEFAULT else normalize(name)
             if not key:
-                raise UsageError(f"{where}: {name!r} doesn't name a subset. {_HOW}")
-            family = _family(name, value, where)
+                raise UsageError(f"families: {name!r} doesn't name a subset. {_HOW}")
+            family = _read_family(name, value)
             if families.setdefault(key, family) is not family:
                 raise UsageError(
-                    f"{where}: subset {name.strip()!r} is named twice, as {families[key]} and as {family} "
+                    f"families: subset {name.strip()!r} is named twice, as {families[key]} and as {family} "
                     "(capitals, hyphens and underscores make no difference). Keep one of them."
                 )
         default = families.pop(DEFAULT, None)
@@ -108,49 +93,17 @@ def family_of(group: Group, families: FamilyMap = NO_MAP) -> Choice:
 
 
 _HOW = (
-    "Write SUBSET=FAMILY,SUBSET=FAMILY,... or give the path of a .toml or .json file with such a table; "
-    f"families: {', '.join(Family)}; {DEFAULT}=FAMILY is for every subset that isn't named."
+    f'Expected subsets with their families, such as tickets = "duplicate"; families: {", ".join(Family)}; '
+    f"{DEFAULT} stands for every subset that isn't named."
 )
 
 
-def _inline(value: str, where: str) -> Iterator[tuple[str, object]]:
-    if not value.strip():
-        raise UsageError(f"{where}: nothing in it. {_HOW}")
-    for entry in value.split(","):
-        name, equals, family = entry.partition("=")
-        if not (equals and name.strip() and family.strip()):
-            raise UsageError(f"{where}: {entry.strip()!r} isn't an entry of the form SUBSET=FAMILY. {_HOW}")
-        yield name, family
-
-
-def _entries(path: Path, where: str) -> list[tuple[str, object]]:
-    try:
-        content = path.read_text("utf-8")
-        pairs = (
-            list(tomllib.loads(content).items())
-            if path.suffix.casefold() == ".toml"
-            # Not a dict: it would swallow a subset that stands there twice.
-            else json.loads(content, object_pairs_hook=_Pairs)
-        )
-    except OSError as error:
-        raise UsageError(f"{where}: can't be read ({error.strerror or error}). Check the path.") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: not valid {path.suffix[1:].upper()} ({error}). {_HOW}") from error
-    if not isinstance(pairs, list) or not (isinstance(pairs, _Pairs) or path.suffix.casefold() == ".toml"):
-        raise UsageError(f"{where}: expected a table of subsets and families. {_HOW}")
-    return pairs
-
-
-class _Pairs(list[tuple[str, object]]):
-    """A JSON object, in the order of its keys and with repeated ones."""
-
-
-def _family(name: str, value: object, where: str) -> Family:
+def _read_family(name: str, value: object) -> Family:
     try:
         return Family(value.strip().casefold() if isinstance(value, str) else "")
     except ValueError:
         arrived = f"{value.strip()!r}" if isinstance(value, str) else f"a value of type {type(value).__name__}"
         raise UsageError(
-            f"{where}: {arrived} isn't a family of prompts (for subset {name.strip()!r}). "
+            f"families: {arrived} isn't a family of prompts (for subset {name.strip()!r}). "
             f"Families: {', '.join(Family)}. Take the one that fits its queries, or leave the entry out."
         ) from None

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from arhn.cli import app
-from arhn.cli.flags.settings import settings_of, values_of
+from arhn.cli.flags.settings import read_settings, take_values
 from arhn.config.settings import RunConfig
 
 
 def parsed(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """The command's name and its arguments. Fails where Typer refuses them."""
-    root = app.root()
+    root = app.make_root()
     name, *words = argv
     context = root.make_context("arhn", list(argv))
     command = root.commands[name]
@@ -25,7 +25,7 @@ def settings(argv: Sequence[str]) -> RunConfig:
     name, given = parsed(argv)
     from arhn.cli.flags import settings as flags
 
-    return settings_of(name, values_of(getattr(flags, name.upper()), given))
+    return read_settings(name, take_values(getattr(flags, name.upper()), given))
 
 
 __all__ = ["parsed", "settings"]

@@ -15,17 +15,17 @@ _MOST = 2**31 - 1
 FILES = "Files"
 
 
-def positive(name: str, help_: str, *, metavar: str = "N", panel: str | None = None) -> Any:
+def make_count_option(name: str, help_: str, *, metavar: str = "N", panel: str | None = None) -> Any:
     """An option that takes a whole number from 1."""
     return typer.Option(name, min=1, max=_MOST, metavar=metavar, help=help_, show_default=False, rich_help_panel=panel)
 
 
-def amount(name: str, help_: str, *, panel: str | None = None) -> Any:
+def make_amount_option(name: str, help_: str, *, panel: str | None = None) -> Any:
     """An option that takes a number above 0."""
-    return typer.Option(name, parser=_amount, metavar="X", help=help_, show_default=False, rich_help_panel=panel)
+    return typer.Option(name, parser=_read_amount, metavar="X", help=help_, show_default=False, rich_help_panel=panel)
 
 
-def _amount(text: str) -> float:
+def _read_amount(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
@@ -35,7 +35,7 @@ def _amount(text: str) -> float:
     return value
 
 
-def to_format(name: str) -> str:
+def check_format(name: str) -> str:
     """The name of a format. Raises UsageError where there is none of that name."""
     FORMATS.get(name)
     return name
@@ -58,7 +58,7 @@ FromFormat = Annotated[
     str | None,
     typer.Option(
         "--from",
-        parser=to_format,
+        parser=check_format,
         metavar=FORMAT_NAMES,
         help="The input's format; detected unless given.",
         rich_help_panel=FILES,
@@ -68,7 +68,7 @@ ToFormat = Annotated[
     str | None,
     typer.Option(
         "--to",
-        parser=to_format,
+        parser=check_format,
         metavar=FORMAT_NAMES,
         help="The format to write; the input's unless given.",
         rich_help_panel=FILES,
@@ -95,6 +95,6 @@ JsonFile = Annotated[
 ]
 
 
-def console() -> Console:
+def make_console() -> Console:
     """Standard output. Much of what is shown isn't ours: "[b]" and ":smile:" in it stay as they are."""
     return Console(markup=False, emoji=False)

@@ -37,7 +37,6 @@ CLEAN = {
 }
 ESTIMATE = {"Files": {**_READING, "--split": "files.split"}, "Models": _MODELS, "Decisions": _DECISIONS}
 CALIBRATE = {"Models": _MODELS, "Labels": {"--negatives": "negatives"}}
-SHOW = CLEAN
 _RULES = ("negatives", "range_min", "range_max", "sampling", "seed", "max_score", "min_score", "absolute_margin",
           "relative_margin", "margin_to", "score_by")  # fmt: skip
 _BM25 = ("k1", "b", "stemmer", "stopwords")
@@ -45,19 +44,18 @@ _ENCODING = ("query_prompt", "document_prompt", "max_length", "dtype", "device",
              "faiss_above")  # fmt: skip
 
 
-def _flag(name: str) -> str:
+def _name_option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
 MINE = {
-    "Which passages become negatives": {_flag(name): f"mine.{name}" for name in _RULES},
+    "Which passages become negatives": {_name_option(name): f"mine.{name}" for name in _RULES},
     "Retrievers": {
         "--retriever": "mine.retrievers",
-        **{_flag(name): f"mine.bm25.{name}" for name in _BM25},
-        **{_flag(name): f"mine.models.{name}" for name in _ENCODING},
+        **{_name_option(name): f"mine.bm25.{name}" for name in _BM25},
+        **{_name_option(name): f"mine.models.{name}" for name in _ENCODING},
     },
 }
-TRAIN: dict[str, dict[str, str]] = {}
 
 #: The keys that commands look at, by their first name. A config file may hold the others too.
 _ALL = tuple(RunConfig.model_fields)
@@ -71,7 +69,7 @@ READS: Mapping[str, Sequence[str]] = {
 }
 
 
-def settings_of(command: str, values: Values) -> RunConfig:
+def read_settings(command: str, values: Values) -> RunConfig:
     """The settings that a command looks at; the others are as they are unless given.
 
     Raises:
@@ -81,8 +79,8 @@ def settings_of(command: str, values: Values) -> RunConfig:
     return _read(RunConfig, command, values)
 
 
-def fitting_settings_of(values: Values) -> FittingSettings:
-    """The settings that 'arhn calibrate' looks at. Raises as `settings_of`."""
+def read_fitting_settings(values: Values) -> FittingSettings:
+    """The settings that 'arhn calibrate' looks at. Raises as `read_settings`."""
     return _read(FittingSettings, "calibrate", values)
 
 
@@ -91,25 +89,25 @@ def _read(model: type[M], command: str, values: Values) -> M:
     return checked(model, values.only(READS[command], command))
 
 
-def parameters(flags: Mapping[str, Mapping[str, str]]) -> list[inspect.Parameter]:
+def make_parameters(flags: Mapping[str, Mapping[str, str]]) -> list[inspect.Parameter]:
     """The options as parameters of a function, `--config` and `--set` at the end."""
     known: dict[str, list[Setting]] = defaultdict(list)
     for setting in settings(RunConfig):
         known[setting.path].append(setting)
     found = [
-        _parameter(option, known[path][0], _help(path, known), title)
+        _make_parameter(option, known[path][0], _write_help(path, known), title)
         for title, options in flags.items()
         for option, path in options.items()
     ]
-    return [*found, *_common()]
+    return [*found, *_make_common()]
 
 
-def values_of(flags: Mapping[str, Mapping[str, str]], given: dict[str, Any]) -> Values:
+def take_values(flags: Mapping[str, Mapping[str, str]], given: dict[str, Any]) -> Values:
     """Take the settings out of a command's arguments. Raises UsageError as `gather`."""
     found: list[Given] = []
     for options in flags.values():
         for option, path in options.items():
-            value = given.pop(_name(option))
+            value = given.pop(_name_parameter(option))
             if value is None or (not isinstance(value, str) and not value):
                 continue
             shown = value if isinstance(value, str) else " ".join(value)
@@ -117,36 +115,36 @@ def values_of(flags: Mapping[str, Mapping[str, str]], given: dict[str, Any]) -> 
     return gather(given.pop("config"), given.pop("sets") or (), found)
 
 
-def _name(option: str) -> str:
+def _name_parameter(option: str) -> str:
     return f"flag_{option.strip('-').replace('-', '_')}"
 
 
-def _parameter(option: str, setting: Setting, help_: str, title: str) -> inspect.Parameter:
+def _make_parameter(option: str, setting: Setting, help_: str, title: str) -> inspect.Parameter:
     choices = setting.choices
     info = typer.Option(
         option,
         help=help_,
-        metavar="|".join(choices) or _metavar(setting),
+        metavar="|".join(choices) or _choose_metavar(setting),
         rich_help_panel=title,
         show_default=False,
-        autocompletion=_completion(choices) if choices else None,
+        autocompletion=_make_completion(choices) if choices else None,
     )
     kind: Any = list[str] | None if setting.several else str | None
     return inspect.Parameter(
-        _name(option), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, info]
+        _name_parameter(option), inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, info]
     )
 
 
-def _help(path: str, known: Mapping[str, Sequence[Setting]]) -> str:
+def _write_help(path: str, known: Mapping[str, Sequence[Setting]]) -> str:
     first = known[path][0]
     unit = f" [{first.unit}]" if first.unit else ""
     default = None if first.field.is_required() else first.default
     plain = isinstance(default, str | int | float) and default != "" and "given" not in first.description
     again = " May be repeated." if first.several else ""
-    return f"{_description(path, known)}{again}{unit}{f' Default: {default}.' if plain else ''}"
+    return f"{_describe(path, known)}{again}{unit}{f' Default: {default}.' if plain else ''}"
 
 
-def _description(path: str, known: Mapping[str, Sequence[Setting]]) -> str:
+def _describe(path: str, known: Mapping[str, Sequence[Setting]]) -> str:
     """What a setting is; where engines have it, what it is to each of them."""
     own = known[path]
     section, _, name = path.rpartition(".")
@@ -155,37 +153,37 @@ def _description(path: str, known: Mapping[str, Sequence[Setting]]) -> str:
         return of_table if own[0].engine else f"{own[0].description} {of_table}"
     if own[0].engine is None:
         return own[0].description
-    said: dict[str, list[str]] = defaultdict(list)
+    engines_by_text: dict[str, list[str]] = defaultdict(list)
     for setting in own:
-        said[setting.description].append(str(setting.engine))
-    return " ".join(f"{' and '.join(engines)}: {text}" for text, engines in said.items())
+        engines_by_text[setting.description].append(str(setting.engine))
+    return " ".join(f"{' and '.join(engines)}: {text}" for text, engines in engines_by_text.items())
 
 
-def _metavar(setting: Setting) -> str:
+def _choose_metavar(setting: Setting) -> str:
     words = setting.allowed
     kinds = (("path", "FILE"), ("whole number", "N"), ("number", "X"), ("tables", "FILE"))
     return next((metavar for word, metavar in kinds if word in words), "NAME")
 
 
-def _completion(choices: Sequence[str]) -> Callable[[str], list[str]]:
+def _make_completion(choices: Sequence[str]) -> Callable[[str], list[str]]:
     def complete(incomplete: str) -> list[str]:
         return [choice for choice in choices if choice.startswith(incomplete)]
 
     return complete
 
 
-def _keys(incomplete: str) -> Iterator[tuple[str, str]]:
+def _complete_keys(incomplete: str) -> Iterator[tuple[str, str]]:
     """Keys as `--set` takes them."""
     for setting in settings(RunConfig, {}):
         if setting.section is None and setting.path.startswith(incomplete):
             yield f"{setting.path}=", setting.description
 
 
-def _set_completion(incomplete: str) -> list[tuple[str, str]]:
-    return list(_keys(incomplete))
+def _complete_set(incomplete: str) -> list[tuple[str, str]]:
+    return list(_complete_keys(incomplete))
 
 
-def _common() -> list[inspect.Parameter]:
+def _make_common() -> list[inspect.Parameter]:
     config = typer.Option(
         "--config",
         metavar="FILE",
@@ -198,7 +196,7 @@ def _common() -> list[inspect.Parameter]:
         metavar="KEY=VALUE",
         rich_help_panel="Settings",
         help="One setting, in place of the file's, such as ranker.name=pivot. May be repeated.",
-        autocompletion=_set_completion,
+        autocompletion=_complete_set,
     )
     only = inspect.Parameter.KEYWORD_ONLY
     return [
