@@ -18,14 +18,18 @@ from typing import Any
 
 import pytest
 
-from arhn.engines.grammars import lark
+from arhn.engines.grammars import write_lark
 from arhn.engines.probes import CONSTRAINTS
 
 CONTROL = ("<|im_start|>", "<|im_end|>", "<think>", "</think>")
 _CONTROL_IDS = {text: 0x110000 + i for i, text in enumerate(CONTROL)}
 _SPLIT = re.compile("(" + "|".join(map(re.escape, CONTROL)) + ")")
 _KEPT = dict(
-    zip(map(lark, CONSTRAINTS), ('It says "grey heron"', "ochre-41", "2 > 1 > 4 > 3", "plate: 123, new"), strict=True)
+    zip(
+        map(write_lark, CONSTRAINTS),
+        ('It says "grey heron"', "ochre-41", "2 > 1 > 4 > 3", "plate: 123, new"),
+        strict=True,
+    )
 )
 
 

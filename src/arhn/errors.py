@@ -21,7 +21,7 @@
     │   ├── ModelMissing           31
     │   ├── ModelCorrupt           32    wrong SHA-256 or size, or not a GGUF file
     │   ├── ModelUnavailable       33    neither hub nor mirror can be reached
-    │   └── EngineError            34    the engine can't start or died
+    │   └── EngineError            34    the engine can't start, or stopped
     │       ├── ServerGone         35    no server there, or none any more
     │       ├── KeyRefused         36    an API key is missing or refused, or the account is out of credit
     │       ├── UnknownModel       37    the server doesn't have the model
@@ -33,8 +33,8 @@
     │   └── StoreCorrupt           43
     ├── MissingDependency          50    an extra isn't installed
     ├── DeviceMissing              51    a GPU, or a precision, that isn't there
-    ├── IncompatibleVersions       52    libraries that are installed, but not for each other
-    ├── CalibrationError           60    labels that nothing can be fitted on, or a precision that can't be had
+    ├── IncompatibleVersions       52    installed libraries that don't work together
+    ├── CalibrationError           60    labels that nothing can be fitted on, or a precision that can't be reached
     ├── CollectionError            70    queries, corpus and qrels that don't fit each other (a DataError)
     │   ├── MissingPassages        71    qrels that name passages the corpus lacks
     │   ├── MissingQueries         72    qrels that name queries the queries lack
@@ -53,10 +53,10 @@
     │   └── AccessDenied          101    its credentials are missing or refused
     ├── ClusterError              105    a Ray cluster that can't be used, or whose workers were lost
     │   └── ClusterUnreachable    106    no Ray cluster at that address
-    └── RunStopped                110    a run that reached a limit that it was given
-        ├── BudgetSpent           111    calls, tokens or money; no output yet, the answers are kept
+    └── RunStopped                110    a run that reached one of its limits
+        ├── BudgetSpent           111    calls, tokens or money; no output yet, the answers are stored
         ├── TooManyFailures       112    requests without an answer; the outputs are written
-        └── PartitionsFailed      113    parts of a cluster's work that no worker could do; the others are kept
+        └── PartitionsFailed      113    partitions that no worker could clean; the others are stored
 
 A message says what arrived, what is allowed and what to do.
 """
@@ -190,7 +190,7 @@ class ModelUnavailable(ModelError, exit_code=33):
 
 
 class EngineError(ModelError, exit_code=34):
-    """An engine that can't start, or died."""
+    """An engine that can't start, or stopped."""
 
 
 class ServerGone(EngineError, exit_code=35):
@@ -321,11 +321,11 @@ class ClusterUnreachable(ClusterError, exit_code=106):
 
 
 class RunStopped(ArhnError, exit_code=110):
-    """A run that reached a limit that it was given."""
+    """A run that reached one of its limits."""
 
 
 class BudgetSpent(RunStopped, exit_code=111):
-    """No output is written, but every answer is kept."""
+    """No output is written, but every answer is stored."""
 
 
 class TooManyFailures(RunStopped, exit_code=112):
@@ -333,4 +333,4 @@ class TooManyFailures(RunStopped, exit_code=112):
 
 
 class PartitionsFailed(RunStopped, exit_code=113):
-    """No worker could clean some partitions. No output is written, but the other partitions are kept."""
+    """No worker could clean some partitions. No output is written, but the other partitions are stored."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 
 _NAME = "ARHN_STARTED"
-#: Waits for the end of its standard input, which the system closes when the process that holds it dies; then kills
+#: Waits for the end of its standard input, which the system closes when the process that holds it ends; then kills
 #: those with the mark until none is left.
 _WAIT_AND_KILL = """
 import os, pathlib, signal, sys, time
@@ -36,10 +36,10 @@ for _ in range(100):
 
 
 class Guard:
-    """A small process that kills those with `mark` in their environment when this one dies, or at `close`."""
+    """A small process that kills those with `mark` in their environment when this one ends, or at `close`."""
 
     def __init__(self) -> None:
-        # Python's own helper, which serves this process to its end, must not be born with the mark.
+        # Python's own helper, which serves this process to its end, must not be started with the mark.
         resource_tracker.ensure_running()
         # With the second, titles that processes give themselves aren't written over their environment.
         self.mark = {_NAME: secrets.token_hex(16), "SPT_NOENV": "1"}

@@ -16,7 +16,7 @@ from arhn.errors import UsageError
 EXACT_PERMUTATION = 8
 
 
-def gbnf(constraint: Constraint) -> str:
+def write_gbnf(constraint: Constraint) -> str:
     """The grammar of `constraint`; its rule "root" is the whole answer.
 
     Raises:
@@ -26,7 +26,7 @@ def gbnf(constraint: Constraint) -> str:
         case SpanOf():
             return _span(constraint)
         case OneOf(choices):
-            return "root ::= " + " | ".join(quoted(choice) for choice in choices) + "\n"
+            return "root ::= " + " | ".join(quote(choice) for choice in choices) + "\n"
         case Permutation(n):
             return _permutation(n) if n <= EXACT_PERMUTATION else _numbers(n)
         case Matching(pattern, grammar):
@@ -38,18 +38,18 @@ def gbnf(constraint: Constraint) -> str:
             return grammar
 
 
-def quoted(text: str) -> str:
+def quote(text: str) -> str:
     """`text` as a literal."""
-    return '"' + "".join(map(_escaped, text)) + '"'
+    return '"' + "".join(map(_escape, text)) + '"'
 
 
-def _escaped(c: str) -> str:
+def _escape(c: str) -> str:
     if c in '"\\':
         return "\\" + c
-    return c if c.isprintable() else _numbered(c)
+    return c if c.isprintable() else _write_code_point(c)
 
 
-def _numbered(c: str) -> str:
+def _write_code_point(c: str) -> str:
     code = ord(c)
     return f"\\x{code:02X}" if code < 0x100 else f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
 
@@ -60,11 +60,11 @@ def _span(constraint: SpanOf) -> str:
     first = {word: i for i, word in reversed(list(enumerate(words)))}
     # Equal words begin together: a rule of its own for each would make the parser follow all of them.
     starts = [
-        f"{quoted(word)} ({' | '.join(_follows(words, word))})?" if _follows(words, word) else quoted(word)
+        f"{quote(word)} ({' | '.join(_follows(words, word))})?" if _follows(words, word) else quote(word)
         for word in first
     ]
     rules = [
-        f"w{i} ::= {quoted(' ' + word)}" + (f" w{i + 1}?" if i + 1 < len(words) else "") for i, word in enumerate(words)
+        f"w{i} ::= {quote(' ' + word)}" + (f" w{i + 1}?" if i + 1 < len(words) else "") for i, word in enumerate(words)
     ]
     span = " ".join([*_literal(constraint.lead), "span", *_literal(constraint.close)])
     root = " | ".join([*_literal(constraint.otherwise), span])
@@ -76,7 +76,7 @@ def _follows(words: Sequence[str], word: str) -> list[str]:
 
 
 def _literal(text: str) -> list[str]:
-    return [quoted(text)] if text else []
+    return [quote(text)] if text else []
 
 
 def _permutation(n: int) -> str:
@@ -88,7 +88,7 @@ def _permutation(n: int) -> str:
             rest = ((i, [other for other in left if other != i]) for i in left)
             rules.append(
                 f"{_set(left)} ::= "
-                + " | ".join(quoted(f"{i} > ") + f" {_set(r)}" if r else quoted(str(i)) for i, r in rest)
+                + " | ".join(quote(f"{i} > ") + f" {_set(r)}" if r else quote(str(i)) for i, r in rest)
             )
     return "\n".join(rules) + "\n"
 
@@ -98,8 +98,8 @@ def _set(numbers: Sequence[int]) -> str:
 
 
 def _numbers(n: int) -> str:
-    choices = " | ".join(quoted(str(i)) for i in range(1, n + 1))
+    choices = " | ".join(quote(str(i)) for i in range(1, n + 1))
     return f'root ::= number (" > " number){{{n - 1}}}\nnumber ::= {choices}\n'
 
 
-__all__ = ["EXACT_PERMUTATION", "gbnf", "quoted"]
+__all__ = ["EXACT_PERMUTATION", "quote", "write_gbnf"]

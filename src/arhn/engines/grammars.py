@@ -7,7 +7,7 @@ import json
 from arhn.engines.protocol import Constraint, Matching, OneOf, Permutation, SpanOf
 
 
-def lark(constraint: Constraint) -> str:
+def write_lark(constraint: Constraint) -> str:
     """The grammar of `constraint`.
 
     Substring rules also accept the empty string; readers of the answer take that for no answer.

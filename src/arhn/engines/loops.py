@@ -5,7 +5,7 @@ Not `anyio.from_thread.start_blocking_portal`, which fits but for this (seen wit
   run are never used by two threads at once, and one `anext` is one step.
 - Cancelling a call returns before the call has ended: an asynchronous generator that was interrupted is then "already
   running" and can't be closed. `LoopThread.run` leaves the loop to the next call only when the one before has ended.
-- A Ctrl-C while it starts waits for its thread, which nobody stops, and hangs.
+- A Ctrl-C while it starts waits for its thread, which nothing stops, and hangs.
 - A portal that is left open is closed by the garbage collector, which waits for its thread. A `BackgroundLoop` that is
   never stopped keeps no process from ending.
 """
@@ -102,7 +102,7 @@ async def _cancel_others() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-def outside_loops(make: Callable[[], T]) -> T:
+def run_outside_loops(make: Callable[[], T]) -> T:
     """`make()` where no event loop runs: on another thread, if one runs in this."""
     try:
         asyncio.get_running_loop()

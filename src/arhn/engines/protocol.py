@@ -170,7 +170,7 @@ class Capabilities:
     lookahead: int = 0
 
 
-def extra_identity(extra: Mapping[str, Any]) -> str:
+def hash_extra(extra: Mapping[str, Any]) -> str:
     """What else is asked for with every request, as a part of an engine's identity."""
     if not extra:
         return ""
@@ -210,7 +210,7 @@ class Engine(Protocol):
 
         Raises:
             RequestFailed: no answer to this request; others may still work.
-            EngineError: the engine itself is gone.
+            EngineError: the engine itself has stopped.
         """
         ...
 
@@ -221,7 +221,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Reporting(Protocol):
-    """An engine that has something to say of how it answered, for the summary of a run."""
+    """An engine that can report how it answered, for the summary of a run."""
 
     def report(self) -> dict[str, Any]:
         """Values that JSON can hold, by name."""

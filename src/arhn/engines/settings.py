@@ -1,4 +1,4 @@
-"""What all engines' settings have in common. Each engine's own stand beside it, in its `settings.py`."""
+"""What all engines' settings have in common. Each engine's own settings are in its `settings.py`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class EngineSettings(BaseModel, ABC):
 
     @abstractmethod
     def open(self, budget: Budget | None = None) -> Engine:
-        """The engine, ready to be asked. Whoever opens it closes it.
+        """The engine, ready to be asked. The caller closes it.
 
         Args:
             budget: what may be spent, shared by all engines of a run; only for those that are `paid`.

@@ -17,8 +17,8 @@ def thinks_aloud(text: str) -> bool:
     return text.lstrip().startswith(OPEN) or CLOSE in text
 
 
-def without_thoughts(text: str, thinks: bool, finish: Finish) -> str:
-    """What follows the thoughts. A passage may hold these tags too, so they only count where thoughts stand.
+def remove_thoughts(text: str, thinks: bool, finish: Finish) -> str:
+    """What follows the thoughts. A passage may hold these tags too, so they only count where thoughts may be.
 
     Args:
         thinks: the model may think first.
@@ -32,7 +32,7 @@ def without_thoughts(text: str, thinks: bool, finish: Finish) -> str:
     return rest.lstrip() if closed else ""
 
 
-def likely(alternatives: Iterable[tuple[str, float]]) -> dict[str, float]:
+def read_alternatives(alternatives: Iterable[tuple[str, float]]) -> dict[str, float]:
     """One place's alternatives from tokens and their natural log-probabilities, the most probable first.
 
     Some models write a space before their first word; it means the same, and equal words are added up.
@@ -41,14 +41,14 @@ def likely(alternatives: Iterable[tuple[str, float]]) -> dict[str, float]:
     for token, logprob in alternatives:
         if logprob > _IMPOSSIBLE:
             word, capped = token.lstrip(" ") or token, min(logprob, 0.0)
-            found[word] = _sum(found[word], capped) if word in found else capped
+            found[word] = _add_log_probabilities(found[word], capped) if word in found else capped
     return {word: round(logprob, 5) for word, logprob in found.items()}
 
 
-def _sum(one: float, other: float) -> float:
+def _add_log_probabilities(one: float, other: float) -> float:
     """Log of the sum of two probabilities."""
     high, low = max(one, other), min(one, other)
     return min(0.0, high + math.log1p(math.exp(low - high)))
 
 
-__all__ = ["CLOSE", "OPEN", "likely", "thinks_aloud", "without_thoughts"]
+__all__ = ["CLOSE", "OPEN", "read_alternatives", "remove_thoughts", "thinks_aloud"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arhn.cleaning.methods.rlhn import _ANSWER, _GBNF
 from arhn.engines import Matching, Message, OneOf, Permutation, Request, SpanOf
-from arhn.engines.gbnf import EXACT_PERMUTATION, gbnf
+from arhn.engines.gbnf import EXACT_PERMUTATION, write_gbnf
 from arhn.engines.probes import CONSTRAINTS
 from arhn.errors import UsageError
 
@@ -48,7 +48,7 @@ words = st.lists(
 
 @given(words, st.data())
 def test_a_span_is_a_run_of_whole_words(passage: list[str], data: st.DataObject) -> None:
-    spans = language(gbnf(SpanOf(" ".join(passage), "No", 'Yes, "', '"')))
+    spans = language(write_gbnf(SpanOf(" ".join(passage), "No", 'Yes, "', '"')))
     start = data.draw(st.integers(0, len(passage) - 1))
     end = data.draw(st.integers(start + 1, len(passage)))
     assert spans.fullmatch(f'Yes, "{" ".join(passage[start:end])}"')
@@ -57,7 +57,7 @@ def test_a_span_is_a_run_of_whole_words(passage: list[str], data: st.DataObject)
 
 
 def test_words_that_do_not_follow_each_other_are_no_span() -> None:
-    spans = language(gbnf(SpanOf("the cat saw the dog")))
+    spans = language(write_gbnf(SpanOf("the cat saw the dog")))
     for span in ("the cat", "the dog", "saw the dog", "the", "the cat saw the dog"):
         assert spans.fullmatch(span)
     for other in ("cat the", "the saw", "th", "the cat saw the cat", "the  cat", " the", "bird"):
@@ -66,7 +66,7 @@ def test_words_that_do_not_follow_each_other_are_no_span() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 4])
 def test_permutations(n: int) -> None:
-    orders = language(gbnf(Permutation(n)))
+    orders = language(write_gbnf(Permutation(n)))
     for order in permutations(range(1, n + 1)):
         assert orders.fullmatch(" > ".join(map(str, order)))
     for other in ("", "1 > 1", " > ".join(map(str, range(1, n + 2))), "0"):
@@ -75,15 +75,15 @@ def test_permutations(n: int) -> None:
 
 def test_long_permutations_may_repeat_a_number_and_have_the_right_length() -> None:
     n = EXACT_PERMUTATION + 4
-    orders = language(gbnf(Permutation(n)))
+    orders = language(write_gbnf(Permutation(n)))
     assert orders.fullmatch(" > ".join(map(str, range(n, 0, -1))))
     assert not orders.fullmatch(" > ".join(map(str, range(1, n))))
-    assert len(gbnf(Permutation(EXACT_PERMUTATION))) < 30_000
+    assert len(write_gbnf(Permutation(EXACT_PERMUTATION))) < 30_000
 
 
 @given(st.lists(st.text(min_size=1).filter(lambda t: "\0" not in t), min_size=1, max_size=4))
 def test_choices(choices: list[str]) -> None:
-    found = language(gbnf(OneOf(tuple(choices))))
+    found = language(write_gbnf(OneOf(tuple(choices))))
     assert all(found.fullmatch(choice) for choice in choices)
     assert not found.fullmatch(max(choices, key=len) + "x")
 
@@ -104,7 +104,7 @@ PLATE = 'root ::= "plate: " ([0-9]){3,3} ("; worn" | ", new")\n'
     ],
 )
 def test_patterns(constraint: Matching, grammar: str, yes: str, no: str) -> None:
-    assert gbnf(constraint) == grammar
+    assert write_gbnf(constraint) == grammar
     found = language(grammar)
     assert re.fullmatch(constraint.pattern, yes)
     assert found.fullmatch(yes)
@@ -114,7 +114,7 @@ def test_patterns(constraint: Matching, grammar: str, yes: str, no: str) -> None
 
 def test_a_pattern_without_its_grammar_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'a\+' comes without a grammar"):
-        gbnf(Matching("a+"))
+        write_gbnf(Matching("a+"))
 
 
 def test_the_grammar_of_a_pattern_is_no_part_of_the_key() -> None:

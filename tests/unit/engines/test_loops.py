@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from arhn.engines.loops import BackgroundLoop, LoopThread, outside_loops
+from arhn.engines.loops import BackgroundLoop, LoopThread, run_outside_loops
 
 
 @pytest.fixture
@@ -70,10 +70,10 @@ def test_outside_loops() -> None:
         return threading.current_thread().name
 
     async def inside() -> str:
-        return outside_loops(no_loop)
+        return run_outside_loops(no_loop)
 
     here = threading.current_thread().name
-    assert outside_loops(no_loop) == here
+    assert run_outside_loops(no_loop) == here
     assert asyncio.run(inside()) != here
 
 

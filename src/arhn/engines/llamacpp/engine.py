@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 import xllamacpp
 
-from arhn.engines.grammars import lark
+from arhn.engines.grammars import write_lark
 from arhn.engines.llamacpp.slots import Slots
 from arhn.engines.protocol import (
     FAILURES_IN_A_ROW,
@@ -164,7 +164,7 @@ class LlamaCppEngine:
             **settings,
         }
         if constraint is not None:
-            body["grammar"] = "%llguidance {}\n" + lark(constraint)
+            body["grammar"] = "%llguidance {}\n" + write_lark(constraint)
         return _completion(self._server.handle_completions(body))
 
     def _frame_of(self, prefix: tuple[Message, ...]) -> tuple[Tokens, Tokens]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from arhn.engines.llamacpp.queue import Line, Prefix
+from arhn.engines.llamacpp.queue import Prefix, Queue
 from arhn.engines.protocol import Request
 
 
@@ -27,12 +27,12 @@ class Slots:
         self._limit = limit
         self._nearest = nearest
         self._out = 0
-        self._line: Line[asyncio.Future[int]] = Line()
+        self._queue: Queue[asyncio.Future[int]] = Queue()
 
     async def acquire(self, request: Request) -> int:
         """Wait for a slot for `request`; returns its number."""
         waiting: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._line.add(request, waiting)
+        self._queue.add(request, waiting)
         self._assign()
         try:
             return await waiting
@@ -54,7 +54,7 @@ class Slots:
     def _assign(self) -> None:
         while self._out < self._limit and (match := self._match()) is not None:
             number, slot = match
-            request, waiting = self._line.leave(number)
+            request, waiting = self._queue.leave(number)
             if waiting.done():
                 continue  # cancelled; its task hasn't run since
             self._free.remove(slot)
@@ -65,8 +65,8 @@ class Slots:
     def _match(self) -> tuple[int, int] | None:
         if self._nearest and (match := self._near()) is not None:
             return match
-        wanted = self._line.prefixes
-        for number, request, _ in self._line:
+        wanted = self._queue.prefixes
+        for number, request, _ in self._queue:
             slot = self._slot_for(request.prefix, wanted)
             if slot is not None:
                 return number, slot
@@ -75,12 +75,12 @@ class Slots:
     def _near(self) -> tuple[int, int] | None:
         for slot in reversed(self._free):
             last = self._last[slot]
-            number = None if last is None else self._line.nearest(last)
+            number = None if last is None else self._queue.nearest(last)
             if number is not None:
                 return number, slot
         prefixes = self._held
         held = {prefixes[slot]: slot for slot in self._free}
-        return next(((number, held[r.prefix]) for number, r, _ in self._line if r.prefix in held), None)
+        return next(((number, held[r.prefix]) for number, r, _ in self._queue if r.prefix in held), None)
 
     def _slot_for(self, prefix: Prefix, wanted: frozenset[Prefix]) -> int | None:
         prefixes = self._held

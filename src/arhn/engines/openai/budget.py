@@ -18,8 +18,8 @@ class Prices:
     completion: float = 0.0
     cached: float | None = None
 
-    def of(self, prompt: int, cached: int, completion: int) -> float:
-        """What so many tokens cost; `cached` are a part of `prompt`."""
+    def compute_cost(self, prompt: int, cached: int, completion: int) -> float:
+        """What so many tokens cost, in the currency of the prices; `cached` are a part of `prompt`."""
         reread = self.prompt if self.cached is None else self.cached
         return ((prompt - cached) * self.prompt + cached * reread + completion * self.completion) / 1e6
 
@@ -34,7 +34,7 @@ class Budget:
     """Limits of one run, shared by all the engines of it; None where there is no limit.
 
     A request is only sent if the most that it can cost still fits, so that no limit is passed (as far as a prompt's
-    tokens can be told from its bytes). Requests that failed count as calls; the tokens of those aren't known.
+    tokens can be guessed from its bytes). Requests that failed count as calls; the tokens of those aren't known.
     """
 
     calls: int | None = None
@@ -55,7 +55,7 @@ class Budget:
     @property
     def cost(self) -> float:
         """Money spent so far."""
-        return self.prices.of(self.prompt, self.cached, self.completion)
+        return self.prices.compute_cost(self.prompt, self.cached, self.completion)
 
     def reserve(self, prompt: int, completion: int) -> None:
         """Set aside what a request may take, and count its first call.
@@ -63,7 +63,7 @@ class Budget:
         Raises:
             BudgetSpent: it doesn't fit any more.
         """
-        spent = self._beyond(prompt, completion)
+        spent = self._name_exceeded(prompt, completion)
         if spent:
             raise BudgetSpent(
                 f"the budget is spent: {spent}. Every answer so far is kept; the same command with a larger budget "
@@ -78,15 +78,15 @@ class Budget:
         self._reserved_prompt -= prompt
         self._reserved_completion -= completion
 
-    def again(self) -> bool:
-        """A request is sent once more; whether there is a call left for that."""
+    def count_retry(self) -> bool:
+        """Count one more try of a request; returns whether the budget has a call left for it."""
         if self.calls is not None and self.used_calls >= self.calls:
             return False
         self.used_calls += 1
         return True
 
-    def paid(self, answer: Completion, guess: int) -> None:
-        """An answer came.
+    def record_answer(self, answer: Completion, guess: int) -> None:
+        """Count the tokens of an answer.
 
         Args:
             guess: tokens of its prompt, where the server doesn't say.
@@ -100,7 +100,7 @@ class Budget:
         money = {"money": round(self.cost, 6)} if self.prices.known else {}
         return {"calls": self.used_calls, "tokens": self.prompt + self.completion, **money}
 
-    def _beyond(self, prompt: int, completion: int) -> str:
+    def _name_exceeded(self, prompt: int, completion: int) -> str:
         """Which limit a request would pass."""
         if self.calls is not None and self.used_calls >= self.calls:
             return f"{self.used_calls:,} of {self.calls:,} calls"
@@ -108,7 +108,7 @@ class Budget:
         tokens = self.prompt + self.completion
         if self.tokens is not None and tokens + prompt + completion > self.tokens:
             return f"{tokens:,} of {self.tokens:,} tokens, and no room for another request"
-        if self.money is not None and self.cost + self.prices.of(prompt, 0, completion) > self.money:
+        if self.money is not None and self.cost + self.prices.compute_cost(prompt, 0, completion) > self.money:
             return f"{self.cost:.4f} of {self.money:g}, and no room for another request"
         return ""
 

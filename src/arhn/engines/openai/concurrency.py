@@ -91,7 +91,7 @@ class Controller:
         """A request is over, however it ended."""
         self.in_flight -= 1
 
-    def answered(self, kind: int, started: float, now: float) -> None:
+    def record_answer(self, kind: int, started: float, now: float) -> None:
         """A sound answer came.
 
         Args:
@@ -107,7 +107,7 @@ class Controller:
         if current.answers >= max(LEAST_ANSWERS, self.limit):
             self._judge(current, now)
 
-    def congested(self, started: float, now: float) -> None:
+    def record_congestion(self, started: float, now: float) -> None:
         """The server was busy, or didn't answer in time. Requests that were sent together count once."""
         if started < self._changed:
             return

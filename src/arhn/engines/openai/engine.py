@@ -15,16 +15,16 @@ from typing import Any
 from arhn.engines.loops import LoopThread
 from arhn.engines.openai.budget import Budget
 from arhn.engines.openai.concurrency import Controller
-from arhn.engines.openai.faults import Fault, pause
+from arhn.engines.openai.faults import Fault, choose_wait
 from arhn.engines.openai.features import Encoded, Encoder
 from arhn.engines.openai.listing import has_model
-from arhn.engines.openai.outcome import Late, NoConnection, Outcome, fatal, outcome
+from arhn.engines.openai.outcome import Late, NoConnection, Outcome, ask_once, find_fatal_error
 from arhn.engines.openai.probe import Found, probe
 from arhn.engines.openai.servers import Server, Servers
 from arhn.engines.openai.settings import Key, Settings, Timeouts
 from arhn.engines.openai.wire import Wire
 from arhn.engines.probes import USUAL_CONTEXT
-from arhn.engines.protocol import FAILURES_IN_A_ROW, Capabilities, Completion, Request, RequestFailed, extra_identity
+from arhn.engines.protocol import FAILURES_IN_A_ROW, Capabilities, Completion, Request, RequestFailed, hash_extra
 from arhn.errors import ArhnError, EngineError, ServerGone, UsageError
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ async def open_engine(settings: Settings, budget: Budget | None = None) -> OpenA
     servers = [Server(base, Controller(settings.concurrency)) for base in settings.bases]
     if not servers:
         raise UsageError("engine.urls: none given. Give one such as http://localhost:8000/v1")
-    answers = await asyncio.gather(*(_probed(server, settings) for server in servers), return_exceptions=True)
+    answers = await asyncio.gather(*(_probe_server(server, settings) for server in servers), return_exceptions=True)
     found: list[Found] = []
     for server, answer in zip(servers, answers, strict=True):
         if isinstance(answer, ServerGone) and any(isinstance(a, Found) for a in answers):
@@ -67,7 +67,7 @@ async def open_engine(settings: Settings, budget: Budget | None = None) -> OpenA
     return OpenAIEngine(settings, servers, found, budget or Budget())
 
 
-async def _probed(server: Server, settings: Settings) -> Found:
+async def _probe_server(server: Server, settings: Settings) -> Found:
     wire = Wire(server.base, settings.key, settings.timeouts)
     try:
         return await probe(wire, server.name, settings, random.Random())  # noqa: S311 - no secret depends on it
@@ -76,7 +76,7 @@ async def _probed(server: Server, settings: Settings) -> Found:
 
 
 def _require_equal(servers: Sequence[Server], answers: Sequence[Found | BaseException]) -> None:
-    """Answers of different servers stand beside each other, so they must be made in the same way."""
+    """Answers of different servers go into the same output, so they must be made in the same way."""
     ways = {
         server.name: f"{answer.model} {answer.features.identity}"
         for server, answer in zip(servers, answers, strict=True)
@@ -96,7 +96,7 @@ class OpenAIEngine:
 
     def __init__(self, settings: Settings, servers: Sequence[Server], found: Sequence[Found], budget: Budget) -> None:
         features = found[0].features
-        self.model = f"{found[0].model} {features.identity}{extra_identity(settings.body)}"
+        self.model = f"{found[0].model} {features.identity}{hash_extra(settings.body)}"
         self.features = features
         self.servers = tuple(servers)
         self.budget = budget
@@ -104,7 +104,7 @@ class OpenAIEngine:
             constraints=features.way is not None,
             logprobs=features.top > 0,
             concurrency=settings.concurrency * len(servers),
-            context=_context(settings, found),
+            context=_choose_context(settings, found),
         )
         self._settings = settings
         self._name = found[0].model
@@ -119,14 +119,14 @@ class OpenAIEngine:
 
     async def complete(self, request: Request) -> Completion:
         """The answer to one request; raises as `Engine.complete` does."""
-        servers = self._session if self._loop is asyncio.get_running_loop() else await self._opened()
+        servers = self._session if self._loop is asyncio.get_running_loop() else await self._open_connections()
         assert servers is not None
         encoded = self._encoder.encode(request)
         guess = encoded.guess, encoded.most
         await self._reserve(guess)
         self._open += 1
         try:
-            completion = await self._answered(servers, encoded, request.alternatives)
+            completion = await self._ask_until_answered(servers, encoded, request.alternatives)
         except RequestFailed as error:
             self._failures += 1
             if self._failures >= FAILURES_IN_A_ROW:
@@ -171,15 +171,15 @@ class OpenAIEngine:
             "spent": dict(self.budget.report()),
         }
 
-    async def _opened(self) -> Servers:
+    async def _open_connections(self) -> Servers:
         """Connections for this event loop."""
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
-        self._generator = self._sessions()
+        self._generator = self._open_session()
         self._session = await anext(self._generator)
         return self._session
 
-    async def _sessions(self) -> AsyncGenerator[Servers]:
+    async def _open_session(self) -> AsyncGenerator[Servers]:
         settings = self._settings
         wires = {s.name: Wire(s.base, settings.key, settings.timeouts) for s in self.servers}
         session = Servers(self.servers, wires, self._is_back, patience=settings.timeouts.patience)
@@ -205,7 +205,7 @@ class OpenAIEngine:
                 await self._idle.wait()
             raise
 
-    async def _answered(self, servers: Servers, encoded: Encoded, alternatives: int) -> Completion:
+    async def _ask_until_answered(self, servers: Servers, encoded: Encoded, alternatives: int) -> Completion:
         attempts = tries = 0
         loop = asyncio.get_running_loop()
         until = loop.time() + self._settings.timeouts.total
@@ -213,36 +213,36 @@ class OpenAIEngine:
             server = await servers.acquire()
             started = loop.time()
             try:
-                found = await self._asked(servers, server, encoded, alternatives)
-                self._noted(servers, server, found, encoded.kind, started, loop.time())
+                found = await self._ask(servers, server, encoded, alternatives)
+                self._record(servers, server, found, encoded.kind, started, loop.time())
             finally:
                 servers.release(server)
             if isinstance(found, Completion):
-                self.budget.paid(found, encoded.guess)
+                self.budget.record_answer(found, encoded.guess)
                 return found
             if isinstance(found, Fault) and found.kind == "context":
                 return Completion(text="", finish="context", prompt_tokens=found.needed)
             tries += 1
-            attempts += counts(found)
+            attempts += counts_as_attempt(found)
             over = attempts >= self._settings.attempts or loop.time() > until
             self._raise_hopeless(server, found, tries, over=over)
             if attempts or isinstance(found, Fault):
-                await asyncio.sleep(pause(tries, found.wait if isinstance(found, Fault) else None, self._rng))
+                await asyncio.sleep(choose_wait(tries, found.wait if isinstance(found, Fault) else None, self._rng))
 
     def _raise_hopeless(self, server: Server, found: Fault | NoConnection | Late, tries: int, *, over: bool) -> None:
         """Raise where asking again can't help, or has been done often enough."""
         if isinstance(found, Fault):
-            error = fatal(found, server.name, self._name, self._settings.key)
+            error = find_fatal_error(found, server.name, self._name, self._settings.key)
             # A server that has answered before may say anything while it starts again.
             if error is not None and (over or not server.counts.get("answered")):
                 raise error
             over = over or found.kind == "refused"
-        if over or not self.budget.again():
+        if over or not self.budget.count_retry():
             raise RequestFailed(found.reason, attempts=tries)
 
-    async def _asked(self, servers: Servers, server: Server, encoded: Encoded, alternatives: int) -> Outcome:
+    async def _ask(self, servers: Servers, server: Server, encoded: Encoded, alternatives: int) -> Outcome:
         wire = servers.wires[server.name]
-        return await outcome(
+        return await ask_once(
             lambda: wire.ask(encoded.body),
             encoded,
             thinks=self.features.thinks,
@@ -250,37 +250,37 @@ class OpenAIEngine:
             key=self._settings.key,
         )
 
-    def _noted(self, servers: Servers, server: Server, found: Outcome, kind: int, started: float, now: float) -> None:
-        """What an outcome says of the server."""
+    def _record(self, servers: Servers, server: Server, found: Outcome, kind: int, started: float, now: float) -> None:
+        """Note what an outcome shows of the server."""
         controller = server.controller
         match found:
             case Completion():
                 server.count("answered")
-                servers.present(server)
-                controller.answered(kind, started, now)
+                servers.record_reply(server)
+                controller.record_answer(kind, started, now)
             case NoConnection():
                 server.count("dropped")
-                servers.dropped(server, refused=found.refused)
+                servers.record_drop(server, refused=found.refused)
             case Late():
                 server.count("late")
-                controller.congested(started, now)
+                controller.record_congestion(started, now)
             case Fault():
                 server.count(found.kind)
-                servers.present(server)
+                servers.record_reply(server)
                 if found.kind == "busy":
-                    controller.congested(started, now)
+                    controller.record_congestion(started, now)
                     if found.wait:
                         servers.pause(server, found.wait)
 
 
-def counts(found: Outcome) -> bool:
+def counts_as_attempt(found: Outcome) -> bool:
     """Whether a try counts as one of those that a request has: not where it wasn't sent, or the server was busy."""
     if isinstance(found, Fault):
         return found.kind != "busy"
     return not (isinstance(found, NoConnection) and found.refused)
 
 
-def _context(settings: Settings, found: Sequence[Found]) -> int:
+def _choose_context(settings: Settings, found: Sequence[Found]) -> int:
     served = min((f.context for f in found if f.context is not None), default=None)
     if served is not None and settings.context is not None and settings.context > served:
         logger.warning(

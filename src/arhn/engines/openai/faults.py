@@ -60,7 +60,7 @@ class Fault:
     needed: int = 0
 
 
-def fault_of(reply: Reply, now: datetime | None = None) -> Fault | None:
+def find_fault(reply: Reply, now: datetime | None = None) -> Fault | None:
     """What is wrong with a reply; None for one that should hold an answer (status 200)."""
     status = reply.status
     if status == 200:
@@ -72,7 +72,7 @@ def fault_of(reply: Reply, now: datetime | None = None) -> Fault | None:
     return Fault(
         kind=kind,
         reason=reason,
-        wait=retry_after(reply.headers.get("retry-after"), now) if kind in ("busy", "broken") else None,
+        wait=read_retry_after(reply.headers.get("retry-after"), now) if kind in ("busy", "broken") else None,
         needed=_needed(error, message) if kind == "context" else 0,
     )
 
@@ -99,7 +99,7 @@ def is_page(reply: Reply) -> bool:
     return "html" in kind or reply.body.lstrip()[:15].lower().startswith((b"<!doctype", b"<html"))
 
 
-def retry_after(value: str | None, now: datetime | None = None) -> float | None:
+def read_retry_after(value: str | None, now: datetime | None = None) -> float | None:
     """Seconds that a Retry-After header asks for, at most `LONGEST_ASKED`; None where it makes no sense."""
     if value is None:
         return None
@@ -113,7 +113,7 @@ def retry_after(value: str | None, now: datetime | None = None) -> float | None:
     return min(max(seconds, 0.0), LONGEST_ASKED) if not math.isnan(seconds) else None
 
 
-def pause(tries: int, asked: float | None, rng: random.Random) -> float:
+def choose_wait(tries: int, asked: float | None, rng: random.Random) -> float:
     """Seconds to wait after `tries` tries: what was asked for and a little, else drawn below a doubling bound.
 
     Drawn, so that requests which failed together don't come back together (full jitter: Brooker, "Exponential
@@ -138,10 +138,10 @@ def _error(body: bytes) -> Mapping[str, Any]:
 
 def _code(error: Mapping[str, Any]) -> str:
     codes = [str(error[name]) for name in ("code", "type") if error.get(name)]
-    return next((code for code in codes if not code.isdecimal()), "") if len(codes) < 2 else _telling(codes)
+    return next((code for code in codes if not code.isdecimal()), "") if len(codes) < 2 else _choose_code(codes)
 
 
-def _telling(codes: list[str]) -> str:
+def _choose_code(codes: list[str]) -> str:
     known = {*_CONTEXT_CODES, "insufficient_quota", "billing_hard_limit_reached", "model_not_found"}
     return next((code for code in codes if code in known), codes[0])
 
@@ -164,4 +164,4 @@ def _needed(error: Mapping[str, Any], message: str) -> int:
     return next((int(match[1]) for match in found if match), 0)
 
 
-__all__ = ["Fault", "Kind", "fault_of", "is_page", "pause", "retry_after"]
+__all__ = ["Fault", "Kind", "choose_wait", "find_fault", "is_page", "read_retry_after"]

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import orjson
 
-from arhn.engines.gbnf import gbnf
-from arhn.engines.grammars import lark
+from arhn.engines.gbnf import write_gbnf
+from arhn.engines.grammars import write_lark
 from arhn.engines.protocol import Constraint, Request, split_lead
 
 #: Changes with the way answers are made of the same model, so that a store doesn't mix them.
@@ -19,11 +19,11 @@ _METHOD = "openai-1"
 #: in GBNF.
 Way = Literal["structured_outputs", "structured_outputs_gbnf", "llguidance", "grammar", "ebnf"]
 WAYS: Mapping[Way, Callable[[Constraint], Mapping[str, Any]]] = {
-    "structured_outputs": lambda c: {"structured_outputs": {"grammar": lark(c)}},
-    "structured_outputs_gbnf": lambda c: {"structured_outputs": {"grammar": gbnf(c)}},
-    "llguidance": lambda c: {"grammar": "%llguidance {}\n" + lark(c)},
-    "grammar": lambda c: {"grammar": gbnf(c)},
-    "ebnf": lambda c: {"ebnf": gbnf(c)},
+    "structured_outputs": lambda c: {"structured_outputs": {"grammar": write_lark(c)}},
+    "structured_outputs_gbnf": lambda c: {"structured_outputs": {"grammar": write_gbnf(c)}},
+    "llguidance": lambda c: {"grammar": "%llguidance {}\n" + write_lark(c)},
+    "grammar": lambda c: {"grammar": write_gbnf(c)},
+    "ebnf": lambda c: {"ebnf": write_gbnf(c)},
 }
 #: How a model is kept from thinking before it answers: by its chat template, or as hosted models take it.
 Quiet = Literal["template", "effort", ""]
@@ -75,9 +75,11 @@ class Features:
     def described(self) -> str:
         """The features in a line, for people."""
         kinds = ", ".join(sorted(self.kinds))
-        kept = f"constraints by {self.way} ({kinds})" if self.way else "no constraints: answers are checked afterwards"
+        constrained = (
+            f"constraints by {self.way} ({kinds})" if self.way else "no constraints: answers are checked afterwards"
+        )
         first = f"{self.top} log-probabilities" if self.top else "no log-probabilities: whole answers are asked for"
-        return "; ".join([kept, first, *(["thinks before it answers"] if self.thinks else [])])
+        return "; ".join([constrained, first, *(["thinks before it answers"] if self.thinks else [])])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

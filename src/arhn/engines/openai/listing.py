@@ -9,8 +9,8 @@ from typing import Any
 
 import orjson
 
-from arhn.engines.openai.faults import Fault, fault_of, is_page
-from arhn.engines.openai.outcome import fatal, hidden, patiently
+from arhn.engines.openai.faults import Fault, find_fault, is_page
+from arhn.engines.openai.outcome import ask_patiently, find_fatal_error, hide_key
 from arhn.engines.openai.settings import Settings
 from arhn.engines.openai.wire import Dropped, Reply, TooSlow, Unreachable, Wire
 from arhn.errors import EngineError, OtherApi, ServerGone, UnknownModel
@@ -53,30 +53,30 @@ async def list_models(wire: Wire, name: str, settings: Settings, rng: random.Ran
         ServerGone, KeyRefused, OtherApi
     """
     try:
-        reply = await patiently(lambda: wire.get("/models", seconds=LOOK_SECONDS), tries=tries, rng=rng)
+        reply = await ask_patiently(lambda: wire.get("/models", seconds=LOOK_SECONDS), tries=tries, rng=rng)
     except (Unreachable, Dropped, TooSlow) as error:
         raise ServerGone(
             f"{name}: no server there ({error}). Start it, or correct --url (such as http://localhost:8000/v1)"
         ) from None
-    fault = fault_of(reply)
+    fault = find_fault(reply)
     if fault is not None and fault.kind in ("key", "credit"):
-        raise hopeless(fault, name, "", settings)
+        raise make_probe_error(fault, name, "", settings)
     if is_page(reply):
         raise OtherApi(
             f"{name}: answers with a web page (status {reply.status}), as a proxy or a log-in page does. Give the base "
             "URL of an OpenAI-compatible server, such as http://localhost:8000/v1"
         )
     if fault is not None and fault.kind in ("busy", "broken"):
-        raise ServerGone(f"{name}: the server can't answer ({hidden(fault, settings.key).reason}). Try again later")
+        raise ServerGone(f"{name}: the server can't answer ({hide_key(fault, settings.key).reason}). Try again later")
     if fault is not None and not settings.model:
         raise OtherApi(
-            f"{name}: it lists no models ({hidden(fault, settings.key).reason}). If it is an OpenAI-compatible server, "
-            "name one with --model; else correct --url (such as http://localhost:8000/v1)"
+            f"{name}: it lists no models ({hide_key(fault, settings.key).reason}). If it is an OpenAI-compatible "
+            "server, name one with --model; else correct --url (such as http://localhost:8000/v1)"
         )
-    return _listed(reply) if fault is None else Listed(kind="", models={})
+    return _parse_models(reply) if fault is None else Listed(kind="", models={})
 
 
-def _listed(reply: Reply) -> Listed:
+def _parse_models(reply: Reply) -> Listed:
     try:
         rows = orjson.loads(reply.body)["data"]
         models = {row["id"]: row for row in rows if isinstance(row.get("id"), str)}
@@ -110,19 +110,19 @@ def _names(listed: Listed) -> str:
     return ", ".join(names[:20]) + more if names else "a list of models that can't be had"
 
 
-def context_of(row: Mapping[str, Any]) -> int | None:
+def find_context(row: Mapping[str, Any]) -> int | None:
     """The context (tokens) that a row of `/models` names, under any of the usual keys; None if it doesn't."""
     meta = row.get("meta")
     sizes = [row.get(key) for key in _CONTEXT_NAMES] + [meta.get("n_ctx") if isinstance(meta, dict) else None]
     return next((n for n in sizes if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
 
 
-def hopeless(fault: Fault, name: str, model: str, settings: Settings) -> EngineError:
+def make_probe_error(fault: Fault, name: str, model: str, settings: Settings) -> EngineError:
     """The error of a server that no question can be asked."""
-    shown = hidden(fault, settings.key)
-    return fatal(shown, name, model, settings.key) or EngineError(
+    shown = hide_key(fault, settings.key)
+    return find_fatal_error(shown, name, model, settings.key) or EngineError(
         f"{name}: can't answer a simple question ({shown.reason}). Does it serve {model!r} for chat?"
     )
 
 
-__all__ = ["TRIES", "Listed", "choose_model", "context_of", "has_model", "hopeless", "list_models"]
+__all__ = ["TRIES", "Listed", "choose_model", "find_context", "has_model", "list_models", "make_probe_error"]

@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from arhn.engines.openai.faults import Fault, fault_of, is_page, pause
+from arhn.engines.openai.faults import Fault, choose_wait, find_fault, is_page
 from arhn.engines.openai.features import Encoded
 from arhn.engines.openai.responses import Unsound, read_answer
 from arhn.engines.openai.settings import Key
@@ -34,7 +34,7 @@ class Late:
 Outcome = Completion | Fault | NoConnection | Late
 
 
-async def outcome(
+async def ask_once(
     send: Callable[[], Awaitable[Reply]], encoded: Encoded, *, thinks: bool, alternatives: int, key: Key | None
 ) -> Outcome:
     """Send a request and say what became of it; never raises for what a server does."""
@@ -46,25 +46,25 @@ async def outcome(
         return NoConnection(str(error), refused=False)
     except TooSlow as error:
         return Late(str(error))
-    fault = fault_of(reply)
+    fault = find_fault(reply)
     if fault is not None:
-        return hidden(fault, key)
+        return hide_key(fault, key)
     if is_page(reply):
         return Fault(kind="broken", reason="a web page instead of an answer")
     try:
         return read_answer(reply.body, lead=encoded.lead, thinks=thinks, alternatives=alternatives)
     except Unsound as error:
-        return hidden(Fault(kind="broken", reason=f"an unsound answer: {error}"), key)
+        return hide_key(Fault(kind="broken", reason=f"an unsound answer: {error}"), key)
 
 
-def hidden(fault: Fault, key: Key | None) -> Fault:
+def hide_key(fault: Fault, key: Key | None) -> Fault:
     """A fault whose reason, which the server wrote, doesn't repeat the key."""
     if key is None:
         return fault
     return Fault(kind=fault.kind, reason=key.redact(fault.reason), wait=fault.wait, needed=fault.needed)
 
 
-async def patiently(get: Callable[[], Awaitable[Reply]], *, tries: int, rng: random.Random, slow: int = 1) -> Reply:
+async def ask_patiently(get: Callable[[], Awaitable[Reply]], *, tries: int, rng: random.Random, slow: int = 1) -> Reply:
     """A reply to a question that is asked before a run: what a server is too busy or too broken for is asked again.
 
     Args:
@@ -77,7 +77,7 @@ async def patiently(get: Callable[[], Awaitable[Reply]], *, tries: int, rng: ran
         asked = None
         try:
             reply = await get()
-            fault = fault_of(reply)
+            fault = find_fault(reply)
             if fault is None or fault.kind not in ("busy", "broken"):
                 return reply
             asked = fault.wait
@@ -87,11 +87,11 @@ async def patiently(get: Callable[[], Awaitable[Reply]], *, tries: int, rng: ran
             slow -= 1
             if slow <= 0:
                 raise
-        await asyncio.sleep(min(10.0, pause(done, asked, rng)))
+        await asyncio.sleep(min(10.0, choose_wait(done, asked, rng)))
     return await get()
 
 
-def fatal(fault: Fault, name: str, model: str, key: Key | None) -> EngineError | None:
+def find_fatal_error(fault: Fault, name: str, model: str, key: Key | None) -> EngineError | None:
     """The error of a fault that every request would meet; None for others."""
     match fault.kind:
         case "key" | "credit":
@@ -117,4 +117,4 @@ def _about_key(fault: Fault, name: str, key: Key | None) -> str:
     return f"{name}: refused the API key of {key.variable} ({fault.reason}). Set this variable to a valid key"
 
 
-__all__ = ["Late", "NoConnection", "Outcome", "fatal", "hidden", "outcome", "patiently"]
+__all__ = ["Late", "NoConnection", "Outcome", "ask_once", "ask_patiently", "find_fatal_error", "hide_key"]

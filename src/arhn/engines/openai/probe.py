@@ -10,10 +10,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from arhn.engines.openai.faults import Fault, fault_of, is_page
+from arhn.engines.openai.faults import Fault, find_fault, is_page
 from arhn.engines.openai.features import WAYS, Encoded, Encoder, Features, Quiet, Way
-from arhn.engines.openai.listing import TRIES, choose_model, context_of, hopeless, list_models
-from arhn.engines.openai.outcome import hidden, patiently
+from arhn.engines.openai.listing import TRIES, choose_model, find_context, list_models, make_probe_error
+from arhn.engines.openai.outcome import ask_patiently, hide_key
 from arhn.engines.openai.responses import Unsound, read_answer, thinks_aloud
 from arhn.engines.openai.settings import Settings
 from arhn.engines.openai.wire import Dropped, Reply, TooSlow, Unreachable, Wire
@@ -52,14 +52,14 @@ async def probe(wire: Wire, name: str, settings: Settings, rng: random.Random) -
     """
     listed = await list_models(wire, name, settings, rng)
     model = choose_model(listed, name, settings)
-    context = context_of(listed.models.get(model, {}))
+    context = find_context(listed.models.get(model, {}))
     usable = min(filter(None, (context, settings.context)), default=USUAL_CONTEXT)
     if usable < LEAST_CONTEXT:
         raise ContextTooShort(
             f"{name}: {usable} tokens of context; the prompts and a short passage take {LEAST_CONTEXT}. Start the "
             "server with more, or give a larger engine.context"
         )
-    features = await _Prober(wire, name, model, settings, rng).features(listed.kind)
+    features = await _Prober(wire, name, model, settings, rng).find_features(listed.kind)
     return Found(model=model, features=features, context=context)
 
 
@@ -77,20 +77,20 @@ class _Prober:
         self._settings = settings
         self._rng = rng
 
-    async def features(self, kind: str) -> Features:
+    async def find_features(self, kind: str) -> Features:
         """All of them, found one after the other."""
-        features = await self._plain(Features(penalty=kind in ("vllm", "sglang")))
-        features = await self._quiet(features)
+        features = await self._drop_refused_fields(Features(penalty=kind in ("vllm", "sglang")))
+        features = await self._keep_from_thinking(features)
         if not features.thinks:
-            features = await self._first_token(features)
-            features = await self._continuing(features)
-        return await self._constrained(features, kind)
+            features = await self._count_alternatives(features)
+            features = await self._try_continuing(features)
+        return await self._try_constraints(features, kind)
 
-    async def _plain(self, features: Features) -> Features:
+    async def _drop_refused_fields(self, features: Features) -> Features:
         """The usual fields, without those that the server says it doesn't take."""
         for _ in range(5):
             reply = await self._reply(features, Request(messages=PROBE_MESSAGES, max_tokens=4))
-            fault = fault_of(reply)
+            fault = find_fault(reply)
             if fault is None:
                 return features
             less = _without_named(features, fault)
@@ -99,7 +99,7 @@ class _Prober:
             features = less
         return features
 
-    async def _quiet(self, features: Features) -> Features:
+    async def _keep_from_thinking(self, features: Features) -> Features:
         """Keep the model from thinking, where it does."""
         ways: tuple[Quiet, ...] = ("template", "effort", "")
         request = Request(messages=PROBE_MESSAGES, max_tokens=THOUGHT_TOKENS)
@@ -118,7 +118,7 @@ class _Prober:
         reply = await self._reply(features, request)
         return thinks_aloud(reply.body) if reply.status == 200 else None
 
-    async def _first_token(self, features: Features) -> Features:
+    async def _count_alternatives(self, features: Features) -> Features:
         """The most alternatives of the first token that the server gives; it may cap them, or say nothing."""
         for top in _TOPS:
             tried = replace(features, top=top)
@@ -127,7 +127,7 @@ class _Prober:
                 return tried
         return features
 
-    async def _continuing(self, features: Features) -> Features:
+    async def _try_continuing(self, features: Features) -> Features:
         """Whether it continues an answer whose first words it is given, rather than starting over."""
         tried = replace(features, continues=True)
         question = Message("user", "Count from one to nine in words, with a space between them.")
@@ -136,16 +136,16 @@ class _Prober:
         answer = await self._answer(tried, request)
         return tried if answer is not None and "five" in answer.text.removeprefix(_COUNTED) else features
 
-    async def _constrained(self, features: Features, kind: str) -> Features:
+    async def _try_constraints(self, features: Features, kind: str) -> Features:
         """The first way in which the constraint of a span is satisfied, and which other kinds are in that way."""
         for way in dict.fromkeys((*_FIRST_WAYS.get(kind, ()), *WAYS)):
-            if not await self._keeps(features, way, CONSTRAINTS[0]):
+            if not await self._satisfies(features, way, CONSTRAINTS[0]):
                 continue
-            kept = {type(c).__name__ for c in CONSTRAINTS[1:] if await self._keeps(features, way, c)}
-            return replace(features, way=way, kinds=frozenset({"SpanOf", *kept}))
+            satisfied = {type(c).__name__ for c in CONSTRAINTS[1:] if await self._satisfies(features, way, c)}
+            return replace(features, way=way, kinds=frozenset({"SpanOf", *satisfied}))
         return features
 
-    async def _keeps(self, features: Features, way: Way, constraint: Constraint) -> bool:
+    async def _satisfies(self, features: Features, way: Way, constraint: Constraint) -> bool:
         name = type(constraint).__name__
         # The lead is a part of what is looked for.
         tried = replace(features, way=way, kinds=frozenset({name}), continues=False)
@@ -157,7 +157,7 @@ class _Prober:
     async def _answer(self, features: Features, request: Request) -> Completion | None:
         """None where the server refuses the question."""
         encoded = self._encoder(features).encode(request)
-        reply = await self._sent(encoded)
+        reply = await self._send(encoded)
         if reply.status != 200:
             return None
         try:
@@ -166,15 +166,15 @@ class _Prober:
             return None
 
     async def _reply(self, features: Features, request: Request) -> Reply:
-        return await self._sent(self._encoder(features).encode(request))
+        return await self._send(self._encoder(features).encode(request))
 
     def _encoder(self, features: Features) -> Encoder:
         settings = self._settings
         return Encoder(self._model, features, thinking_tokens=settings.thinking_tokens, extra=settings.body)
 
-    async def _sent(self, encoded: Encoded) -> Reply:
+    async def _send(self, encoded: Encoded) -> Reply:
         try:
-            return await patiently(lambda: self._whole(encoded), tries=TRIES, slow=2, rng=self._rng)
+            return await ask_patiently(lambda: self._ask_whole(encoded), tries=TRIES, slow=2, rng=self._rng)
         except _Garbled as error:
             raise OtherApi(
                 f"{self._name}: answers, but not as an OpenAI-compatible server does ({error}). Give the base URL of "
@@ -185,7 +185,7 @@ class _Prober:
                 f"{self._name}: it is there, but doesn't answer a simple question ({error}). Look at its log"
             ) from None
 
-    async def _whole(self, encoded: Encoded) -> Reply:
+    async def _ask_whole(self, encoded: Encoded) -> Reply:
         """A reply that is sound or a refusal: what got broken on its way says nothing of the server's features."""
         reply = await self._wire.ask(encoded.body)
         if is_page(reply) and reply.status == 200:
@@ -199,10 +199,9 @@ class _Prober:
 
     def _error(self, fault: Fault) -> EngineError:
         if fault.kind == "model":
-            return UnknownModel(
-                f"{self._name}: it doesn't have the model {self._model!r} ({hidden(fault, self._settings.key).reason})"
-            )
-        return hopeless(fault, self._name, self._model, self._settings)
+            reason = hide_key(fault, self._settings.key).reason
+            return UnknownModel(f"{self._name}: it doesn't have the model {self._model!r} ({reason})")
+        return make_probe_error(fault, self._name, self._model, self._settings)
 
 
 def _without_named(features: Features, fault: Fault) -> Features | None:

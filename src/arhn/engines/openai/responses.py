@@ -33,7 +33,7 @@ def read_answer(body: bytes, *, lead: str = "", thinks: bool = False, alternativ
     message = _object(choice.get("message"), "message")
     finish = _finish(choice, message)
     text = _text(message, finish)
-    shown = thoughts.without_thoughts(text, thinks, finish) if not lead else text
+    shown = thoughts.remove_thoughts(text, thinks, finish) if not lead else text
     first = _first(choice, shown, alternatives) if alternatives else {}
     if lead and not shown.startswith(lead):
         shown = lead + shown
@@ -130,7 +130,7 @@ def _content(choice: Mapping[str, Any]) -> list[Any]:
 
 def _listed(chosen: Mapping[str, Any], alternatives: int) -> dict[str, float]:
     listed = chosen.get("top_logprobs")
-    return thoughts.likely(map(_alternative, listed[:alternatives])) if isinstance(listed, list) else {}
+    return thoughts.read_alternatives(map(_alternative, listed[:alternatives])) if isinstance(listed, list) else {}
 
 
 def _begins(text: str, token: str) -> bool:

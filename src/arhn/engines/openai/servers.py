@@ -27,7 +27,7 @@ LOOK_FIRST, LOOK_MOST = 0.25, 15.0
 
 @dataclass(slots=True)
 class Server:
-    """One server. `paused`: when it may be asked again, having said how long it is busy; `away`: since when it
+    """One server. `paused`: when it may be asked again, where it named a time; `away`: since when it
     wasn't there; both in monotonic time. `drops`: connections lost in a row.
     """
 
@@ -93,15 +93,15 @@ class Servers:
         """Leave a busy server alone for a while."""
         server.paused = max(server.paused, self._loop.time() + seconds)
 
-    def dropped(self, server: Server, *, refused: bool) -> None:
+    def record_drop(self, server: Server, *, refused: bool) -> None:
         """A connection failed: `refused`, none was made; else it ended without an answer."""
         server.drops += 1
         if (refused or server.drops >= DROPS) and server.away is None:
             logger.warning("%s doesn't answer; looking for it again until it is back", server.name)
             self._leave(server)
 
-    def present(self, server: Server) -> None:
-        """It answered."""
+    def record_reply(self, server: Server) -> None:
+        """It answered: it isn't away."""
         server.drops = 0
 
     async def aclose(self) -> None:
@@ -158,11 +158,11 @@ class Servers:
     def _leave(self, server: Server) -> None:
         server.away = self._loop.time()
         server.looks = 0
-        task = self._loop.create_task(self._until_back(server))
+        task = self._loop.create_task(self._wait_until_back(server))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _until_back(self, server: Server) -> None:
+    async def _wait_until_back(self, server: Server) -> None:
         while server.away is not None:
             await asyncio.sleep(min(LOOK_MOST, LOOK_FIRST * 2**server.looks))
             server.looks = min(server.looks + 1, 16)

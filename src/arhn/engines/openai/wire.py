@@ -24,7 +24,7 @@ MOST_BYTES = 16 * 2**20
 #: Seconds that a connection may be idle: less than the five after which vLLM and others close it.
 KEEP_ALIVE = 4.0
 #: Characters of an error's message that are shown.
-MOST_SAID = 300
+LONGEST_MESSAGE = 300
 
 
 class Unreachable(Exception):
@@ -93,13 +93,13 @@ class Wire:
             async with asyncio.timeout(seconds):
                 return await self._exchange(method, url, body)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as error:
-            raise Unreachable(self._said(error) or "no connection in time") from None
+            raise Unreachable(self._describe_error(error) or "no connection in time") from None
         except TimeoutError:
             raise TooSlow(f"no answer within {seconds:g} seconds") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise Dropped(self._said(error) or "the connection was closed") from None
+            raise Dropped(self._describe_error(error) or "the connection was closed") from None
 
-    def _said(self, error: Exception) -> str:
+    def _describe_error(self, error: Exception) -> str:
         """What went wrong: without the URL, for a proxy's may hold a password, and without the key."""
         match error:
             case aiohttp.ClientHttpProxyError():
@@ -111,7 +111,7 @@ class Wire:
             case _:
                 text = str(error)
         text = " ".join(text.split())
-        return (self._key.redact(text) if self._key else text)[:MOST_SAID]
+        return (self._key.redact(text) if self._key else text)[:LONGEST_MESSAGE]
 
     async def _exchange(self, method: str, url: yarl.URL, body: bytes | None) -> Reply:
         parts: list[bytes] = []

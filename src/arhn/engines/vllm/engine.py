@@ -1,6 +1,6 @@
 """vLLM in this process: continuous batching, prefix caching, llguidance constraints, tensor parallelism.
 
-vLLM computes in processes of its own and is spoken to on an event loop of its own, so that an engine outlives the
+vLLM computes in processes of its own and is asked on an event loop of its own, so that an engine outlives the
 loops of those who ask. Prompts are built from tokens, not text: only the model's own template is read for control
 tokens, so that a passage holding "<|im_end|>" or the like stays plain text.
 """
@@ -15,7 +15,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any, Literal
 
-from arhn.engines.grammars import lark
+from arhn.engines.grammars import write_lark
 from arhn.engines.loops import BackgroundLoop
 from arhn.engines.probes import CONSTRAINED_TOKENS, CONSTRAINTS, PROBE_MESSAGES, THOUGHT_TOKENS, satisfies
 from arhn.engines.protocol import (
@@ -30,7 +30,7 @@ from arhn.engines.protocol import (
     RequestFailed,
     split_lead,
 )
-from arhn.engines.thoughts import CLOSE, OPEN, likely, thinks_aloud, without_thoughts
+from arhn.engines.thoughts import CLOSE, OPEN, read_alternatives, remove_thoughts, thinks_aloud
 from arhn.engines.vllm.settings import Settings
 from arhn.engines.vllm.start import start
 from arhn.errors import EngineError
@@ -118,9 +118,9 @@ class VLLMEngine:
     @property
     def described(self) -> str:
         """What was found out, in a line."""
-        kept = f"constraints by guidance ({', '.join(sorted(self._kinds))})" if self._kinds else "no constraints"
+        constrained = f"constraints by guidance ({', '.join(sorted(self._kinds))})" if self._kinds else "no constraints"
         first = "thinks before it answers" if self._thinks else f"{ALTERNATIVES} log-probabilities"
-        return f"{self._started.name}: {kept}; {first}; context {self._started.context}"
+        return f"{self._started.name}: {constrained}; {first}; context {self._started.context}"
 
     def report(self) -> dict[str, Any]:
         """What was found and used, for the summary."""
@@ -150,23 +150,23 @@ class VLLMEngine:
         try:
             for self._quiet in _QUIETS:
                 self._frame.cache_clear()
-                if self._thinks or not thinks_aloud(await self._written(THOUGHT_TOKENS, None)):
+                if self._thinks or not thinks_aloud(await self._write(THOUGHT_TOKENS, None)):
                     break
         except RequestFailed as error:
             raise EngineError(f"{self._settings.model}: it can't answer a simple question ({error})") from error
-        kept = await asyncio.gather(*map(self._keeps, CONSTRAINTS))
-        self._kinds = frozenset(type(c).__name__ for c, keeps in zip(CONSTRAINTS, kept, strict=True) if keeps)
+        satisfied = await asyncio.gather(*map(self._satisfies, CONSTRAINTS))
+        self._kinds = frozenset(type(c).__name__ for c, good in zip(CONSTRAINTS, satisfied, strict=True) if good)
 
-    async def _keeps(self, constraint: Constraint) -> bool:
+    async def _satisfies(self, constraint: Constraint) -> bool:
         try:
-            return satisfies(constraint, (await self._written(CONSTRAINED_TOKENS, constraint)).strip())
+            return satisfies(constraint, (await self._write(CONSTRAINED_TOKENS, constraint)).strip())
         except RequestFailed:
             return False
 
-    async def _written(self, most: int, constraint: Constraint | None) -> str:
+    async def _write(self, most: int, constraint: Constraint | None) -> str:
         """All that the model writes, thoughts and an answer's usual beginning too."""
         request = Request(messages=PROBE_MESSAGES, max_tokens=most)
-        output = await self._output(self._prompt(request), self._sampling(request, constraint))
+        output = await self._generate(self._prompt(request), self._sampling(request, constraint))
         return str(output.outputs[0].text)
 
     async def _complete(self, request: Request) -> Completion:
@@ -175,7 +175,7 @@ class VLLMEngine:
         sampling = self._sampling(request, constraint)
         if len(prompt) + sampling.max_tokens > self._started.context:
             return Completion(text="", finish="context", prompt_tokens=len(prompt))
-        output = await self._output(prompt, sampling)
+        output = await self._generate(prompt, sampling)
         return self._read(output, lead, sampling.logprobs or 0)
 
     def _read(self, output: Any, lead: str, alternatives: int) -> Completion:
@@ -185,7 +185,7 @@ class VLLMEngine:
             raise RequestFailed(f"vLLM ended an answer with {answer.finish_reason!r}")
         places = answer.logprobs or []
         return Completion(
-            text=lead + answer.text if lead else without_thoughts(answer.text, self._thinks, finish),
+            text=lead + answer.text if lead else remove_thoughts(answer.text, self._thinks, finish),
             finish=finish,
             first=_probable(places[0], alternatives) if places else {},
             prompt_tokens=len(output.prompt_token_ids),
@@ -193,7 +193,7 @@ class VLLMEngine:
             completion_tokens=len(answer.token_ids),
         )
 
-    async def _output(self, prompt: Tokens, sampling: Any) -> Any:
+    async def _generate(self, prompt: Tokens, sampling: Any) -> Any:
         """vLLM's answer to a prompt."""
         output = None
         number = f"arhn-{next(self._numbers)}"
@@ -216,7 +216,9 @@ class VLLMEngine:
     def _sampling(self, request: Request, constraint: Constraint | None) -> Any:
         """vLLM's sampling parameters; none of a model's own defaults, such as a repetition penalty, are used."""
         names = self._names
-        grammar = lark(constraint) if constraint is not None and type(constraint).__name__ in self._kinds else None
+        grammar = (
+            write_lark(constraint) if constraint is not None and type(constraint).__name__ in self._kinds else None
+        )
         return names.SamplingParams(
             temperature=request.temperature,
             seed=request.seed if request.temperature else None,
@@ -263,7 +265,7 @@ def _probable(place: Mapping[int, Any], alternatives: int) -> dict[str, float]:
     """The most probable tokens in one place of an answer."""
     ranked = sorted(place.values(), key=lambda p: p.rank)
     # What a constraint forced is among them too, however improbable it was.
-    return likely((p.decoded_token or "", p.logprob) for p in ranked if p.rank <= alternatives)
+    return read_alternatives((p.decoded_token or "", p.logprob) for p in ranked if p.rank <= alternatives)
 
 
 __all__ = ["Settings", "VLLMEngine"]

@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from arhn.engines.child_processes import Guard
-from arhn.engines.loops import outside_loops
+from arhn.engines.loops import run_outside_loops
 from arhn.engines.probes import LEAST_CONTEXT, USUAL_CONTEXT
-from arhn.engines.protocol import ALTERNATIVES, extra_identity
+from arhn.engines.protocol import ALTERNATIVES, hash_extra
 from arhn.engines.vllm.settings import Settings
-from arhn.engines.vllm.start_errors import explained, first_raised
+from arhn.engines.vllm.start_errors import explain, find_first_raised
 from arhn.errors import ArhnError, ContextTooShort, ModelMissing, UsageError
 from arhn.libraries import library
 from arhn.weights.folders import folder_identity
@@ -80,7 +80,7 @@ class Processes:
             logged = self._file.read_text("utf-8", "replace")
         except OSError:
             return ""
-        return first_raised(logged)
+        return find_first_raised(logged)
 
     def close(self) -> None:
         """They have ended, or are ended."""
@@ -134,30 +134,30 @@ def start(settings: Settings) -> Started:
         ContextTooShort: fewer tokens than any question takes.
         EngineError: vLLM can't start.
     """
-    model = _located(settings.model)
+    model = _locate(settings.model)
     if settings.context is not None:
         _require_context(settings.context, settings.model)
     processes = Processes()
     try:
         with processes.environment():
-            return _started(settings, model, processes)
+            return _start_engine(settings, model, processes)
     except BaseException as error:
         ours = isinstance(error, ArhnError) or not isinstance(error, Exception)
-        meant = None if ours else explained(error, settings.model, processes.reason)
+        meant = None if ours else explain(error, settings.model, processes.reason)
         processes.close()
         if meant is not None:
             raise meant from error
         raise
 
 
-def _started(settings: Settings, model: str, processes: Processes) -> Started:
+def _start_engine(settings: Settings, model: str, processes: Processes) -> Started:
     vllm = library("vllm", "vllm")
     require_known(settings.args, [f.name for f in dataclasses.fields(vllm.AsyncEngineArgs)])
     config = _config(vllm.AsyncEngineArgs, _arguments(settings, model), settings)
     name = _identity(model, config, settings)
     # Not in an event loop: vLLM takes the one it is first asked in.
     make = library("vllm.v1.engine.async_llm", "vllm").AsyncLLM.from_vllm_config
-    llm = outside_loops(lambda: make(config, disable_log_stats=True, enable_log_requests=False))
+    llm = run_outside_loops(lambda: make(config, disable_log_stats=True, enable_log_requests=False))
     return Started(llm=llm, name=name, context=config.model_config.max_model_len, processes=processes)
 
 
@@ -206,8 +206,8 @@ def _config(make: Any, arguments: Mapping[str, Any], settings: Settings) -> Any:
     config = make(**{**arguments, "max_model_len": None}).create_engine_config()
     own = config.model_config.max_model_len
     if settings.context is not None:
-        said = "engine.context %d: the model has %d, which is used; longer passages are cut"
-        logger.warning(said, settings.context, own)
+        message = "engine.context %d: the model has %d, which is used; longer passages are cut"
+        logger.warning(message, settings.context, own)
     _require_context(own, settings.model)
     return config
 
@@ -220,7 +220,7 @@ def _require_context(context: int, model: str) -> None:
         )
 
 
-def _located(model: str) -> str:
+def _locate(model: str) -> str:
     path = Path(model).expanduser()
     if path.exists():
         if path.is_file():
@@ -243,7 +243,7 @@ def _identity(model: str, config: Any, settings: Settings) -> str:
         f"dtype={str(chosen.dtype).removeprefix('torch.')}",
         *([f"quantization={chosen.quantization}"] if chosen.quantization else []),
     ]
-    return " ".join(parts) + extra_identity(shaping)
+    return " ".join(parts) + hash_extra(shaping)
 
 
 def _commit(model: str, args: Mapping[str, Any]) -> str:

@@ -25,13 +25,13 @@ _RAISED = re.compile(r"^(?:\w+\.)*((?!EngineDeadError)[A-Za-z_]\w*(?:Error|Excep
 _LONGEST = 400
 
 
-def first_raised(logged: str) -> str:
+def find_first_raised(logged: str) -> str:
     """The first exception in what was logged, which the others follow from; empty where there is none."""
     found = _RAISED.search(logged.rpartition(_FATAL)[2])
     return f"{found[1]}: {_short(found[2])}" if found else ""
 
 
-def explained(error: BaseException, model: str, reason: str) -> ModelError:
+def explain(error: BaseException, model: str, reason: str) -> ModelError:
     """The error to raise for an exception that vLLM raised while it started.
 
     Args:
@@ -74,4 +74,4 @@ def _short(text: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
-__all__ = ["explained", "first_raised"]
+__all__ = ["explain", "find_first_raised"]

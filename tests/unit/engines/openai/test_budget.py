@@ -46,8 +46,8 @@ def test_money_needs_prices() -> None:
 
 
 def test_what_tokens_cost() -> None:
-    assert PRICES.of(1_000_000, 400_000, 100_000) == pytest.approx(0.6 * 2 + 0.4 * 0.5 + 0.1 * 8)
-    assert Prices(prompt=1.0).of(10**6, 10**6, 0) == 1.0
+    assert PRICES.compute_cost(1_000_000, 400_000, 100_000) == pytest.approx(0.6 * 2 + 0.4 * 0.5 + 0.1 * 8)
+    assert Prices(prompt=1.0).compute_cost(10**6, 10**6, 0) == 1.0
 
 
 @given(
@@ -67,11 +67,11 @@ def test_no_limit_is_passed(asked: list[tuple[int, int, int]], tokens: int, call
         flying.append((prompt, completion))
         for guess in flying[:landing]:
             budget.release(*guess)
-            budget.paid(Completion(text="", prompt_tokens=guess[0], completion_tokens=guess[1]), guess[0])
+            budget.record_answer(Completion(text="", prompt_tokens=guess[0], completion_tokens=guess[1]), guess[0])
         del flying[:landing]
     for guess in flying:
         budget.release(*guess)
-        budget.paid(Completion(text="", prompt_tokens=guess[0], completion_tokens=guess[1]), guess[0])
+        budget.record_answer(Completion(text="", prompt_tokens=guess[0], completion_tokens=guess[1]), guess[0])
     assert budget.prompt + budget.completion <= tokens
     assert budget.used_calls <= calls
 
@@ -79,15 +79,15 @@ def test_no_limit_is_passed(asked: list[tuple[int, int, int]], tokens: int, call
 def test_a_repetition_is_a_call() -> None:
     budget = Budget(calls=2)
     budget.reserve(1, 1)
-    assert budget.again()
-    assert not budget.again()
+    assert budget.count_retry()
+    assert not budget.count_retry()
     with pytest.raises(BudgetSpent, match="2 of 2 calls"):
         budget.reserve(1, 1)
 
 
 def test_prompts_that_the_server_does_not_count_are_guessed() -> None:
     budget = Budget(prices=PRICES)
-    budget.paid(Completion(text="x"), 40)
+    budget.record_answer(Completion(text="x"), 40)
     assert budget.report() == {"calls": 0, "tokens": 40, "money": 0.00008}
 
 

@@ -40,10 +40,10 @@ def played(
         now, _, started, kind, busy = heapq.heappop(flying)
         controller.end()
         if busy:
-            controller.congested(started, now)
+            controller.record_congestion(started, now)
             now += 0.01
         else:
-            controller.answered(kind, started, now)
+            controller.record_answer(kind, started, now)
         limits.append(controller.limit)
     for (*_,) in flying:
         controller.end()
@@ -88,13 +88,13 @@ def test_it_backs_off_from_a_busy_server_and_grows_again() -> None:
 def test_requests_that_were_sent_together_count_once() -> None:
     controller = Controller(64, first=64)
     for _ in range(9):
-        controller.congested(started=1.0, now=1.2)
+        controller.record_congestion(started=1.0, now=1.2)
     assert controller.limit == 64
     for _ in range(30):
-        controller.congested(started=1.0, now=1.2)
+        controller.record_congestion(started=1.0, now=1.2)
     assert controller.limit == pytest.approx(64 * DECREASE)
     for _ in range(7):
-        controller.congested(started=1.3, now=1.4)
+        controller.record_congestion(started=1.3, now=1.4)
     assert controller.limit == pytest.approx(64 * DECREASE**2)
 
 
@@ -153,7 +153,7 @@ def test_what_does_not_fill_the_limit_does_not_raise_it() -> None:
     for i in range(200):
         controller.begin()
         controller.end()
-        controller.answered(0, float(i), i + 0.1)
+        controller.record_answer(0, float(i), i + 0.1)
     assert controller.limit == FIRST
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn.engines import ALTERNATIVES, Completion, log_odds
-from arhn.engines.openai.faults import LONGEST_ASKED, LONGEST_WAIT, fault_of, is_page, pause, retry_after
+from arhn.engines.openai.faults import LONGEST_ASKED, LONGEST_WAIT, choose_wait, find_fault, is_page, read_retry_after
 from arhn.engines.openai.responses import Unsound, read_answer, thinks_aloud
 from arhn.engines.openai.wire import Reply
 from tests.serving import chat, completed
@@ -269,15 +269,15 @@ CONTEXT = [
 
 @pytest.mark.parametrize(("said", "needed"), CONTEXT)
 def test_prompts_that_do_not_fit(said: str, needed: int) -> None:
-    fault = fault_of(reply(400, {"error": {"message": said}}))
+    fault = find_fault(reply(400, {"error": {"message": said}}))
     assert fault is not None
     assert (fault.kind, fault.needed) == ("context", needed)
-    assert fault_of(reply(400, {"object": "error", "message": said, "code": 400})) is not None
+    assert find_fault(reply(400, {"object": "error", "message": said, "code": 400})) is not None
 
 
 def test_prompts_that_do_not_fit_by_code() -> None:
     llamacpp = {"code": 500, "type": "exceed_context_size_error", "message": "no", "n_prompt_tokens": 77, "n_ctx": 50}
-    fault = fault_of(reply(500, {"error": llamacpp}))
+    fault = find_fault(reply(500, {"error": llamacpp}))
     assert fault is not None
     assert (fault.kind, fault.needed) == ("context", 77)
     openai = {"code": "context_length_exceeded", "type": "invalid_request_error", "message": "no"}
@@ -286,7 +286,7 @@ def test_prompts_that_do_not_fit_by_code() -> None:
 
 
 def kind(status: int, body: Any = b"") -> str:
-    fault = fault_of(reply(status, body))
+    fault = find_fault(reply(status, body))
     assert fault is not None
     return fault.kind
 
@@ -319,7 +319,7 @@ def test_kinds_of_refusals(status: int, body: Any, expected: str) -> None:
 
 @given(st.integers(100, 599).filter(lambda s: s != 200), json_values | st.binary())
 def test_any_refusal_has_a_kind_and_a_short_reason(status: int, body: Any) -> None:
-    fault = fault_of(reply(status, body))
+    fault = find_fault(reply(status, body))
     assert fault is not None
     assert fault.reason.startswith(str(status))
     assert len(fault.reason) < 400
@@ -352,18 +352,18 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_retry_after(value: str | None, seconds: float | None) -> None:
-    found = retry_after(value, NOW)
+    found = read_retry_after(value, NOW)
     assert found == seconds
 
 
 @given(st.text())
 def test_any_retry_after(value: str) -> None:
-    found = retry_after(value, NOW)
+    found = read_retry_after(value, NOW)
     assert found is None or 0 <= found <= LONGEST_ASKED
 
 
 @given(st.integers(1, 1000), st.none() | st.floats(0, LONGEST_ASKED), st.integers())
 def test_pauses(tries: int, asked: float | None, seed: int) -> None:
-    seconds = pause(tries, asked, random.Random(seed))
+    seconds = choose_wait(tries, asked, random.Random(seed))
     assert seconds >= (asked or 0)
     assert seconds <= (asked + 1 if asked is not None else LONGEST_WAIT)

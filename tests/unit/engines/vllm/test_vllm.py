@@ -15,7 +15,7 @@ import pytest
 
 from arhn.cli import main
 from arhn.engines import ALTERNATIVES, Completion, Message, OneOf, Permutation, Request, RequestFailed, SpanOf
-from arhn.engines.grammars import lark
+from arhn.engines.grammars import write_lark
 from arhn.engines.protocol import FAILURES_IN_A_ROW
 from arhn.engines.vllm import VLLMEngine
 from arhn.engines.vllm.settings import Settings
@@ -156,13 +156,13 @@ def test_a_snippets_lead_is_read_not_written(vllm: Vllm, opened: Opened) -> None
     assert answer.text == 'Yes: "in May"'
     prompt, sampling = vllm.asked[-1]
     assert prompt.endswith('⟦<|im_start|>⟧assistant\nYes: "')
-    assert sampling.structured_outputs.grammar == lark(SpanOf(span.text, close='"'))
+    assert sampling.structured_outputs.grammar == write_lark(SpanOf(span.text, close='"'))
 
 
 @pytest.mark.parametrize("constraint", [Permutation(3), OneOf(("a", "b")), SpanOf("x y", "No", "Yes: ")])
 def test_other_constraints_are_sent_whole(vllm: Vllm, opened: Opened, constraint: Any) -> None:
     ask(opened(), Request(messages=ASK.messages, max_tokens=8, constraint=constraint))
-    assert vllm.asked[-1][1].structured_outputs.grammar == lark(constraint)
+    assert vllm.asked[-1][1].structured_outputs.grammar == write_lark(constraint)
 
 
 def test_control_tokens_in_a_passage_are_text(vllm: Vllm, opened: Opened) -> None:
