@@ -51,7 +51,7 @@ class Tariff:
         """Time and money that so many calls and tokens take."""
         speed, prices = self.speed, self.prices
         cached = round(cost.prompt - cost.computed)
-        money = prices.of(round(cost.prompt), cached, round(cost.completion)) if prices.known else None
+        money = prices.compute_cost(round(cost.prompt), cached, round(cost.completion)) if prices.known else None
         if not speed.known:
             return Bill(token_money=money)
         busy = (
