@@ -1,4 +1,4 @@
-"""Which kind of query a group has, and so by which family of prompts it is judged.
+"""The family of a group's query, which decides by which prompts it is judged.
 
 The user's own map decides first, then the names of well-known data sets, then the query's own form. A pure
 module, except that `FamilyMap.parse` reads the file it is given.
@@ -20,7 +20,7 @@ from arhn.families.form import guess
 from arhn.types import Group
 
 Source = Literal["map", "known", "guessed"]
-#: What stands for every subset that a map doesn't name.
+#: The key for every subset that a map doesn't name.
 DEFAULT = "*"
 
 
@@ -72,7 +72,7 @@ class FamilyMap:
 
     @property
     def entries(self) -> dict[str, str]:
-        """Families by subset, as they can be read again; subsets are in lower case, without what stands between."""
+        """Families by subset, as they can be read again; subsets are in lower case, letters and digits only."""
         default = {DEFAULT: self.default.value} if self.default else {}
         return {**{name: family.value for name, family in self.subsets.items()}, **default}
 
@@ -81,7 +81,10 @@ NO_MAP = FamilyMap()
 
 
 class Choice(NamedTuple):
-    """A group's family and where it comes from; `field` and `name` are what said so, None where it was guessed."""
+    """A group's family and its source.
+
+    The record's `field` holds the `name` that decided; None where the family was guessed.
+    """
 
     family: Family
     source: Source
@@ -129,7 +132,7 @@ def _entries(path: Path, where: str) -> list[tuple[str, object]]:
         pairs = (
             list(tomllib.loads(content).items())
             if path.suffix.casefold() == ".toml"
-            # Not a dict: it would swallow a subset that stands there twice.
+            # Not a dict: it would hide a subset that is there twice.
             else json.loads(content, object_pairs_hook=_Pairs)
         )
     except OSError as error:
