@@ -1,4 +1,4 @@
-"""How well a model judges each kind of query: the families of prompts on a folder of labelled groups.
+"""How well a model judges each family of queries, on a folder of labelled groups.
 
     python -m bench.families demo/families --model qwen2.5-coder-0.5b [--store FILE] [--json FILE]
 
@@ -91,8 +91,8 @@ async def partial_row(
     for group in groups:
         asked = [p for p in group.passages if gold[group.query_id].get(p.doc_id) in ("full", "partial")]
         requests = [request_fullness(group.query, p, prompt) for p in asked]
-        for p, said in zip(asked, await asker.ask("fullness", requests), strict=True):
-            score = read_fullness(said)
+        for p, completion in zip(asked, await asker.ask("fullness", requests), strict=True):
+            score = read_fullness(completion)
             full = gold[group.query_id][p.doc_id] == "full"
             acted_on = score is not None and score >= 0.5
             found.append(Negative(query_id=group.query_id, false=full, acted_on=acted_on, score=score))

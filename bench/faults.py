@@ -84,13 +84,13 @@ def main() -> None:
         for name, handler, more in (("faults", faulty, ()), ("again, no faults", Served(), ("--overwrite",))):
             found = cleaned(Path(place) / "harmed", groups, handler, (*flags, *more))
             ran = Ran(Path(place) / "harmed")
-            said = broken_promises(groups, ran, healthy, faulty.lied)
-            rows.append(row(name, ran, found, said))
-            broken += said
+            promises = broken_promises(groups, ran, healthy, faulty.lied)
+            rows.append(row(name, ran, found, promises))
+            broken += promises
     output.show_lines(f"A server that fails at {a.share:.0%} of requests", rows)
     output.show("Faults", [{"name": "requests", **dict(sorted(faulty.faults.items()))}])
-    told = {"groups": a.groups, "share": a.share, "stall": a.stall, "timeout": a.timeout, "attempts": a.attempts}
-    output.write(a.json, "faults", {**told, "faults": dict(faulty.faults)}, rows)
+    settings = {"groups": a.groups, "share": a.share, "stall": a.stall, "timeout": a.timeout, "attempts": a.attempts}
+    output.write(a.json, "faults", {**settings, "faults": dict(faulty.faults)}, rows)
     if broken:
         sys.exit("\n".join(broken))
 

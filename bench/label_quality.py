@@ -72,12 +72,12 @@ async def judge_naive(
     asked = await asyncio.gather(*(asker.ask("extract", [_naive(g, p, template) for p in g.negatives]) for g in groups))
     for group, completions in zip(groups, asked, strict=True):
         for p, completion in zip(group.negatives, completions, strict=True):
-            said = completion.text.strip() if completion else ""
-            answers = bool(said) and "NO_ANSWER" not in said
+            text = completion.text.strip() if completion else ""
+            answers = bool(text) and "NO_ANSWER" not in text
             judged.extractions += 1
-            judged.unknown += not said
+            judged.unknown += not text
             if answers:
-                judged.verbatim.append(said in p.text)
+                judged.verbatim.append(text in p.text)
             judged.add(group, gold, p.doc_id, answers, None)
     judged.seconds = time.monotonic() - started
     return judged

@@ -6,8 +6,8 @@ QUESTIONS holds a list of messages a line. They are asked as the library's steps
 then the next. Prints seconds, and CPU seconds, from the first question to the last answer.
 """
 
+import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,13 @@ def measured(url: str, concurrency: int, questions: list[Any]) -> dict[str, floa
 
 
 def main() -> None:
-    url, concurrency, path = sys.argv[1:]
-    questions = [json.loads(line) for line in Path(path).read_text("utf-8").splitlines()]
-    print(json.dumps(measured(url, int(concurrency), questions)))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url")
+    parser.add_argument("concurrency", type=int)
+    parser.add_argument("questions", type=Path)
+    a = parser.parse_args()
+    questions = [json.loads(line) for line in a.questions.read_text("utf-8").splitlines()]
+    print(json.dumps(measured(a.url, a.concurrency, questions)))
 
 
 if __name__ == "__main__":

@@ -113,8 +113,8 @@ async def candidates_of(group: Group, gold: Gold, asker: Asker, asked_with: Fami
     false = [p for p in group.negatives if labels.get(p.doc_id) == "false_negative"]
     true = [p for p in group.negatives if labels.get(p.doc_id) == "true_negative"][:TRUE_NEGATIVES]
     best = group.positives[0]
-    [said] = await asker.ask("extract", [request_snippet(group.query, best, asked_with.extract)])
-    span = read_snippet(said, best, asked_with.extract)
+    [completion] = await asker.ask("extract", [request_snippet(group.query, best, asked_with.extract)])
+    span = read_snippet(completion, best, asked_with.extract)
     known = find_known_answer([best], [span])
     negatives = [*false, *true]
     requests = [request_snippet(group.query, p, asked_with.check, known=known) for p in negatives]
@@ -150,8 +150,8 @@ async def listwise_rows(
         for shuffle in range(shuffles):
             shown = order_shown(c.query, c.passages, shuffle)
             texts = [show_candidate(p, c.snippets[p.doc_id], by) for p in shown]
-            [said] = await asker.ask("rank", [listwise.request(c.query, texts, asked_with.rank)])
-            ranking = listwise.read(said, [p.doc_id for p in shown])
+            [completion] = await asker.ask("rank", [listwise.request(c.query, texts, asked_with.rank)])
+            ranking = listwise.read(completion, [p.doc_id for p in shown])
             rankings.append(ranking)
             single.add(c, ranking)
             if ranking.order:
@@ -182,7 +182,9 @@ async def pivot_row(
             pair = pivot.requests(c.query, texts[p.doc_id], texts[c.positive], asked_with.pivot)
             one, two = await asker.ask("rank", pair)
             answers[p.doc_id] = (one, two)
-            preferred = [odds > 0 for said in (one, two) if (odds := pivot.read_preference(said)) is not None]
+            preferred = [
+                odds > 0 for completion in (one, two) if (odds := pivot.read_preference(completion)) is not None
+            ]
             counts.first_wins += preferred
             counts.chance += [0.5] * len(preferred)
         ranking = pivot.read(answers, c.positive, (c.positive,))

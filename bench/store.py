@@ -78,11 +78,11 @@ def keys(order: str, stored: int, count: int) -> list[bytes]:
 def look_up(path: Path, order: str, stored: int, count: int, batch: int) -> dict[str, float]:
     wanted = keys(order, stored, count)
     batches = [wanted[i : i + batch] for i in range(0, count, batch)]
-    begun = time.monotonic()
+    started = time.monotonic()
     store.check(path)
     with SqliteStore(path, model=MODEL) as opened:
         opened.get_many(batches[0])
-        resume = time.monotonic() - begun
+        resume = time.monotonic() - started
         first, again = (_rates(opened, batches, order) for _ in range(2))
     return {
         "seconds to the first answer": resume,
@@ -130,11 +130,11 @@ def child(what: str, path: str, *numbers: Any) -> None:
 
 def looked_up(path: Path, count: int, look_ups: int, batch: int) -> Iterator[dict[str, Any]]:
     for order in ORDERS:
-        for begins in ("from disk", "in memory"):
-            if begins == "from disk":
+        for start in ("from disk", "in memory"):
+            if start == "from disk":
                 forget(path)
             found = measure("look up", path, order, count, min(look_ups, count), batch)
-            yield {"name": f"{order}, {begins}, {count:,}", **found}
+            yield {"name": f"{order}, {start}, {count:,}", **found}
 
 
 def main() -> None:

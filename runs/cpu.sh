@@ -72,7 +72,7 @@ begin() {
   if [ ! -e "$WORK/settings" ]; then
     echo "$now" >"$WORK/settings"
   elif [ "$(cat "$WORK/settings")" != "$now" ]; then
-    echo "$WORK was begun with $(cat "$WORK/settings"). Take another WORK, or remove it" >&2
+    echo "$WORK was started with $(cat "$WORK/settings"). Take another WORK, or remove it" >&2
     exit 2
   fi
 }

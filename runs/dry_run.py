@@ -70,7 +70,7 @@ class Constants:
         return found
 
     def assumed(self, plan: Plan) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The constants of this plan that nobody has measured, with their names."""
+        """The constants of this plan that aren't measured, with their names."""
         of_others = {*self._data["data"], *self._data["llms"], *self._data["prompts"]} - {
             plan.size,
             plan.llm,
@@ -83,7 +83,7 @@ class Constants:
 
 
 def entries(data: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """Every constant of a data file, with where it stands."""
+    """Every constant of a data file, with its path."""
     for name, entry in data.items():
         if "value" in entry:
             yield (*path, name), entry

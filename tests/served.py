@@ -66,27 +66,27 @@ class Served:
         return Reply(body=self._answer(request, body))
 
     def _answer(self, request: Request, body: Json) -> Json:
-        begun = body["messages"][-1]["role"] == "assistant"
+        continued = body["messages"][-1]["role"] == "assistant"
         if not self.constraints:
             request = replace(request, constraint=None)
-        said = self._said(request, begun and self.continues)
-        thinking = self.thinks and not (self.thinks == "unless told" and body.get("chat_template_kwargs"))
-        text = f"<think>Well.</think>\n\n{said.text}" if thinking else said.text
-        first = dict(list(said.first.items())[: body.get("top_logprobs", 0)]) if self.top else {}
+        answer = self._complete(request, continued and self.continues)
+        thinking = self.thinks and not (self.thinks == "unless switched off" and body.get("chat_template_kwargs"))
+        text = f"<think>Well.</think>\n\n{answer.text}" if thinking else answer.text
+        first = dict(list(answer.first.items())[: body.get("top_logprobs", 0)]) if self.top else {}
         self.answered[request.key("m")] += 1
-        return completed(replace(said, text=text, first=first))
+        return completed(replace(answer, text=text, first=first))
 
-    def _said(self, request: Request, continues: bool) -> Completion:
+    def _complete(self, request: Request, continues: bool) -> Completion:
         question = request.messages[-1].content
         if "capital of France" in question:
-            said: Completion | str = obeying(request.constraint) or Completion(
+            answer: Completion | str = obeying(request.constraint) or Completion(
                 text="Paris", first={"Paris": -0.1, "London": -3.0}
             )
         elif question.startswith("Count"):
-            said = " five six" if continues else "one two three four"
+            answer = " five six" if continues else "one two three four"
         else:
-            said = self.script(request)
-        found = Completion(text=said) if isinstance(said, str) else said
+            answer = self.script(request)
+        found = Completion(text=answer) if isinstance(answer, str) else answer
         lead = request.constraint.lead if isinstance(request.constraint, SpanOf) else ""
         return replace(found, text=found.text.removeprefix(lead)) if continues else found
 
@@ -138,8 +138,8 @@ def _constraint(grammar: str) -> Constraint | None:
     before, _, after = start.partition("SPAN")
     *otherwise, lead = before.split(" | ")
     text = json.loads(re.search(rf'"substring_words": {_STRING}', rest)[1])  # type: ignore[index]
-    said = [json.loads(found[0]) if (found := re.findall(_STRING, part)) else "" for part in (lead, after)]
-    return SpanOf(text, json.loads(otherwise[0]) if otherwise else "", *said)
+    answer = [json.loads(found[0]) if (found := re.findall(_STRING, part)) else "" for part in (lead, after)]
+    return SpanOf(text, json.loads(otherwise[0]) if otherwise else "", *answer)
 
 
 @dataclass

@@ -136,8 +136,8 @@ class Tokenizer:
         assert add_generation_prompt
         assert not tokenize
         assert not enable_thinking
-        said = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
-        return f"{said}<|im_start|>assistant\n" + ("<think>\n" if self._thinks else "")
+        shown = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages)
+        return f"{shown}<|im_start|>assistant\n" + ("<think>\n" if self._thinks else "")
 
 
 def decoded(tokens: list[int]) -> str:

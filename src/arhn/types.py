@@ -56,8 +56,8 @@ class Reason(StrEnum):
     RANKED_ABOVE = "ranked_above"
     #: A negative that ranks above the best positive, but answers a part of the query where that answers all of it.
     PARTIAL = "partial"
-    #: A negative that ranks above the best positive, and nobody knows whether it answers all of the query: the LLM's
-    #: word on that was broken, and the label stays.
+    #: A negative that ranks above the best positive, and may answer only a part of the query: the LLM's answer on that
+    #: was broken, and the label stays.
     FULLNESS_UNKNOWN = "fullness_unknown"
     #: A negative that holds a snippet and ranks above or below the best positive depending on the order shown.
     UNSTABLE = "unstable"
@@ -150,7 +150,7 @@ class Extraction:
     nothing was asked (`spared`).
     `log_odds` is the raw log-odds (natural log) of an answer against none, before the group's own offset is taken
     off. `fullness`, in [0, 1], is how sure we are that the
-    passage answers all of the query and not a part; None where nothing hung on it. `cut` says that the passage was
+    passage answers all of the query and not a part; None where no decision needed it. `cut` says that the passage was
     shortened to fit the model's context.
     """
 
@@ -197,8 +197,9 @@ class CleanedGroup:
     `group` is the input, unchanged. `decisions` are one per passage, in the order of `group.passages`;
     `extractions` are in the same order, without the passages that weren't asked about. `ranking` is None
     where no negative answers. `below_floor`: fewer negatives are left than the floor asks for. `dropped`:
-    for that reason the whole group is left out of the cleaned data. `family` is the kind of query that it was
-    taken for, `family_from` how that was found: `map` (the user's task map), `known` (a known subset) or `guessed`;
+    for that reason the whole group is left out of the cleaned data. `family` is the family that its query
+    was taken for, `family_from` how that was found: `map` (the setting `families`), `known` (a known subset) or
+    `guessed`;
     empty for methods that don't ask. `similarities` are a retriever's by `doc_id`, where one was asked.
     """
 

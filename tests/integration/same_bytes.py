@@ -54,7 +54,7 @@ OpenModels = Callable[[ExitStack], Models]
 GROUPS, FEW, SIZE = 32, 12, 5
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 MEMORY = Path("/dev/shm")
-#: Settings and prompts that outputs don't hang on here, for no run uses them.
+#: Settings and prompts that outputs don't depend on here, for no run uses them.
 _APART = ("together", "query_first", "together_alone")
 
 
@@ -62,7 +62,7 @@ _APART = ("together", "query_first", "together_alone")
 
 
 def _draw(*parts: object) -> float:
-    """A number in [0, 1) that hangs on nothing but `parts`."""
+    """A number in [0, 1) that depends on nothing but `parts`."""
     said = "\0".join(map(str, parts)).encode()
     return int.from_bytes(blake2b(said, digest_size=6).digest(), "big") / 2**48
 
@@ -133,7 +133,7 @@ def _write(path: Path, lines: Iterable[Any]) -> Path:
 
 
 def script(request: Request) -> Completion | str:
-    """Answers that hang on the request only, some of them broken in each way that there is."""
+    """Answers that depend on the request only, some of them broken in each way that there is."""
     said = request.messages[-1].content
     draw = _draw(*(m.content for m in request.messages), request.max_tokens, request.seed, request.constraint is None)
     if draw < 0.012:
@@ -174,7 +174,7 @@ def _answer(request: Request, said: str, draw: float) -> Completion:
 
 
 def _odds(said: str) -> float:
-    """Log-odds that hang on the passage more than on how it is asked about."""
+    """Log-odds that depend on the passage more than on how it is asked about."""
     passage = said.partition("lsewhere:")[0]
     return round(5 * _own(passage) + 3 * _draw("odds", said) - 4.2 + 4 * ("surely" in passage), 3)
 

@@ -67,7 +67,7 @@ GROUPS, NEGATIVES = 3, 4
 CLEAN = ("clean", "train.jsonl", "-o", "out.jsonl")
 CONVERT = ("convert", "train.jsonl", "-o", "out.jsonl")
 INSPECT = ("inspect", "out.jsonl", "--query-id", "q1")
-#: Where each output goes unless told otherwise, by the key that says so.
+#: Where each output goes unless a key names another place, by that key.
 OUTPUTS = {"output": "out.jsonl"} | {
     f"files.{what}": f"out.{what}.{ending}"
     for what, ending in (("decisions", "jsonl"), ("summary", "json"), ("rejects", "jsonl"))

@@ -53,7 +53,7 @@ def runs(folder: Path, kill_after: int, delay: float) -> int:
 PUBLISH = """
 import os, sys
 from arhn.engines.fake import FakeEngine
-from arhn.formats import AtomicFile
+from arhn.files.atomic import AtomicFile
 from arhn.cleaning.run import Files, Job, run
 from arhn.cleaning.models import Models
 from tests.conftest import answer_by_marks

@@ -100,7 +100,7 @@ def test_log_probabilities_as_many_as_there_are() -> None:
 
 
 def test_a_model_that_thinks_is_kept_from_it_or_given_room() -> None:
-    with Server(Served(thinks="unless told")) as server:
+    with Server(Served(thinks="unless switched off")) as server:
         engine = opened(server.url)
         assert (engine.features.quiet, engine.features.thinks) == ("template", False)
     with Server(Served(thinks="always", script=echo)) as server:

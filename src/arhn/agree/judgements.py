@@ -15,8 +15,8 @@ from arhn.cleaning.run import Files
 from arhn.cleaning.run.inspect import read_files
 from arhn.errors import BadRow, DataError, DuplicateId, FileMissing, UnknownFormat
 from arhn.files import jsonl, rows
-from arhn.files.jsonl import row_of
-from arhn.files.record import Record, located
+from arhn.files.jsonl import read_row
+from arhn.files.record import Record, locate
 from arhn.files.rows import Row
 from arhn.types import Action, Label, Reason
 
@@ -112,9 +112,9 @@ def _chain(first: Record, records: Generator[Record]) -> Generator[Record]:
 
 def _find_kind(record: Record, path: str) -> Kind:
     try:
-        row = row_of(record)
+        row = read_row(record)
     except DataError as error:
-        raise located(error, path, record.line) from None
+        raise locate(error, path, record.line) from None
     if row.keys() >= {"doc_id", "action"}:
         return Kind.DECISIONS
     if type(row.get("labels")) is dict:
@@ -137,40 +137,40 @@ def _read_groups(kind: Kind, records: Iterator[Record], path: str) -> dict[str, 
     add = {Kind.DECISIONS: _add_decision, Kind.GOLD: _add_gold, Kind.VERDICTS: _add_verdicts}[kind]
     for record in records:
         try:
-            add(groups, row_of(record))
+            add(groups, read_row(record))
         except DataError as error:
-            raise located(error, path, record.line, _CORRECT) from None
+            raise locate(error, path, record.line, _CORRECT) from None
     return groups
 
 
 def _add_decision(groups: dict[str, Values], row: Row) -> None:
-    query_id, doc_id = rows.identifier(row, "query_id"), rows.identifier(row, "doc_id")
+    query_id, doc_id = rows.read_id(row, "query_id"), rows.read_id(row, "doc_id")
     label, action, reason = (_read_word(row, field, allowed) for field, allowed in _DECISION)
     value = POSITIVE if label == POSITIVE else reason if reason in ABSTAINED or reason == UNUSED else action
     _set(groups.setdefault(query_id, {}), query_id, doc_id, value)
 
 
 def _add_gold(groups: dict[str, Values], row: Row) -> None:
-    query_id = rows.identifier(row, "query_id")
+    query_id = rows.read_id(row, "query_id")
     labels = row.get("labels")
     if type(labels) is not dict:
-        raise rows.bad(row, "labels", "an object of labels by doc_id")
+        raise rows.make_error(row, "labels", "an object of labels by doc_id")
     group = groups.setdefault(query_id, {})
     for doc_id in labels:
         try:
             label = _read_word(labels, doc_id, GOLD_LABELS)
         except BadRow as error:
-            raise rows.inside(error, "labels") from None
+            raise rows.prefix_error(error, "labels") from None
         _set(group, query_id, doc_id, label)
 
 
 def _add_verdicts(groups: dict[str, Values], row: Row) -> None:
-    query_id = rows.identifier(row, "query_id")
+    query_id = rows.read_id(row, "query_id")
     group: Values = {}
     for verdict in ("better", "worse"):
-        for index, doc_id in enumerate(rows.items(row, verdict)):
+        for index, doc_id in enumerate(rows.read_list(row, verdict)):
             name = f"{verdict}[{index}]"
-            _set(group, query_id, rows.identifier({name: doc_id}, name), verdict)
+            _set(group, query_id, rows.read_id({name: doc_id}, name), verdict)
     if groups.setdefault(query_id, group) != group:
         raise DuplicateId(f"query_id {query_id!r} occurs again with other verdicts")
 
@@ -179,7 +179,7 @@ def _read_word(row: Row, field: str, allowed: tuple[str, ...]) -> str:
     """The word in `field`, one of `allowed` unless that is empty. In memory once, however many rows have it."""
     value = row.get(field)
     if type(value) is not str or (allowed and value not in allowed):
-        raise rows.bad(row, field, " or ".join(map(repr, allowed)) or "a string")
+        raise rows.make_error(row, field, " or ".join(map(repr, allowed)) or "a string")
     return sys.intern(value)
 
 

@@ -21,7 +21,7 @@ from arhn.cluster.settings import Cluster
 from arhn.cluster.storage import folder_at
 from arhn.cluster.work import OpenModels, Serving
 from arhn.cluster.work_folder import WorkFolder, digest_settings
-from arhn.files.names import stem_of
+from arhn.files.names import strip_suffixes
 from arhn.types import CleanedGroup, Group
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def _work(cluster: Cluster, files: Files) -> str:
     if cluster.work is not None:
         return cluster.work
     place, slash, name = files.locate("output").rpartition("/")
-    return f"{place}{slash}{stem_of(name)}.work"
+    return f"{place}{slash}{strip_suffixes(name)}.work"
 
 
 __all__ = ["Cluster", "run"]

@@ -1,1 +1,1 @@
-"""Families: the kinds of query. A group's family decides by which prompts it is judged."""
+"""Families of queries. A group's family decides by which prompts it is judged."""

@@ -1,4 +1,4 @@
-"""Which family the query of a group is of, and so by which prompts it is judged. Pure.
+"""The family of a group's query, which decides by which prompts it is judged. Pure.
 
 The user's own map decides first, then the names of well-known data sets, then the query's own form.
 """
@@ -16,7 +16,7 @@ from arhn.families.form import guess
 from arhn.types import Group
 
 Source = Literal["map", "known", "guessed"]
-#: What stands for every subset that a map doesn't name.
+#: The key for every subset that a map doesn't name.
 DEFAULT = "*"
 
 
@@ -57,7 +57,7 @@ class FamilyMap:
 
     @property
     def entries(self) -> dict[str, str]:
-        """Families by subset, as they can be read again; subsets are in lower case, without what stands between."""
+        """Families by subset, as they can be read again; subsets are in lower case, letters and digits only."""
         default = {DEFAULT: self.default.value} if self.default else {}
         return {**{name: family.value for name, family in self.subsets.items()}, **default}
 
@@ -66,7 +66,10 @@ NO_MAP = FamilyMap()
 
 
 class Choice(NamedTuple):
-    """A group's family and where it comes from; `field` and `name` are what said so, None where it was guessed."""
+    """A group's family and its source.
+
+    The record's `field` holds the `name` that decided; None where the family was guessed.
+    """
 
     family: Family
     source: Source

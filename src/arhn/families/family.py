@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Family(StrEnum):
-    """A kind of query, with its own definition of an answer: a file in `arhn/cleaning/prompts`."""
+    """A family: queries with one definition of an answer, which is a file in `arhn/cleaning/prompts`."""
 
     QUESTION = "question"
     CLAIM = "claim"

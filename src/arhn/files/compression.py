@@ -41,7 +41,7 @@ class _Frame(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
 
 
-def chunks(path: Path | Remote) -> Generator[bytes]:
+def read_chunks(path: Path | Remote) -> Generator[bytes]:
     """The content of a file, decompressed if need be, a piece at a time.
 
     Raises:
@@ -50,16 +50,16 @@ def chunks(path: Path | Remote) -> Generator[bytes]:
     """
     try:
         with path.open("rb") as file:
-            make = _decompressor(file.peek(4))
+            make = _choose_decompressor(file.peek(4))
             if make is None:
                 yield from iter(partial(file.read, _CHUNK), b"")
             else:
-                yield from _decompressed(make, iter(partial(file.read, _COMPRESSED_CHUNK), b""))
+                yield from _decompress_frames(make, iter(partial(file.read, _COMPRESSED_CHUNK), b""))
     except OSError as error:
         raise FileMissing(f"can't be read: {error.strerror}", path=str(path)) from error
 
 
-def compressor(path: Path, raw: BinaryIO) -> AbstractContextManager[BinaryIO]:
+def open_compressor(path: Path, raw: BinaryIO) -> AbstractContextManager[BinaryIO]:
     """A writer onto `raw` that compresses as the suffix of `path` says; leaving it doesn't close `raw`.
 
     The same content gives the same bytes: no time stamp and no name is stored.
@@ -74,7 +74,7 @@ def compressor(path: Path, raw: BinaryIO) -> AbstractContextManager[BinaryIO]:
     return nullcontext(raw)
 
 
-def _decompressor(magic: bytes) -> Callable[[], _Frame] | None:
+def _choose_decompressor(magic: bytes) -> Callable[[], _Frame] | None:
     if magic[:2] == _GZIP_MAGIC:
         return partial(zlib.decompressobj, wbits=16 + zlib.MAX_WBITS)
     if magic[:4] == _ZSTD_MAGIC or (magic[1:4] == _ZSTD_SKIPPABLE and magic[0] >> 4 == 5):
@@ -82,7 +82,7 @@ def _decompressor(magic: bytes) -> Callable[[], _Frame] | None:
     return None
 
 
-def _decompressed(make: Callable[[], _Frame], blocks: Iterator[bytes]) -> Generator[bytes]:
+def _decompress_frames(make: Callable[[], _Frame], blocks: Iterator[bytes]) -> Generator[bytes]:
     """All frames of a file, one after the other, with zero padding between them skipped."""
     frame = make()
     for block in blocks:

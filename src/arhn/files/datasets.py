@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from arhn.errors import BadJson, CannotHold, FileMissing, MissingDependency, UsageError
 from arhn.files.atomic import AtomicFolder, Output, output_errors
-from arhn.files.record import Record, without_nulls
+from arhn.files.record import Record, drop_nulls
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -45,11 +45,11 @@ def read(path: str, split: str | None) -> Generator[Record]:
     """
     import pyarrow as pa
 
-    rows = _from_hub(path, split) if path.startswith(SCHEME) else _from_folder(path, split)
+    rows = _read_hub(path, split) if path.startswith(SCHEME) else _read_folder(path, split)
     number = 0
     try:
         for number, row in enumerate(rows, start=1):
-            yield Record(number, without_nulls(row))
+            yield Record(number, drop_nulls(row))
     except (pa.ArrowException, OSError) as error:
         raise BadJson(f"the data set is damaged or ends early ({error})", path=path, line=number + 1) from error
 
@@ -78,7 +78,7 @@ class SavedDataset(Output):
             schema = self._spool.finish()
             self._write_rows(schema)
             self._write_json("dataset_info.json", self._info(schema))
-            self._write_json("state.json", _state(self._folder.partial / _DATA))
+            self._write_json("state.json", _describe_state(self._folder.partial / _DATA))
         self._folder.prepare()
 
     def _publish(self) -> None:
@@ -109,7 +109,7 @@ class SavedDataset(Output):
         (self._folder.partial / name).write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
 
 
-def _state(data: Path) -> dict[str, Any]:
+def _describe_state(data: Path) -> dict[str, Any]:
     """What `load_from_disk` wants to know; the fingerprint is the content's."""
     with data.open("rb") as file:
         fingerprint = hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -131,7 +131,7 @@ def _library() -> ModuleType:
         raise MissingDependency("datasets", "hub") from None
 
 
-def _from_folder(path: str, split: str | None) -> Generator[Row]:
+def _read_folder(path: str, split: str | None) -> Generator[Row]:
     from arhn.files.arrow import BATCH
 
     library = _library()
@@ -140,12 +140,12 @@ def _from_folder(path: str, split: str | None) -> Generator[Row]:
     except (OSError, ValueError, KeyError) as error:
         raise FileMissing(f"isn't a data set that can be loaded: {error}", path=path) from error
     if isinstance(loaded, library.DatasetDict):
-        loaded = _one_split(loaded, split, path)
+        loaded = _choose_split(loaded, split, path)
     for table in loaded.with_format("arrow").iter(batch_size=BATCH):
         yield from table.to_pylist()
 
 
-def _from_hub(path: str, split: str | None) -> Iterable[Row]:
+def _read_hub(path: str, split: str | None) -> Iterable[Row]:
     name, _, named_split = path.removeprefix(SCHEME).partition(":")
     organisation, _, rest = name.partition("/")
     repository, _, configuration = rest.partition("/")
@@ -158,11 +158,11 @@ def _from_hub(path: str, split: str | None) -> Iterable[Row]:
         raise
     except Exception as error:  # the library, the hub's client and the network each have their own errors
         raise FileMissing(f"the hub doesn't give this data set: {error}", path=path) from error
-    rows: Iterable[Row] = loaded if wanted else _one_split(loaded, None, path)
+    rows: Iterable[Row] = loaded if wanted else _choose_split(loaded, None, path)
     return rows
 
 
-def _one_split(splits: Any, wanted: str | None, path: str) -> Any:
+def _choose_split(splits: Any, wanted: str | None, path: str) -> Any:
     if wanted is None and len(splits) == 1:
         return next(iter(splits.values()))
     if wanted not in splits:

@@ -20,7 +20,7 @@ from arhn.errors import (
 )
 from arhn.files import rows
 from arhn.files.atomic import AtomicFile, Output, output_errors
-from arhn.files.compression import BrokenStream, chunks, compressor
+from arhn.files.compression import BrokenStream, open_compressor, read_chunks
 from arhn.files.record import Record
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def read(path: Path | Remote) -> Generator[Record]:
     """
     number = 0
     try:
-        for number, line in enumerate(_lines(chunks(path)), start=1):
+        for number, line in enumerate(_lines(read_chunks(path)), start=1):
             content = line.removeprefix(_BOM) if number == 1 else line
             if content.strip():
                 yield Record(number, content)
@@ -69,7 +69,7 @@ def parse(line: bytes) -> Row:
     except orjson.JSONDecodeError as error:
         _explain(line, error)
     if type(row) is not dict:
-        raise BadRow("row", "a JSON object", rows.found(row))
+        raise BadRow("row", "a JSON object", rows.describe_value(row))
     return cast("Row", row)
 
 
@@ -79,11 +79,11 @@ class JsonlFile(Output):
     def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
         self._file = AtomicFile(path, overwrite=overwrite)
         self._compressor = ExitStack()
-        self._stream = self._compressor.enter_context(compressor(self._file.path, self._file.raw))
+        self._stream = self._compressor.enter_context(open_compressor(self._file.path, self._file.raw))
 
     def write(self, row: Row) -> None:
         """Raises CannotHold: a value that JSON doesn't have, such as a date or NaN."""
-        line = encoded(row)
+        line = encode(row)
         with output_errors(self._file.path):
             self._stream.write(line)
 
@@ -136,7 +136,7 @@ class JsonlIfAny(Output):
             self._file.abort()
 
 
-def encoded(row: Row) -> bytes:
+def encode(row: Row) -> bytes:
     """`row` as a line.
 
     Raises:
@@ -193,6 +193,6 @@ def _surrogates(value: object, field: str) -> Iterator[str]:
             yield from _surrogates(name, f"the name {name!r}")
 
 
-def row_of(record: Record) -> Row:
+def read_row(record: Record) -> Row:
     """The fields of a record. Raises NotUtf8, BadJson, BadRow."""
     return record.raw if isinstance(record.raw, dict) else parse(record.raw)

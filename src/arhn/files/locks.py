@@ -1,4 +1,4 @@
-"""One process at a time, by a lock file that the system releases when its holder dies."""
+"""One process at a time, by a lock file that the system releases when its holder ends."""
 
 from __future__ import annotations
 

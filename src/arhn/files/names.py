@@ -9,14 +9,14 @@ from arhn.errors import OutputNotWritable, UsageError
 _SUFFIXES = (".gz", ".zst", ".jsonl", ".json", ".parquet")
 
 
-def stem_of(name: str) -> str:
+def strip_suffixes(name: str) -> str:
     """The name of an output without what says how it is stored: `cleaned` for `cleaned.jsonl.gz`."""
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
     return name
 
 
-def local(output: str, *beside: Path | None) -> Path:
+def resolve_output(output: str, *beside: Path | None) -> Path:
     """The place of an output on this machine.
 
     Args:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from arhn.errors import BadJson, CannotHold, FileMissing, NotUtf8
 from arhn.files.atomic import AtomicFile, Output, output_errors
-from arhn.files.record import Record, without_nulls
+from arhn.files.record import Record, drop_nulls
 from arhn.files.remote import Remote
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def read(path: Path | Remote) -> Generator[Record]:
 
     number = 0
     try:
-        with _opened(path) as content, pq.ParquetFile(content) as file:
-            for number, row in enumerate(_rows(file), start=1):
-                yield Record(number, without_nulls(row))
+        with _open(path) as content, pq.ParquetFile(content) as file:
+            for number, row in enumerate(_read_rows(file), start=1):
+                yield Record(number, drop_nulls(row))
     except UnicodeDecodeError as error:
         raise NotUtf8(
             f"a text in this or the next {BATCH} rows isn't UTF-8", path=str(path), line=number + 1
@@ -51,7 +51,7 @@ def read(path: Path | Remote) -> Generator[Record]:
         raise BadJson(message, path=str(path), line=number + 1) from error
 
 
-def _rows(file: pq.ParquetFile) -> Generator[Row]:
+def _read_rows(file: pq.ParquetFile) -> Generator[Row]:
     """Row group by row group: over a whole file `iter_batches` would hold on to what it has read."""
     from arhn.files.arrow import BATCH
 
@@ -60,15 +60,15 @@ def _rows(file: pq.ParquetFile) -> Generator[Row]:
             yield from batch.to_pylist()
 
 
-def schema_of(path: Path | Remote) -> pa.Schema:
+def read_schema(path: Path | Remote) -> pa.Schema:
     """The columns of a file, without metadata, which may say things that don't hold for other rows."""
     import pyarrow.parquet as pq
 
-    with _opened(path) as content:
+    with _open(path) as content:
         return pq.read_schema(content).remove_metadata()
 
 
-def _opened(path: Path | Remote) -> AbstractContextManager[Path | BinaryIO]:
+def _open(path: Path | Remote) -> AbstractContextManager[Path | BinaryIO]:
     return path.open() if isinstance(path, Remote) else nullcontext(path)
 
 

@@ -17,16 +17,16 @@ class Record(NamedTuple):
     raw: bytes | dict[str, Any]
 
 
-def without_nulls(value: Any) -> Any:
+def drop_nulls(value: Any) -> Any:
     """`value` with the fields of objects that are null left out: Arrow can't tell these from absent ones."""
     if type(value) is dict:
-        return {name: without_nulls(item) for name, item in value.items() if item is not None}
+        return {name: drop_nulls(item) for name, item in value.items() if item is not None}
     if type(value) is list:
-        return [without_nulls(item) for item in value]
+        return [drop_nulls(item) for item in value]
     return value
 
 
-def located(error: DataError, path: str, line: int, advice: str = "") -> DataError:
+def locate(error: DataError, path: str, line: int, advice: str = "") -> DataError:
     """`error` with the place it occurred in, and what to do about it."""
     error.path, error.line, error.advice = path, line, advice
     return error

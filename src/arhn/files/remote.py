@@ -37,7 +37,7 @@ def is_url(path: str) -> bool:
 
 
 def local_path(path: str) -> str:
-    """A local path as it is, or what `file://` stands before.
+    """A local path as it is, or the path of a `file://` URL.
 
     Raises:
         UsageError: a file URL of another machine.

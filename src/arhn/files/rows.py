@@ -28,7 +28,7 @@ _KINDS: dict[type, str] = {
 }
 
 
-def found(value: object) -> str:
+def describe_value(value: object) -> str:
     """How an error message shows `value`: its type and a shortened repr."""
     if value is None:
         return "null"
@@ -38,60 +38,60 @@ def found(value: object) -> str:
     return f"{_KINDS.get(type(value), type(value).__name__)} {shown}"
 
 
-def bad(row: Mapping[str, Any], field: str, expected: str) -> BadRow:
+def make_error(row: Mapping[str, Any], field: str, expected: str) -> BadRow:
     """The error for a field that is missing or isn't what is expected."""
-    return BadRow(field, expected, found(row[field]) if field in row else "no such field")
+    return BadRow(field, expected, describe_value(row[field]) if field in row else "no such field")
 
 
-def inside(error: BadRow, prefix: str) -> BadRow:
+def prefix_error(error: BadRow, prefix: str) -> BadRow:
     """`error`, found in the part `prefix` of the row."""
     field = f"{prefix}.{error.field}" if error.field else prefix
     return BadRow(field, error.expected, error.arrived)
 
 
-def text(row: Mapping[str, Any], field: str) -> str:
+def read_text(row: Mapping[str, Any], field: str) -> str:
     """The non-blank string in `field`."""
     value = row.get(field)
     if type(value) is not str or not value.strip():
-        raise bad(row, field, "a non-empty string")
+        raise make_error(row, field, "a non-empty string")
     return value
 
 
-def items(row: Mapping[str, Any], field: str) -> list[Any]:
+def read_list(row: Mapping[str, Any], field: str) -> list[Any]:
     """The list in `field`."""
     value = row.get(field)
     if type(value) is not list:
-        raise bad(row, field, "a list")
+        raise make_error(row, field, "a list")
     return value
 
 
-def texts(row: Mapping[str, Any], field: str) -> list[str]:
+def read_texts(row: Mapping[str, Any], field: str) -> list[str]:
     """The list of non-blank strings in `field`."""
-    values = items(row, field)
+    values = read_list(row, field)
     for index, value in enumerate(values):
         if type(value) is not str or not value.strip():
-            raise BadRow(f"{field}[{index}]", "a non-empty string", found(value))
+            raise BadRow(f"{field}[{index}]", "a non-empty string", describe_value(value))
     return values
 
 
-def numbers(row: Mapping[str, Any], field: str, count: int) -> list[float]:
+def read_numbers(row: Mapping[str, Any], field: str, count: int) -> list[float]:
     """The list of `count` finite numbers in `field`."""
-    values = items(row, field)
+    values = read_list(row, field)
     for index, value in enumerate(values):
         if not is_number(value):
-            raise BadRow(f"{field}[{index}]", "a finite number", found(value))
+            raise BadRow(f"{field}[{index}]", "a finite number", describe_value(value))
     if len(values) != count:
         raise BadRow(field, f"{count} numbers, one a passage", f"{len(values)}")
     return values
 
 
-def identifier(row: Mapping[str, Any], field: str) -> str:
+def read_id(row: Mapping[str, Any], field: str) -> str:
     """The id in `field`; an integer is taken as its decimal digits."""
     value = row.get(field)
     if type(value) is int:
         return str(value)
     if type(value) is not str or not value:
-        raise bad(row, field, "a non-empty string or an integer")
+        raise make_error(row, field, "a non-empty string or an integer")
     return value
 
 
@@ -105,7 +105,7 @@ def are_numbers(values: object, count: int) -> bool:
     return isinstance(values, list) and len(values) == count and all(map(is_number, values))
 
 
-def without(row: Row, known: frozenset[str]) -> Row:
+def drop_known(row: Row, known: frozenset[str]) -> Row:
     """The fields of `row` that aren't `known`."""
     if len(row) == len(known) and row.keys() == known:
         return {}

@@ -11,12 +11,10 @@ from arhn.libraries import lazily
 from arhn.registry import Registry
 
 if TYPE_CHECKING:
-    from arhn.files.atomic import AtomicFile, AtomicFolder, Output
-    from arhn.files.jsonl import JsonlFile, JsonlIfAny
     from arhn.formats.detection import Container, Source, detect
     from arhn.formats.interface import Draft, Format
     from arhn.formats.reading import OnBadRow, OnReject, Reject, read
-    from arhn.formats.writing import GroupWriter, container_for, losses
+    from arhn.formats.writing import GroupWriter, choose_container, list_losses
 
 #: The data set formats, by name and in the order of detection: n-tuples and triplets may have a column of labels beside
 #: their negatives. A format is one file here and one entry: a module or an object that has what `Format` names. Another
@@ -35,33 +33,26 @@ FORMATS: Registry["Format"] = Registry(
 
 __all__ = [
     "FORMATS",
-    "AtomicFile",
-    "AtomicFolder",
     "Container",
     "Draft",
     "Format",
     "GroupWriter",
-    "JsonlFile",
-    "JsonlIfAny",
     "OnBadRow",
     "OnReject",
-    "Output",
     "Reject",
     "Source",
-    "container_for",
+    "choose_container",
     "detect",
-    "losses",
+    "list_losses",
     "read",
 ]
 
 __getattr__ = lazily(
     __name__,
     {
-        **{name: f"arhn.files.atomic:{name}" for name in ("AtomicFile", "AtomicFolder", "Output")},
-        **{name: f"arhn.files.jsonl:{name}" for name in ("JsonlFile", "JsonlIfAny")},
         **{name: f"{__name__}.detection:{name}" for name in ("Container", "Source", "detect")},
         **{name: f"{__name__}.interface:{name}" for name in ("Draft", "Format")},
         **{name: f"{__name__}.reading:{name}" for name in ("OnBadRow", "OnReject", "Reject", "read")},
-        **{name: f"{__name__}.writing:{name}" for name in ("GroupWriter", "container_for", "losses")},
+        **{name: f"{__name__}.writing:{name}" for name in ("GroupWriter", "choose_container", "list_losses")},
     },
 )

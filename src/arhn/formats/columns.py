@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
-from arhn.formats.origin import origin_of
+from arhn.formats.origin import find_origin
 from arhn.types import Passage
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ ANCHORS = ("anchor", "query", "question", "sentence", "sentence1")
 POSITIVES = ("positive", "answer", "passage", "document", "response", "sentence2")
 
 
-def first_of(names: tuple[str, ...], fields: Collection[str]) -> str:
+def choose_name(names: tuple[str, ...], fields: Collection[str]) -> str:
     """The first of `names` that is among `fields`; the first of all where none is."""
     return next((name for name in names if name in fields), names[0])
 
 
-def pair_names(fields: tuple[str, ...]) -> tuple[str, str]:
+def choose_pair(fields: tuple[str, ...]) -> tuple[str, str]:
     """The names of the anchor and of the positive among `fields`."""
-    return first_of(ANCHORS, fields), first_of(POSITIVES, fields)
+    return choose_name(ANCHORS, fields), choose_name(POSITIVES, fields)
 
 
 def has_pair(fields: Collection[str]) -> bool:
@@ -35,28 +35,28 @@ def has_pair(fields: Collection[str]) -> bool:
     return any(name in fields for name in ANCHORS) and any(name in fields for name in POSITIVES)
 
 
-def joined_positives(drafts: Iterator[Draft], name: str) -> Iterator[Draft]:
+def join_positives(drafts: Iterator[Draft], name: str) -> Iterator[Draft]:
     """Adjacent drafts that differ in nothing but their positive become one with several positives."""
 
     def same(draft: Draft) -> tuple[object, ...]:
-        return draft.query, draft.negatives, draft.extra, origin_of(draft.extra, name).fields
+        return draft.query, draft.negatives, draft.extra, find_origin(draft.extra, name).fields
 
-    return _joined(drafts, same, lambda draft: (draft.positives, ()))
+    return _join(drafts, same, lambda draft: (draft.positives, ()))
 
 
-def joined_negatives(drafts: Iterator[Draft], name: str) -> Iterator[Draft]:
+def join_negatives(drafts: Iterator[Draft], name: str) -> Iterator[Draft]:
     """Adjacent drafts with the same query and positive become one with several negatives."""
 
     def same(draft: Draft) -> tuple[object, ...]:
-        return draft.query, draft.positives, origin_of(draft.extra, name).fields
+        return draft.query, draft.positives, find_origin(draft.extra, name).fields
 
-    return _joined(drafts, same, lambda draft: ((), draft.negatives))
+    return _join(drafts, same, lambda draft: ((), draft.negatives))
 
 
 _Added = tuple[tuple[Passage, ...], tuple[Passage, ...]]
 
 
-def _joined(
+def _join(
     drafts: Iterator[Draft], same: Callable[[Draft], object], added: Callable[[Draft], _Added]
 ) -> Iterator[Draft]:
     for _, block in groupby(drafts, same):

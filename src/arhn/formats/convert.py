@@ -8,7 +8,7 @@ from pathlib import Path
 
 from arhn.files.apart import require_apart
 from arhn.files.jsonl import JsonlIfAny
-from arhn.files.names import local, stem_of
+from arhn.files.names import resolve_output, strip_suffixes
 from arhn.formats import GroupWriter, OnBadRow, Source, read
 
 
@@ -36,8 +36,8 @@ def convert(
     Raises:
         DataError, OutputError, UsageError: see errors.py.
     """
-    written = local(output, rejects)
-    place = rejects or written.with_name(f"{stem_of(written.name)}.rejects.jsonl")
+    written = resolve_output(output, rejects)
+    place = rejects or written.with_name(f"{strip_suffixes(written.name)}.rejects.jsonl")
     require_apart(source.path, {"--output": output, "--rejects": place})
     with (
         GroupWriter(output, to, like=source, overwrite=overwrite) as writer,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO, NoReturn
 from arhn.errors import BadJson, BadRow, DataError, FileMissing, MixedFormats, NotUtf8, UnknownFormat, UsageError
 from arhn.files import datasets as hub
 from arhn.files import jsonl, parquet, remote
-from arhn.files.jsonl import row_of
-from arhn.files.record import located
+from arhn.files.jsonl import read_row
+from arhn.files.record import locate
 from arhn.files.rows import SHOWN
 from arhn.formats import FORMATS
 
@@ -56,7 +56,7 @@ class Source:
 
     def records(self) -> Iterator[Record]:
         """The rows, unchecked."""
-        return _records(self.path, self.container, self.split)
+        return _read_records(self.path, self.container, self.split)
 
 
 def detect(
@@ -84,55 +84,55 @@ def detect(
     name = os.fspath(path)
     if format is not None:
         FORMATS.get(format)
-    container = _container(name)
+    container = _detect_container(name)
     if split is not None and container is not Container.DATASETS:
         raise UsageError(f"{name}: is one file and has no split {split!r}. Leave --split out")
-    with closing(_records(name, container, split)) as records:
+    with closing(_read_records(name, container, split)) as records:
         row, line = _first_row(records, name, _TRIES if skip_bad_rows else 1)
-    known = format or format_of(row.keys())
+    known = format or find_format(row.keys())
     if known is None:
-        raise UnknownFormat(_unknown(row), path=name, line=line)
+        raise UnknownFormat(_describe_unknown(row), path=name, line=line)
     return Source(path=name, format=known, container=container, fields=tuple(row), split=split)
 
 
-def format_of(fields: Set[str]) -> str | None:
+def find_format(fields: Set[str]) -> str | None:
     """The name of the first format that a row with these fields is of; None if it is of none."""
     return next((name for name in FORMATS.names() if FORMATS.get(name).fits(fields)), None)
 
 
-def _records(path: str, container: Container, split: str | None) -> Generator[Record]:
+def _read_records(path: str, container: Container, split: str | None) -> Generator[Record]:
     if container is Container.DATASETS:
         return hub.read(path, split)
     place = remote.Remote(path) if remote.is_url(path) else Path(path)
     return parquet.read(place) if container is Container.PARQUET else jsonl.read(place)
 
 
-def _container(path: str) -> Container:
+def _detect_container(path: str) -> Container:
     if path.startswith(hub.SCHEME):
         return Container.DATASETS
     if remote.is_url(path):
         there = remote.Remote(path)
         there.check()
         with there.open() as file:
-            return _plain(file)
+            return _detect_in_file(file)
     place = Path(path)
     try:
         mode = place.stat().st_mode
         if stat.S_ISDIR(mode):
-            return _saved(place, path)
+            return _require_saved(place, path)
         if not stat.S_ISREG(mode):  # a pipe would be used up here
             raise FileMissing("isn't a regular file; save the groups to one, for they are read twice", path=path)
         with place.open("rb") as file:
-            return _plain(file)
+            return _detect_in_file(file)
     except OSError as error:
         raise FileMissing(f"can't be read: {error.strerror}; check the path", path=path) from error
 
 
-def _plain(file: BinaryIO) -> Container:
+def _detect_in_file(file: BinaryIO) -> Container:
     return Container.PARQUET if file.read(len(parquet.MAGIC)) == parquet.MAGIC else Container.JSONL
 
 
-def _saved(folder: Path, path: str) -> Container:
+def _require_saved(folder: Path, path: str) -> Container:
     if hub.is_saved(folder):
         return Container.DATASETS
     raise UnknownFormat("is a folder, but not one that datasets.save_to_disk made; name a file", path=path)
@@ -143,19 +143,19 @@ def _first_row(records: Iterator[Record], path: str, tries: int) -> tuple[Row, i
     failure: DataError = UnknownFormat("is empty; expected one training group a row", path=path)
     for record in islice(records, tries):
         try:
-            row = row_of(record)
+            row = read_row(record)
         except DataError as error:
-            failure = located(_hinted(error, record), path, record.line)
+            failure = locate(_explain_first_row(error, record), path, record.line)
             if not isinstance(failure, UnknownFormat):
                 failure.advice = CORRECT_OR_SKIP if tries == 1 else _ALL_BAD
         else:
-            if tries == 1 or format_of(row.keys()) is not None:
+            if tries == 1 or find_format(row.keys()) is not None:
                 return row, record.line
-            failure = UnknownFormat(_unknown(row), path=path, line=record.line)
+            failure = UnknownFormat(_describe_unknown(row), path=path, line=record.line)
     raise failure
 
 
-def _hinted(error: DataError, record: Record) -> DataError:
+def _explain_first_row(error: DataError, record: Record) -> DataError:
     """What a bad first row says about the whole file."""
     line = record.raw
     if not isinstance(line, bytes):
@@ -174,14 +174,14 @@ def _is_no_json(error: DataError, line: bytes) -> bool:
     return isinstance(error, BadJson) and not line.lstrip().startswith(b"{")
 
 
-def _unknown(row: Row) -> str:
+def _describe_unknown(row: Row) -> str:
     allowed = "; ".join(f"{FORMATS.get(name).COLUMNS} ({name})" for name in FORMATS.names())
     return f"the fields {', '.join(row) or '(none)'} fit no format; known are {allowed}. Rename them"
 
 
-def misfit(row: Row, expected: str, error: BadRow) -> DataError:
+def explain_misfit(row: Row, expected: str, error: BadRow) -> DataError:
     """What is wrong with a bad row: it may be a good one of another format."""
-    other = format_of(row.keys())
+    other = find_format(row.keys())
     if other is None or other == expected or FORMATS.get(expected).fits(row.keys()):
         return error
     return MixedFormats(f"this row is {other}, but the file is {expected}; split it into one file a format")

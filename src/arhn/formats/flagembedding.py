@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from arhn.files import rows
-from arhn.formats.interface import Draft, each_row, passage
-from arhn.formats.origin import keep, ordered, origin_of
-from arhn.formats.row_fields import carried, gathered, query_of, spread, texts_of
+from arhn.formats.interface import Draft, keep_rows, make_passage
+from arhn.formats.origin import find_origin, keep, order_fields
+from arhn.formats.row_fields import carry_fields, gather_field, reduce_passages, reduce_query, spread_columns
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -34,7 +34,7 @@ _ROW = frozenset({"query", POSITIVES, NEGATIVES})
 _SCORE, _SCORES = "score", "scores"
 _SCORE_LISTS = frozenset({"pos_scores", "neg_scores"})
 
-join = each_row
+join = keep_rows
 
 
 def fits(fields: Set[str]) -> bool:
@@ -44,8 +44,8 @@ def fits(fields: Set[str]) -> bool:
 
 def parse(row: Row, line: int) -> Draft:
     """The draft of one row; passages take their scores along. Raises BadRow."""
-    query, pos, neg = rows.text(row, "query"), rows.texts(row, POSITIVES), rows.texts(row, NEGATIVES)
-    extra = rows.without(row, _ROW)
+    query, pos, neg = rows.read_text(row, "query"), rows.read_texts(row, POSITIVES), rows.read_texts(row, NEGATIVES)
+    extra = rows.drop_known(row, _ROW)
     no_scores = _take_missing_scores(extra)
     pos_columns, neg_columns = _take_scores(extra, len(pos), len(neg))
     _take_pairs(extra, (pos_columns, len(pos)), (neg_columns, len(neg)))
@@ -60,20 +60,20 @@ def parse(row: Row, line: int) -> Draft:
 
 def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Row]:
     """One row; a list of scores is written if every passage of its side has one."""
-    origin = origin_of(group.extra, NAME)
+    origin = find_origin(group.extra, NAME)
     row: Row = {
-        "query": query_of(group, losses),
-        POSITIVES: texts_of(group.positives, losses),
-        NEGATIVES: texts_of(group.negatives, losses),
+        "query": reduce_query(group, losses),
+        POSITIVES: reduce_passages(group.positives, losses),
+        NEGATIVES: reduce_passages(group.negatives, losses),
     }
     columns = _parallel(group, origin.fields, losses)
-    row |= carried(group.extra, _ROW | _SCORE_LISTS | columns.keys(), losses, "field") | columns
-    return [ordered({**origin.raw, **row}, origin.fields or like)]
+    row |= carry_fields(group.extra, _ROW | _SCORE_LISTS | columns.keys(), losses, "field") | columns
+    return [order_fields({**origin.raw, **row}, origin.fields or like)]
 
 
 def _passages(texts: list[str], columns: dict[str, list[Any]]) -> tuple[Passage, ...]:
-    fields = spread(columns, len(texts))
-    return tuple(passage(text, keep(NAME, (), extra)) for text, extra in zip(texts, fields, strict=True))
+    fields = spread_columns(columns, len(texts))
+    return tuple(make_passage(text, keep(NAME, (), extra)) for text, extra in zip(texts, fields, strict=True))
 
 
 def _take_missing_scores(extra: Row) -> Row:
@@ -86,7 +86,7 @@ def _take_scores(extra: Row, pos: int, neg: int) -> tuple[Row, Row]:
     for column, side, count in zip(columns, ("pos", "neg"), (pos, neg), strict=True):
         name = f"{side}_{_SCORES}"
         if name in extra:
-            column[_SCORE] = rows.numbers(extra, name, count)
+            column[_SCORE] = rows.read_numbers(extra, name, count)
             del extra[name]
     return columns
 
@@ -118,14 +118,14 @@ def _scores(group: Group, fields: tuple[str, ...]) -> Row:
     """Either list of scores may stand alone; an empty one is only written where it was."""
     columns: Row = {}
     for side, passages in (("pos_scores", group.positives), ("neg_scores", group.negatives)):
-        values = gathered(passages, _SCORE)
+        values = gather_field(passages, _SCORE)
         if values is not None and all(map(rows.is_number, values)) and (values or side in fields):
             columns[side] = values
     return columns
 
 
 def _pair(group: Group, name: str) -> Row:
-    pos, neg = gathered(group.positives, name), gathered(group.negatives, name)
+    pos, neg = gather_field(group.positives, name), gather_field(group.negatives, name)
     if name == _SCORES or pos is None or neg is None:
         return {}
     return {f"pos_{name}": pos, f"neg_{name}": neg}

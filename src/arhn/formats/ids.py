@@ -19,23 +19,23 @@ _CACHE_KIB = 32 * 1024
 _COUNT = "INSERT INTO seen VALUES (?, ?, 1) ON CONFLICT (id) DO UPDATE SET times = times + 1 RETURNING line, times"
 
 
-def query_id(query: str) -> str:
+def make_query_id(query: str) -> str:
     """`q-` and 16 hex digits of the query's BLAKE2b hash."""
-    return _hashed("q-", query)
+    return _hash("q-", query)
 
 
-def doc_id(text: str) -> str:
+def make_doc_id(text: str) -> str:
     """`d-` and 16 hex digits of the text's BLAKE2b hash."""
-    return _hashed("d-", text)
+    return _hash("d-", text)
 
 
-def numbered(base: str, times: int) -> str:
+def number(base: str, times: int) -> str:
     """The id of the `times`-th (from 1) thing that has the id `base`."""
     return base if times == 1 else f"{base}-{times}"
 
 
 def is_made_from(made: str, base: str) -> bool:
-    """Whether `made` is `base` or a `numbered` one of it."""
+    """Whether `made` is `base` or an id that `number` made of it."""
     return made == base or (made.startswith(f"{base}-") and made[len(base) + 1 :].isdecimal())
 
 
@@ -45,7 +45,7 @@ def number_duplicates(passages: Iterable[Passage]) -> list[Passage]:
     result = []
     for passage in passages:
         times[passage.doc_id] += 1
-        unique = numbered(passage.doc_id, times[passage.doc_id])
+        unique = number(passage.doc_id, times[passage.doc_id])
         result.append(passage if unique == passage.doc_id else replace(passage, doc_id=unique))
     return result
 
@@ -84,5 +84,5 @@ class SeenIds:
         self._database.close()
 
 
-def _hashed(prefix: str, content: str) -> str:
+def _hash(prefix: str, content: str) -> str:
     return prefix + blake2b(content.encode(), digest_size=8).hexdigest()

@@ -66,14 +66,14 @@ class Format(Protocol):
         ...
 
 
-def each_row(drafts: Iterator[Draft]) -> Iterator[Draft]:
+def keep_rows(drafts: Iterator[Draft]) -> Iterator[Draft]:
     """The `join` of a format with one row a group."""
     return drafts
 
 
-def passage(text: str, extra: Kept) -> Passage:
+def make_passage(text: str, extra: Kept) -> Passage:
     """A passage of a format without ids: its id is made from its text."""
-    return Passage(doc_id=ids.doc_id(text), text=text, extra=extra)
+    return Passage(doc_id=ids.make_doc_id(text), text=text, extra=extra)
 
 
-__all__ = ["Draft", "Format", "each_row", "passage"]
+__all__ = ["Draft", "Format", "keep_rows", "make_passage"]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from arhn.files import rows
 from arhn.formats import columns
-from arhn.formats.interface import Draft, each_row, passage
-from arhn.formats.origin import keep, ordered, origin_of
-from arhn.formats.row_fields import carried, gathered, query_of, take_numbers, texts_of
+from arhn.formats.interface import Draft, keep_rows, make_passage
+from arhn.formats.origin import find_origin, keep, order_fields
+from arhn.formats.row_fields import carry_fields, gather_field, reduce_passages, reduce_query, take_numbers
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -35,7 +35,7 @@ _DOCS = ("docs", "documents", "passages", *columns.POSITIVES)
 _LABELS = "labels"
 _POSITION, _LABEL = "position", "label"
 
-join = each_row
+join = keep_rows
 
 
 def fits(fields: Set[str]) -> bool:
@@ -46,17 +46,17 @@ def fits(fields: Set[str]) -> bool:
 
 def parse(row: Row, line: int) -> Draft:
     """The draft of one row; passages remember their place and label. Raises BadRow."""
-    query, docs = _names(tuple(row))
-    texts = rows.texts(row, docs)
-    labels = rows.numbers(row, _LABELS, len(texts))
-    extra = rows.without(row, frozenset({query, docs, _LABELS}))
+    query, docs = _choose_names(tuple(row))
+    texts = rows.read_texts(row, docs)
+    labels = rows.read_numbers(row, _LABELS, len(texts))
+    extra = rows.drop_known(row, frozenset({query, docs, _LABELS}))
     passages = [
-        passage(text, keep(NAME, (), own, {_POSITION: position, _LABEL: labels[position]}))
+        make_passage(text, keep(NAME, (), own, {_POSITION: position, _LABEL: labels[position]}))
         for position, (text, own) in enumerate(zip(texts, take_numbers(extra, len(texts)), strict=True))
     ]
     return Draft(
         line=line,
-        query=rows.text(row, query),
+        query=rows.read_text(row, query),
         positives=tuple(p for p, label in zip(passages, labels, strict=True) if label > 0),
         negatives=tuple(p for p, label in zip(passages, labels, strict=True) if label <= 0),
         extra=keep(NAME, tuple(row), extra),
@@ -65,32 +65,32 @@ def parse(row: Row, line: int) -> Draft:
 
 def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Row]:
     """One row, in the order of the source."""
-    fields = origin_of(group.extra, NAME).fields or like
-    query, docs = _names(fields)
+    fields = find_origin(group.extra, NAME).fields or like
+    query, docs = _choose_names(fields)
     labelled = [(p, 1) for p in group.positives] + [(p, 0) for p in group.negatives]
     labelled.sort(key=lambda pair: _position(pair[0]))
     passages = [p for p, _ in labelled]
     row: Row = {
-        query: query_of(group, losses),
-        docs: texts_of(passages, losses),
+        query: reduce_query(group, losses),
+        docs: reduce_passages(passages, losses),
         _LABELS: [_label(p, default) for p, default in labelled],
     }
     parallel = _parallel(passages, row, losses)
-    row |= carried(group.extra, {*row, *parallel}, losses, "field") | parallel
-    return [ordered(row, fields)]
+    row |= carry_fields(group.extra, {*row, *parallel}, losses, "field") | parallel
+    return [order_fields(row, fields)]
 
 
-def lost_label(passage: Passage) -> bool:
+def loses_label(passage: Passage) -> bool:
     """Whether the passage has a graded label, which no other format can hold."""
     return _raw(passage).get(_LABEL, 0) not in (0, 1)
 
 
-def _names(fields: tuple[str, ...]) -> tuple[str, str]:
-    return columns.first_of(_QUERIES, fields), columns.first_of(_DOCS, fields)
+def _choose_names(fields: tuple[str, ...]) -> tuple[str, str]:
+    return columns.choose_name(_QUERIES, fields), columns.choose_name(_DOCS, fields)
 
 
 def _raw(passage: Passage) -> Mapping[str, Any]:
-    return origin_of(passage.extra, NAME).raw
+    return find_origin(passage.extra, NAME).raw
 
 
 def _position(passage: Passage) -> float:
@@ -108,7 +108,7 @@ def _label(passage: Passage, default: int) -> Any:
 def _parallel(passages: list[Passage], taken: Row, losses: Counter[str]) -> Row:
     result: Row = {}
     for name in dict.fromkeys(name for p in passages for name in p.extra):
-        values = gathered(passages, name)
+        values = gather_field(passages, name)
         if name not in taken and rows.are_numbers(values, len(passages)):
             result[name] = values
         else:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from arhn.files import rows
 from arhn.formats import columns
-from arhn.formats.interface import Draft, passage
-from arhn.formats.origin import keep, ordered, origin_of
-from arhn.formats.row_fields import dropped, gathered, query_of, take_numbers, texts_of
+from arhn.formats.interface import Draft, make_passage
+from arhn.formats.origin import find_origin, keep, order_fields
+from arhn.formats.row_fields import count_dropped, gather_field, reduce_passages, reduce_query, take_numbers
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -41,16 +41,17 @@ def fits(fields: Set[str]) -> bool:
 
 def parse(row: Row, line: int) -> Draft:
     """The draft of one row, which has one positive. Raises BadRow."""
-    anchor, positive = columns.pair_names(tuple(row))
+    anchor, positive = columns.choose_pair(tuple(row))
     negatives = sorted(filter(_NEGATIVE.fullmatch, row), key=_number)
-    texts = [rows.text(row, positive), *(rows.text(row, n) for n in negatives if row[n] is not None)]
-    extra = rows.without(row, frozenset({anchor, positive, *negatives}))
+    texts = [rows.read_text(row, positive), *(rows.read_text(row, n) for n in negatives if row[n] is not None)]
+    extra = rows.drop_known(row, frozenset({anchor, positive, *negatives}))
     passages = [
-        passage(text, keep(NAME, (), own)) for text, own in zip(texts, take_numbers(extra, len(texts)), strict=True)
+        make_passage(text, keep(NAME, (), own))
+        for text, own in zip(texts, take_numbers(extra, len(texts)), strict=True)
     ]
     return Draft(
         line=line,
-        query=rows.text(row, anchor),
+        query=rows.read_text(row, anchor),
         positives=tuple(passages[:1]),
         negatives=tuple(passages[1:]),
         extra=keep(NAME, tuple(row), extra),
@@ -59,22 +60,22 @@ def parse(row: Row, line: int) -> Draft:
 
 def join(drafts: Iterator[Draft]) -> Iterator[Draft]:
     """Rows of one group together; see the module."""
-    return columns.joined_positives(drafts, NAME)
+    return columns.join_positives(drafts, NAME)
 
 
 def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Row]:
     """One row a positive."""
-    origin = origin_of(group.extra, NAME)
+    origin = find_origin(group.extra, NAME)
     fields = origin.fields or like
-    anchor, positive = columns.pair_names(fields)
-    query = query_of(group, losses)
-    negatives = dict(zip(_negative_names(group), texts_of(group.negatives, losses), strict=True))
+    anchor, positive = columns.choose_pair(fields)
+    query = reduce_query(group, losses)
+    negatives = dict(zip(_negative_names(group), reduce_passages(group.negatives, losses), strict=True))
     extra = dict(group.extra) if origin.fields else {}
-    dropped(group.extra, losses, "field", but=extra)
+    count_dropped(group.extra, losses, "field", but=extra)
     parallel = _parallel(group, origin.fields, losses)
     return [
-        ordered({anchor: query, positive: text, **negatives, **extra, **own}, fields)
-        for text, own in zip(texts_of(group.positives, losses), parallel, strict=True)
+        order_fields({anchor: query, positive: text, **negatives, **extra, **own}, fields)
+        for text, own in zip(reduce_passages(group.positives, losses), parallel, strict=True)
     ]
 
 
@@ -92,14 +93,14 @@ def _parallel(group: Group, fields: tuple[str, ...], losses: Counter[str]) -> li
     result = []
     for positive in group.positives:
         passages = (positive, *group.negatives)
-        columns_of = {name: gathered(passages, name) for name in positive.extra if name in fields}
+        columns_of = {name: gather_field(passages, name) for name in positive.extra if name in fields}
         result.append({name: values for name, values in columns_of.items() if values is not None})
     _count_dropped(group.positives, result, losses)
     for negative in group.negatives:
-        dropped(negative.extra, losses, "passage field", but=result[0])
+        count_dropped(negative.extra, losses, "passage field", but=result[0])
     return result
 
 
 def _count_dropped(positives: tuple[Passage, ...], parallel: list[Row], losses: Counter[str]) -> None:
     for positive, own in zip(positives, parallel, strict=True):
-        dropped(positive.extra, losses, "passage field", but=own)
+        count_dropped(positive.extra, losses, "passage field", but=own)

@@ -63,17 +63,17 @@ def keep(name: str, fields: tuple[str, ...], extra: Mapping[str, Any], raw: Mapp
     """The unknown fields `extra` of a record of the format `name` that had `fields`."""
     if extra or raw:
         return Kept(extra, Origin(name, fields, raw or {}))
-    return _nothing_but(name, fields)
+    return _share_empty(name, fields)
 
 
-def origin_of(extra: Extra, name: str) -> Origin:
+def find_origin(extra: Extra, name: str) -> Origin:
     """The origin if the record came from the format `name`, else one that remembers nothing."""
     if isinstance(extra, Kept) and extra.origin.format == name:
         return extra.origin
     return Origin(name)
 
 
-def ordered(row: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
+def order_fields(row: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
     """`row` with its fields in the order of `fields`; those not named there come last."""
     if tuple(row) == fields:
         return row
@@ -81,6 +81,6 @@ def ordered(row: dict[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1024)
-def _nothing_but(name: str, fields: tuple[str, ...]) -> Kept:
+def _share_empty(name: str, fields: tuple[str, ...]) -> Kept:
     """One shared object for the millions of passages that have no unknown fields."""
     return Kept({}, Origin(name, fields))

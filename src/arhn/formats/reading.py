@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Literal
 import orjson
 
 from arhn.errors import BadRow, DataError, DuplicateId, InvalidGroup, UsageError
-from arhn.files.jsonl import row_of
-from arhn.files.record import located
+from arhn.files.jsonl import read_row
+from arhn.files.record import locate
 from arhn.formats import FORMATS, ids
-from arhn.formats.detection import CORRECT_OR_SKIP, Source, detect, misfit
+from arhn.formats.detection import CORRECT_OR_SKIP, Source, detect, explain_misfit
 from arhn.types import Group
 
 if TYPE_CHECKING:
@@ -69,9 +69,9 @@ class _Reading:
         with closing(ids.SeenIds()) as seen:
             for draft in self.format.join(self._drafts(seen)):
                 try:
-                    yield _group(draft, seen)
+                    yield _make_group(draft, seen)
                 except InvalidGroup as error:
-                    raise located(error, self.source.path, draft.line) from None
+                    raise locate(error, self.source.path, draft.line) from None
 
     def _drafts(self, seen: ids.SeenIds) -> Iterator[Draft]:
         for record in self.source.records():
@@ -84,18 +84,18 @@ class _Reading:
             return self._draft(record, seen)
         except DataError as error:
             if not self.skip:
-                raise located(error, self.source.path, record.line, CORRECT_OR_SKIP) from None
+                raise locate(error, self.source.path, record.line, CORRECT_OR_SKIP) from None
             if self.rejects is not None:
-                self.rejects(Reject(self.source.path, record.line, error.message, _shown(record)))
+                self.rejects(Reject(self.source.path, record.line, error.message, _show_record(record)))
             return None
 
     def _draft(self, record: Record, seen: ids.SeenIds) -> Draft:
-        row = row_of(record)
+        row = read_row(record)
         try:
             draft = self.format.parse(row, record.line)
             self._require_passages(draft)
         except BadRow as error:
-            raise misfit(row, self.source.format, error) from None
+            raise explain_misfit(row, self.source.format, error) from None
         _require_new(draft, seen)
         return draft
 
@@ -114,11 +114,11 @@ def _require_new(draft: Draft, seen: ids.SeenIds) -> None:
         raise DuplicateId(f"query_id {draft.query_id!r} occurs again; it was first in line {first.first_line}")
 
 
-def _group(draft: Draft, seen: ids.SeenIds) -> Group:
+def _make_group(draft: Draft, seen: ids.SeenIds) -> Group:
     if draft.query_id is not None:
-        return _with_id(draft, draft.query_id)
-    base = ids.query_id(draft.query)
-    query_id = ids.numbered(base, seen.add(base, draft.line).times)
+        return _make_group_with_id(draft, draft.query_id)
+    base = ids.make_query_id(draft.query)
+    query_id = ids.number(base, seen.add(base, draft.line).times)
     passages = ids.number_duplicates((*draft.positives, *draft.negatives))
     count = len(draft.positives)
     return Group(
@@ -130,7 +130,7 @@ def _group(draft: Draft, seen: ids.SeenIds) -> Group:
     )
 
 
-def _with_id(draft: Draft, query_id: str) -> Group:
+def _make_group_with_id(draft: Draft, query_id: str) -> Group:
     """The group of a draft from a format with ids."""
     return Group(
         query_id=query_id,
@@ -141,7 +141,7 @@ def _with_id(draft: Draft, query_id: str) -> Group:
     )
 
 
-def _shown(record: Record) -> str:
+def _show_record(record: Record) -> str:
     if isinstance(record.raw, bytes):
         return record.raw.decode(errors="backslashreplace")
     return orjson.dumps(record.raw, default=str).decode()

@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 NO_NEGATIVES = "groups without negatives"
 
 
-def query_of(group: Group, losses: Counter[str]) -> str:
+def reduce_query(group: Group, losses: Counter[str]) -> str:
     """The query for a format without query ids; an id of the user's own is counted as lost."""
-    if not ids.is_made_from(group.query_id, ids.query_id(group.query)):
+    if not ids.is_made_from(group.query_id, ids.make_query_id(group.query)):
         losses["query_id"] += 1
     return group.query
 
 
-def texts_of(passages: Iterable[Passage], losses: Counter[str]) -> list[str]:
+def reduce_passages(passages: Iterable[Passage], losses: Counter[str]) -> list[str]:
     """The texts for a format without ids and titles.
 
     A title goes in front of its text, joined by a space, as trainers of formats with titles do it.
     """
-    return [_text_of(passage, losses) for passage in passages]
+    return [_reduce_passage(passage, losses) for passage in passages]
 
 
-def carried(extra: Extra, taken: Collection[str], losses: Counter[str], what: str) -> Row:
+def carry_fields(extra: Extra, taken: Collection[str], losses: Counter[str], what: str) -> Row:
     """The unknown fields that the format can take over; those whose name it uses itself are counted as lost."""
     fields: Row = {}
     for name, value in extra.items():
@@ -43,17 +43,17 @@ def carried(extra: Extra, taken: Collection[str], losses: Counter[str], what: st
     return fields
 
 
-def dropped(extra: Extra, losses: Counter[str], what: str, but: Collection[str] = ()) -> None:
+def count_dropped(extra: Extra, losses: Counter[str], what: str, but: Collection[str] = ()) -> None:
     """Count the unknown fields that are left out: all `but` those named."""
     losses.update(f"{what} {name}" for name in extra if name not in but)
 
 
-def from_format(passage: Passage, name: str) -> bool:
+def is_from_format(passage: Passage, name: str) -> bool:
     """Whether the passage was read from the format `name`, so that its unknown fields were columns there."""
     return getattr(getattr(passage.extra, "origin", None), "format", None) == name
 
 
-def spread(columns: dict[str, list[Any]], count: int) -> list[Row]:
+def spread_columns(columns: dict[str, list[Any]], count: int) -> list[Row]:
     """Lists parallel to `count` passages as one set of fields a passage."""
     return [{name: values[index] for name, values in columns.items()} for index in range(count)]
 
@@ -61,17 +61,17 @@ def spread(columns: dict[str, list[Any]], count: int) -> list[Row]:
 def take_numbers(extra: Row, count: int) -> list[Row]:
     """Take the lists of `count` numbers out of `extra`, as one set of fields a passage."""
     names = [name for name in extra if rows.are_numbers(extra[name], count)]
-    return spread({name: extra.pop(name) for name in names}, count)
+    return spread_columns({name: extra.pop(name) for name in names}, count)
 
 
-def gathered(passages: Collection[Passage], name: str) -> list[Any] | None:
+def gather_field(passages: Collection[Passage], name: str) -> list[Any] | None:
     """The field `name` of all passages; None if one of them lacks it."""
     values = [passage.extra[name] for passage in passages if name in passage.extra]
     return values if len(values) == len(passages) else None
 
 
-def _text_of(passage: Passage, losses: Counter[str]) -> str:
-    if not ids.is_made_from(passage.doc_id, ids.doc_id(passage.text)):
+def _reduce_passage(passage: Passage, losses: Counter[str]) -> str:
+    if not ids.is_made_from(passage.doc_id, ids.make_doc_id(passage.text)):
         losses["doc_id"] += 1
     if not passage.title:
         return passage.text

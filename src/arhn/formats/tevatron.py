@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from arhn.errors import BadRow
 from arhn.files import rows
-from arhn.formats.interface import Draft, each_row
-from arhn.formats.origin import Kept, keep, ordered, origin_of
-from arhn.formats.row_fields import carried
+from arhn.formats.interface import Draft, keep_rows
+from arhn.formats.origin import Kept, find_origin, keep, order_fields
+from arhn.formats.row_fields import carry_fields
 from arhn.types import Group, Passage
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ ROW_IS_GROUP = True
 _ROW = frozenset({"query_id", "query", POSITIVES, NEGATIVES})
 _PASSAGE = frozenset({"docid", "title", "text"})
 
-join = each_row
+join = keep_rows
 
 
 def fits(fields: Set[str]) -> bool:
@@ -47,8 +47,8 @@ def parse(row: Row, line: int) -> Draft:
     _require_unique(positives, negatives)
     return Draft(
         line=line,
-        query_id=rows.identifier(row, "query_id"),
-        query=rows.text(row, "query"),
+        query_id=rows.read_id(row, "query_id"),
+        query=rows.read_text(row, "query"),
         positives=tuple(positives),
         negatives=tuple(negatives),
         extra=_unknown_fields(row, _ROW, "query_id"),
@@ -57,36 +57,36 @@ def parse(row: Row, line: int) -> Draft:
 
 def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Row]:
     """One row, with ids, titles and unknown fields as they were in the source."""
-    origin = origin_of(group.extra, NAME)
+    origin = find_origin(group.extra, NAME)
     row = {
         "query_id": _original_id(origin.raw.get("query_id"), group.query_id),
         "query": group.query,
         POSITIVES: [_encode_passage(passage, losses) for passage in group.positives],
         NEGATIVES: [_encode_passage(passage, losses) for passage in group.negatives],
-        **carried(group.extra, _ROW, losses, "field"),
+        **carry_fields(group.extra, _ROW, losses, "field"),
     }
-    return [ordered(row, origin.fields or like)]
+    return [order_fields(row, origin.fields or like)]
 
 
 def _passages(row: Row, field: str) -> list[Passage]:
     passages = []
-    for index, item in enumerate(rows.items(row, field)):
+    for index, item in enumerate(rows.read_list(row, field)):
         try:
             passages.append(_passage(item))
         except BadRow as error:
-            raise rows.inside(error, f"{field}[{index}]") from None
+            raise rows.prefix_error(error, f"{field}[{index}]") from None
     return passages
 
 
 def _passage(item: object) -> Passage:
     if type(item) is not dict:
-        raise BadRow("", "an object with docid and text", rows.found(item))
+        raise BadRow("", "an object with docid and text", rows.describe_value(item))
     title = item.get("title")
     if title is not None and type(title) is not str:
-        raise rows.bad(item, "title", "a string")
+        raise rows.make_error(item, "title", "a string")
     return Passage(
-        doc_id=rows.identifier(item, "docid"),
-        text=rows.text(item, "text"),
+        doc_id=rows.read_id(item, "docid"),
+        text=rows.read_text(item, "text"),
         title=title or "",
         extra=_unknown_fields(item, _PASSAGE, "docid"),
     )
@@ -98,7 +98,7 @@ def _unknown_fields(record: Row, known: frozenset[str], id_field: str) -> Kept:
         raw[id_field] = record[id_field]
     if "title" in known and "title" in record and record["title"] is None:
         raw["title"] = None
-    return keep(NAME, tuple(record), rows.without(record, known), raw)
+    return keep(NAME, tuple(record), rows.drop_known(record, known), raw)
 
 
 def _require_unique(positives: list[Passage], negatives: list[Passage]) -> None:
@@ -115,14 +115,14 @@ def _require_unique(positives: list[Passage], negatives: list[Passage]) -> None:
 
 
 def _encode_passage(passage: Passage, losses: Counter[str]) -> Row:
-    origin = origin_of(passage.extra, NAME)
+    origin = find_origin(passage.extra, NAME)
     record: Row = {"docid": _original_id(origin.raw.get("docid"), passage.doc_id)}
     if passage.title or "title" in origin.fields:
         record["title"] = passage.title or origin.raw.get("title", "")
     record["text"] = passage.text
     if passage.extra:
-        record |= carried(passage.extra, _PASSAGE, losses, "passage field")
-    return ordered(record, origin.fields)
+        record |= carry_fields(passage.extra, _PASSAGE, losses, "passage field")
+    return order_fields(record, origin.fields)
 
 
 def _original_id(raw: Any, now: str) -> Any:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from arhn.files import rows
 from arhn.formats import columns
-from arhn.formats.interface import Draft, passage
-from arhn.formats.origin import keep, ordered, origin_of
-from arhn.formats.row_fields import NO_NEGATIVES, dropped, from_format, query_of, texts_of
+from arhn.formats.interface import Draft, make_passage
+from arhn.formats.origin import find_origin, keep, order_fields
+from arhn.formats.row_fields import NO_NEGATIVES, count_dropped, is_from_format, reduce_passages, reduce_query
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -38,20 +38,20 @@ def fits(fields: Set[str]) -> bool:
 def parse(row: Row, line: int) -> Draft:
     """The draft of one row, which has one positive and one negative. Raises BadRow."""
     fields = tuple(row)
-    anchor, positive = columns.pair_names(fields)
-    extra = rows.without(row, frozenset({anchor, positive, NEGATIVES}))
+    anchor, positive = columns.choose_pair(fields)
+    extra = rows.drop_known(row, frozenset({anchor, positive, NEGATIVES}))
     return Draft(
         line=line,
-        query=rows.text(row, anchor),
-        positives=(passage(rows.text(row, positive), keep(NAME, (), {})),),
-        negatives=(passage(rows.text(row, NEGATIVES), keep(NAME, (), extra)),),
+        query=rows.read_text(row, anchor),
+        positives=(make_passage(rows.read_text(row, positive), keep(NAME, (), {})),),
+        negatives=(make_passage(rows.read_text(row, NEGATIVES), keep(NAME, (), extra)),),
         extra=keep(NAME, fields, {}),
     )
 
 
 def join(drafts: Iterator[Draft]) -> Iterator[Draft]:
     """Rows of one group together; see the module."""
-    return columns.joined_positives(columns.joined_negatives(drafts, NAME), NAME)
+    return columns.join_positives(columns.join_negatives(drafts, NAME), NAME)
 
 
 def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Row]:
@@ -59,26 +59,28 @@ def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Ro
     if not group.negatives:
         losses[NO_NEGATIVES] += 1
         return []
-    fields = origin_of(group.extra, NAME).fields or like
-    anchor, positive = columns.pair_names(fields)
-    query, positives = query_of(group, losses), texts_of(group.positives, losses)
+    fields = find_origin(group.extra, NAME).fields or like
+    anchor, positive = columns.choose_pair(fields)
+    query, positives = reduce_query(group, losses), reduce_passages(group.positives, losses)
     negatives = [_negative(p, text, losses) for p, text in _with_texts(group.negatives, losses)]
-    dropped(group.extra, losses, "field")
+    count_dropped(group.extra, losses, "field")
     for each in group.positives:
-        dropped(each.extra, losses, "passage field")
+        count_dropped(each.extra, losses, "passage field")
     return [
-        ordered({anchor: query, positive: text, **negative}, fields) for text in positives for negative in negatives
+        order_fields({anchor: query, positive: text, **negative}, fields)
+        for text in positives
+        for negative in negatives
     ]
 
 
 def _with_texts(passages: tuple[Passage, ...], losses: Counter[str]) -> Iterator[tuple[Passage, str]]:
-    return zip(passages, texts_of(passages, losses), strict=True)
+    return zip(passages, reduce_passages(passages, losses), strict=True)
 
 
 def _negative(negative: Passage, text: str, losses: Counter[str]) -> Row:
     """The row's part for one negative. Unknown fields only go back to where they were columns: a trainer
     would take a further column for a further text."""
-    if from_format(negative, NAME):
+    if is_from_format(negative, NAME):
         return {NEGATIVES: text, **negative.extra}
-    dropped(negative.extra, losses, "passage field")
+    count_dropped(negative.extra, losses, "passage field")
     return {NEGATIVES: text}

@@ -36,7 +36,7 @@ _SUFFIXES = {
 }
 
 
-def losses(source: str, target: str) -> list[str]:
+def list_losses(source: str, target: str) -> list[str]:
     """What groups of the format `source` may have that the format `target` can't hold."""
     return sorted(FORMATS.get(source).HOLDS - FORMATS.get(target).HOLDS)
 
@@ -73,7 +73,7 @@ class GroupWriter(Output):
     ) -> None:
         self.format = format
         self._format = FORMATS.get(format)
-        self.container = container_for(path, container, like)
+        self.container = choose_container(path, container, like)
         self.losses: Counter[str] = Counter()
         self._path = os.fspath(path)
         self.written = 0
@@ -120,12 +120,12 @@ class GroupWriter(Output):
             raise
 
     def _count_labels(self, group: Group) -> None:
-        lost = sum(map(labeled_list.lost_label, group.passages))
+        lost = sum(map(labeled_list.loses_label, group.passages))
         if lost:
             self.losses["label"] += lost
 
 
-def container_for(
+def choose_container(
     path: str | os.PathLike[str], container: Container | str | None = None, like: Source | None = None
 ) -> Container:
     """The container that an output goes into; see `GroupWriter`."""
@@ -150,4 +150,4 @@ def _schema(like: Source | None, target: str) -> Any:
     """The columns to start with: a source's columns stay even where all their values are null."""
     if like is None or like.container is not Container.PARQUET or like.format != target:
         return None
-    return parquet.schema_of(Remote(like.path) if is_url(like.path) else Path(like.path))
+    return parquet.read_schema(Remote(like.path) if is_url(like.path) else Path(like.path))

@@ -17,7 +17,7 @@ from arhn.errors import OutputLocked, UsageError
 from arhn.files.atomic import AtomicFile, Output
 from arhn.files.jsonl import JsonlFile
 from arhn.files.locks import locked
-from arhn.files.names import local, stem_of
+from arhn.files.names import resolve_output, strip_suffixes
 from arhn.formats import GroupWriter
 from arhn.mine.counts import SCHEMA, MiningCounts
 from arhn.mine.mining import Mined, mine
@@ -53,8 +53,8 @@ class Files:
             UsageError: two paths are the same, or one has no file name.
             OutputNotWritable: the output is a data set on the hub.
         """
-        place = local(output, summary, candidates)
-        default = place.with_name(f"{stem_of(place.name)}.summary.json")
+        place = resolve_output(output, summary, candidates)
+        default = place.with_name(f"{strip_suffixes(place.name)}.summary.json")
         files = cls(output=output, summary=summary or default, candidates=candidates)
         places = [os.path.realpath(p) for p in (output, files.summary, candidates) if p is not None]
         if len({*places}) < len(places):

@@ -97,7 +97,7 @@ class MiningSettings(Rules):
 
     @property
     def rules(self) -> Rules:
-        """Which passages become negatives, whoever finds them."""
+        """Which passages become negatives, for all retrievers."""
         return Rules(**{name: getattr(self, name) for name in Rules.model_fields})
 
     @property

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from arhn.errors import BadJson, BadRow, DataError, FileMissing, NotUtf8, UnknownFormat
 from arhn.files import jsonl, parquet, rows
-from arhn.files.compression import BrokenStream, chunks
-from arhn.files.jsonl import row_of
-from arhn.files.record import Record, located
+from arhn.files.compression import BrokenStream, read_chunks
+from arhn.files.jsonl import read_row
+from arhn.files.record import Record, locate
 from arhn.files.rows import Row
 from arhn.types import Passage
 
@@ -61,7 +61,7 @@ def parse_passage(row: Row) -> Passage:
     """The passage in one row. Raises BadRow: a field is missing, or isn't a string."""
     title = row.get("title")
     if title is not None and type(title) is not str:
-        raise rows.bad(row, "title", "a string")
+        raise rows.make_error(row, "title", "a string")
     return Passage(doc_id=_parse_identifier(row, DOC_IDS), text=_parse_string(row, TEXTS), title=title or "")
 
 
@@ -105,7 +105,7 @@ def _read_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Row]
     records: Iterator[Record] = parquet.read(path) if container == "parquet" else jsonl.read(path)
     for record in records:
         with _naming_line(path, record.line):
-            yield record.line, row_of(record)
+            yield record.line, read_row(record)
 
 
 def _detect_container(path: Path) -> str:
@@ -114,7 +114,7 @@ def _detect_container(path: Path) -> str:
         reason = "is a folder; name a file" if path.is_dir() else "there is no such file; check the path"
         raise FileMissing(reason, path=str(path))
     try:
-        with closing(chunks(path)) as pieces:
+        with closing(read_chunks(path)) as pieces:
             start = b"".join(islice(pieces, 2)).removeprefix(b"\xef\xbb\xbf").lstrip()
     except BrokenStream as error:
         raise BadJson(f"{error}", path=str(path), line=1) from error
@@ -181,14 +181,14 @@ def _is_whole_number(text: str) -> bool:
 
 
 def _parse_identifier(row: Row, names: tuple[str, ...]) -> str:
-    return rows.identifier(row, _find_column(row, names))
+    return rows.read_id(row, _find_column(row, names))
 
 
 def _parse_string(row: Row, names: tuple[str, ...]) -> str:
     name = _find_column(row, names)
     value = row.get(name)
     if type(value) is not str:
-        raise rows.bad(row, name, "a string")
+        raise rows.make_error(row, name, "a string")
     return value
 
 
@@ -200,7 +200,7 @@ def _parse_grade(row: Row) -> int:
     if type(value) is str and _is_whole_number(value):
         return int(value)
     if type(value) is not int:
-        raise rows.bad(row, name, "a whole number")
+        raise rows.make_error(row, name, "a whole number")
     return value
 
 
@@ -225,4 +225,4 @@ class _naming_line:  # noqa: N801  # a context manager used like a function; a g
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, DataError) and error.path is None:
-            located(error, str(self._path), self._line, ADVICE)
+            locate(error, str(self._path), self._line, ADVICE)

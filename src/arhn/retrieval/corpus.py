@@ -27,7 +27,7 @@ import orjson
 from arhn.errors import BadJson, DataError, DuplicateId, EmptyCorpus, FileMissing, UnknownFormat
 from arhn.files import jsonl
 from arhn.files.atomic import output_errors
-from arhn.files.record import located
+from arhn.files.record import locate
 from arhn.retrieval import collection_files
 from arhn.types import Passage
 
@@ -219,7 +219,7 @@ def _parse(line: bytes, path: Path, number: int) -> Passage:
     try:
         return collection_files.parse_passage(jsonl.parse(line))
     except DataError as error:
-        raise located(error, str(path), number, collection_files.ADVICE) from None
+        raise locate(error, str(path), number, collection_files.ADVICE) from None
 
 
 def _spool(path: Path, index: _Index) -> int:

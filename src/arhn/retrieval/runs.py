@@ -10,7 +10,7 @@ from pathlib import Path
 from arhn.errors import BadRow, CannotHold, DuplicateId, NotUtf8
 from arhn.files import jsonl
 from arhn.files.atomic import AtomicFile, output_errors
-from arhn.files.compression import compressor
+from arhn.files.compression import open_compressor
 from arhn.files.rows import SHOWN
 
 #: query_id -> doc_id -> score; the higher the better.
@@ -36,7 +36,7 @@ def write_run(path: str | os.PathLike[str], run: Run, tag: str, *, overwrite: bo
     with (
         AtomicFile(path, overwrite=overwrite) as file,
         output_errors(file.path),
-        compressor(file.path, file.raw) as out,
+        open_compressor(file.path, file.raw) as out,
     ):
         for query_id, scores in run.items():
             out.write(_format_lines(query_id, scores, tag).encode())

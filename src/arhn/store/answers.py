@@ -90,7 +90,7 @@ class SqliteStore:
         return {row.key: decode(row.answer, self.path) for row in found}
 
     def put(self, key: bytes, completion: Completion) -> None:
-        """Store an answer; on return it survives the death of this process.
+        """Store an answer; on return it is on disk, also if this process is killed.
 
         Raises:
             DiskFull: no room for it; all earlier answers are safe.
@@ -107,7 +107,7 @@ class SqliteStore:
         self._puts += 1
 
     def finish(self) -> None:
-        """Say that this run used every answer it needs: from now on, `prune` may go by it."""
+        """Record that this run used every answer it needs, so that `prune` can tell unused ones."""
         with typed_errors(self.path):
             self._flush()
             self._db.execute("UPDATE runs SET finished = 1 WHERE id = ?", (self._run,))

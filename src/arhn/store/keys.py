@@ -64,7 +64,7 @@ class KeyIndex:
         return self._last + 1
 
     def add(self, key: bytes, answer_id: int) -> None:
-        """Say that an answer is there, whose row is written."""
+        """Add the key of an answer whose row is written."""
         self._recent[key] = self._last = answer_id
         if len(self._recent) >= RECENT:
             self._merge()
@@ -141,7 +141,7 @@ class _Filters:
         return _Layer(number, held, up_to, blocks)
 
     def keep(self, layer: _Layer) -> None:
-        """Look into this layer, too."""
+        """Search this layer from now on, too."""
         self._layers[layer.number :] = [layer.blocks]
         self._keys, self.up_to = layer.keys, layer.up_to
 

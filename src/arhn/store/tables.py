@@ -181,7 +181,7 @@ def _write(db: sqlite3.Connection, script: str) -> None:
 
 def _corrupt(path: Path, error: sqlite3.DatabaseError) -> StoreCorrupt:
     return StoreCorrupt(
-        f"{path}: not a response store, or damaged ({error}). Move it away to begin anew, or choose another --store"
+        f"{path}: not a response store, or damaged ({error}). Move it away to start afresh, or choose another --store"
     )
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from arhn.cleaning.run import Files
 from arhn.errors import DataError, FileMissing, UnknownFormat, UsageError
 from arhn.files import jsonl, rows
-from arhn.files.jsonl import JsonlFile, row_of
-from arhn.files.record import located
+from arhn.files.jsonl import JsonlFile, read_row
+from arhn.files.record import locate
 from arhn.files.rows import Row
 from arhn.retrieval.embedder import as_text
 from arhn.types import CleanedGroup, Passage, Reason
@@ -64,9 +64,9 @@ class FilteredPassages:
             for record in jsonl.read(path):
                 empty = False
                 try:
-                    self._add(row_of(record))
+                    self._add(read_row(record))
                 except DataError as error:
-                    raise located(error, str(path), record.line, _CORRECT) from None
+                    raise locate(error, str(path), record.line, _CORRECT) from None
             self.sha256.append(hash_file(path))
         except FileMissing as error:
             error.advice = "Check the path"
@@ -75,11 +75,11 @@ class FilteredPassages:
             raise UnknownFormat("is empty; expected the decisions of 'arhn clean'", path=str(path))
 
     def _add(self, row: Row) -> None:
-        query_id = rows.identifier(row, "query_id")
+        query_id = rows.read_id(row, "query_id")
         action = row.get("action")
         if action not in _ACTIONS:
-            raise rows.bad(row, "action", f"one of {', '.join(_ACTIONS)}")
-        doc_id = rows.identifier(row, "doc_id")
+            raise rows.make_error(row, "action", f"one of {', '.join(_ACTIONS)}")
+        doc_id = rows.read_id(row, "doc_id")
         self.queries.add(query_id)
         # Negatives that were only more than wanted may still be used.
         if action == FILTER and row.get("reason") != Reason.UNUSED:

@@ -1,4 +1,4 @@
-"""Whether the installed libraries can train together. None is imported: what they say of themselves is read."""
+"""Whether the installed libraries can train together. None is imported: their metadata is read."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def require_versions(*, adapters: bool, path: Collection[str] | None = None) -> 
         if needed.name in found and not _allows(needed, found[needed.name].version)
     ]
     if wrong:
-        said = [
+        problems = [
             f"{asking.name} {asking.version} needs {needed.name}{needed.specifier}, and {there.version} is installed"
             for asking, needed, there in wrong
         ]
         command = _mend(found, {needed.name for _, needed, _ in wrong})
-        raise IncompatibleVersions(f"{'; '.join(dict.fromkeys(said))}. Versions that work together: {command}")
+        raise IncompatibleVersions(f"{'; '.join(dict.fromkeys(problems))}. Versions that work together: {command}")
 
 
 def _mend(found: Collection[str], wrong: Collection[str]) -> str:
@@ -70,8 +70,8 @@ def _needs(name: str, asking: Distribution) -> Iterator[Requirement]:
 
     if name == "torch":  # the parts of CUDA, each to the last digit, of which others are known to work
         return
-    said = [*(asking.requires or ()), *(_runtime(asking) if name == "transformers" else ())]
-    for line in said:
+    lines = [*(asking.requires or ()), *(_runtime(asking) if name == "transformers" else ())]
+    for line in lines:
         try:
             needed = Requirement(line)
         except InvalidRequirement:

@@ -50,7 +50,7 @@ _FAILURES = (httpx.HTTPError, httpx.InvalidURL)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """What the hub says of a file, None where it doesn't; `commit` is what the revision points to now."""
+    """What the hub reports of a file, None where it doesn't; `commit` is what the revision points to now."""
 
     sha256: str | None
     size: int | None

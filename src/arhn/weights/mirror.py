@@ -83,7 +83,7 @@ def _scratch(part: Path) -> Iterator[Path]:
 
 def _pip_download(package: str, folder: Path) -> Path:
     # -P: a user's types.py or pip/ in the working directory must not be imported.
-    # --only-binary: building a source package would run its code. --no-cache-dir: a second copy helps nobody.
+    # --only-binary: building a source package would run its code. --no-cache-dir: a second copy would only take room.
     command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--no-cache-dir", "--no-input", "--disable-pip-version-check", "--retries=2"]
     result = subprocess.run(  # noqa: S603 - a fixed command; `package` comes from the table

@@ -1,4 +1,4 @@
-"""Which model files arhn knows by name, as data: where each lies, how long it is, what its SHA-256 is."""
+"""Which model files arhn knows by name, as data: where each is, how long it is, what its SHA-256 is."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arhn.formats import FORMATS, Container, GroupWriter, container_for, detect, losses, read
+from arhn.formats import FORMATS, Container, GroupWriter, choose_container, detect, list_losses, read
 from arhn.types import Action, CleanedGroup, Decision, Group, Passage, Reason
 from tests.unit.formats.helpers import (
     FLAG,
@@ -194,19 +194,19 @@ def test_names_of_a_file_to_resemble(tmp_path: Path) -> None:
 
 
 def test_losses_known_beforehand() -> None:
-    assert losses("tevatron", "flagembedding") == ["doc_id", "passage fields", "query_id", "title"]
-    assert "groups without negatives" in losses("tevatron", "triplet")
+    assert list_losses("tevatron", "flagembedding") == ["doc_id", "passage fields", "query_id", "title"]
+    assert "groups without negatives" in list_losses("tevatron", "triplet")
     for each in FORMATS.names():
-        assert losses(each, each) == []
+        assert list_losses(each, each) == []
 
 
 def test_containers_by_name(tmp_path: Path) -> None:
     like = replace(detect(put(tmp_path, FLAG)), container=Container.PARQUET)
-    assert container_for("x.jsonl.zst", like=like) is Container.JSONL
-    assert container_for("x.parquet") is Container.PARQUET
-    assert container_for("x/") is Container.DATASETS
-    assert container_for("x", like=like) is Container.PARQUET
-    assert container_for("x") is Container.JSONL
+    assert choose_container("x.jsonl.zst", like=like) is Container.JSONL
+    assert choose_container("x.parquet") is Container.PARQUET
+    assert choose_container("x/") is Container.DATASETS
+    assert choose_container("x", like=like) is Container.PARQUET
+    assert choose_container("x") is Container.JSONL
 
 
 @settings(max_examples=60)

@@ -14,9 +14,9 @@ import arhn
 from arhn import registry
 from arhn.engines.fake import FakeEngine
 from arhn.errors import BadRow, MixedFormats
-from arhn.formats import FORMATS, Draft, Format, GroupWriter, detect, losses, read
+from arhn.formats import FORMATS, Draft, Format, GroupWriter, detect, list_losses, read
 from arhn.formats.convert import convert
-from arhn.formats.interface import each_row, passage
+from arhn.formats.interface import keep_rows, make_passage
 from arhn.formats.origin import keep
 from arhn.types import Group
 from tests.conftest import answer_by_marks
@@ -32,7 +32,7 @@ class Tabs:
     HOLDS = frozenset({"groups without negatives"})
     ROW_IS_GROUP = True
 
-    join = staticmethod(each_row)
+    join = staticmethod(keep_rows)
 
     def fits(self, fields: Set[str]) -> bool:
         return {"q", "good"} <= fields
@@ -41,7 +41,7 @@ class Tabs:
         if not isinstance(row["q"], str):
             raise BadRow("q", "a string", repr(row["q"]))
         good, bad = (
-            tuple(passage(text, keep("tabs", (), {})) for text in row.get(side, "").split("\t") if text)
+            tuple(make_passage(text, keep("tabs", (), {})) for text in row.get(side, "").split("\t") if text)
             for side in ("good", "bad")
         )
         return Draft(line=line, query=row["q"], positives=good, negatives=bad, extra=keep("tabs", tuple(row), {}))
@@ -91,7 +91,7 @@ def test_it_is_converted_to_ours_and_back(tmp_path: Path) -> None:
     done = convert(detect(tmp_path / "ours.jsonl"), str(tmp_path / "back.jsonl"), "tabs")
     assert done.written == 1
     assert rows_of(tmp_path / "back.jsonl") == [ROW]
-    assert losses("labeled_list", "tabs") == ["group fields", "label", "score"]
+    assert list_losses("labeled_list", "tabs") == ["group fields", "label", "score"]
 
 
 @pytest.mark.usefixtures("tabs")

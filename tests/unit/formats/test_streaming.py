@@ -93,7 +93,7 @@ def test_an_endless_file_is_read_as_it_comes(monkeypatch: pytest.MonkeyPatch, ki
         for pieces in count(1):
             yield lines(row(kind, pieces))
 
-    monkeypatch.setattr(jsonl, "chunks", endless)
+    monkeypatch.setattr(jsonl, "read_chunks", endless)
     source = Source(path="endless", format=kind, container=Container.JSONL, fields=())
     for drawn, found in enumerate(islice(read(source), 100), start=1):
         assert found.query.startswith(f"who {drawn} ")

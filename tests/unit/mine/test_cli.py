@@ -83,9 +83,9 @@ def test_bm25_to_groups_that_clean_can_read(here: Path, capsys: pytest.CaptureFi
     assert content["passages"]["positives"] == 20
     assert content["candidates"]["chosen"] == content["passages"]["negatives"] == 30
     assert content["retrievers"] == ["bm25"]
-    said = capsys.readouterr().out
-    assert "10 queries, 10 groups written" in said
-    assert "groups.summary.json" in said
+    shown = capsys.readouterr().out
+    assert "10 queries, 10 groups written" in shown
+    assert "groups.summary.json" in shown
 
 
 @pytest.mark.parametrize("retrievers", [("bm25",), ("MODEL",), ("bm25", "MODEL")])

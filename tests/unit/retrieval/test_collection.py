@@ -1,4 +1,4 @@
-"""A collection is checked before anything long is begun."""
+"""A collection is checked before anything long starts."""
 
 from __future__ import annotations
 

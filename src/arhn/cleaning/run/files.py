@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arhn.files.names import local, stem_of
+from arhn.files.names import resolve_output, strip_suffixes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class Files:
             UsageError: a path that doesn't end in a name.
             OutputNotWritable: a data set on the hub, or a URL where only a file on this machine will do.
         """
-        place = local(output, *given.values())
+        place = resolve_output(output, *given.values())
         paths = {what: given.get(what) or place.with_name(name) for what, name in name_files(place.name).items()}
         return cls(output=output, urls={}, **paths)
 
@@ -67,7 +67,7 @@ class Files:
 
 def name_files(name: str) -> dict[str, str]:
     """What the files beside an output of that name are called."""
-    stem = stem_of(name)
+    stem = strip_suffixes(name)
     return {
         "decisions": f"{stem}.decisions.jsonl",
         "summary": f"{stem}.summary.json",

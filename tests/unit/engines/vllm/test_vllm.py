@@ -283,7 +283,7 @@ def test_it_outlives_the_loops_of_those_who_ask(vllm: Vllm, opened: Opened) -> N
 
 
 async def in_work(engine: VLLMEngine, vllm: Vllm) -> asyncio.Task[Completion]:
-    """A request that vLLM has begun with."""
+    """A request that vLLM has started on."""
     before = len(vllm.asked)
     asked = asyncio.create_task(engine.complete(ASK))
     await asyncio.to_thread(until, lambda: len(vllm.asked) > before)
@@ -346,9 +346,9 @@ def test_nothing_is_logged_to_standard_output(vllm: Vllm, opened: Opened, capfd:
         for handler in list(logger.handlers):
             handler.close()
             logger.removeHandler(handler)
-    said = capfd.readouterr()
-    assert said.out == ""
-    assert said.err.rstrip().endswith("vLLM: broken")
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert shown.err.rstrip().endswith("vLLM: broken")
     assert "broken" in vllm.error_log.read_text()
 
 
@@ -359,7 +359,7 @@ def refused(error: type[Exception], **settings: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "shown"),
     [
         ({"enforce_eagerly": True, "dtypes": "x"}, "enforce_eagerly"),
         ({"dtypes": "x"}, "Did you mean dtype?"),
@@ -369,8 +369,8 @@ def refused(error: type[Exception], **settings: Any) -> str:
         ({"_api_process_count": 2}, "no argument '_api_process_count'"),
     ],
 )
-def test_arguments_that_are_not_the_users(vllm: Vllm, folder: Path, args: dict[str, Any], said: str) -> None:
-    assert said in refused(UsageError, model=str(folder), args=args)
+def test_arguments_that_are_not_the_users(vllm: Vllm, folder: Path, args: dict[str, Any], shown: str) -> None:
+    assert shown in refused(UsageError, model=str(folder), args=args)
 
 
 def test_vllm_is_not_installed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,9 +424,9 @@ def test_out_of_memory(vllm: Vllm, folder: Path) -> None:
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
         "12:00:01 vLLM: EngineCore failed to start.\nException: WorkerProc initialization failed\n"
     )
-    said = refused(EngineError, model=str(folder))
-    assert "not enough memory (OutOfMemoryError: CUDA out of memory" in said
-    assert "engine.gpu_memory" in said
+    shown = refused(EngineError, model=str(folder))
+    assert "not enough memory (OutOfMemoryError: CUDA out of memory" in shown
+    assert "engine.gpu_memory" in shown
     vllm.logs = "12:00:00 vLLM: EngineCore failed to start.\nValueError: Model architectures ['X'] are not supported\n"
     assert "can't start (ValueError: Model architectures ['X']" in refused(EngineError, model=str(folder))
 
@@ -443,7 +443,7 @@ def test_contexts(vllm: Vllm, opened: Opened, folder: Path, caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "shown"),
     [
         (put_in("engine.tensor_parallel=2"), "belongs to the engine vllm, and this is llamacpp"),
         (put_in("engine.concurrency=2"), "belongs to the engine openai and vllm, and this is llamacpp"),
@@ -451,7 +451,9 @@ def test_contexts(vllm: Vllm, opened: Opened, folder: Path, caplog: pytest.LogCa
         (["--engine", "vllm"], "which model. Give it (--model)"),
     ],
 )
-def test_flags(vllm: Vllm, tmp_path: Path, flags: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags(
+    vllm: Vllm, tmp_path: Path, flags: Sequence[str], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     groups = tmp_path / "groups.jsonl"
     groups.write_text(
         json.dumps(
@@ -464,7 +466,7 @@ def test_flags(vllm: Vllm, tmp_path: Path, flags: Sequence[str], said: str, caps
         )
     )
     assert main(["clean", str(groups), "-o", str(tmp_path / "out.jsonl"), *flags]) == UsageError.exit_code
-    assert said in capsys.readouterr().err
+    assert shown in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("setting", ["gpu_memory=0", "gpu_memory=1.5", "args=[1]"])

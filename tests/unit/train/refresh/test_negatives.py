@@ -404,8 +404,8 @@ def arhn(data: Data, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         settings = [word for setting in SETTINGS for word in ("--set", setting)]
         given = ["--recipe", recipe, "--model", str(data.retriever), "--device", "cpu", "--threads", "1", *settings]
         code = cli.main(["train", groups, "-o", "m", *given, *flags])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
 
     return run
 
@@ -571,13 +571,13 @@ def test_groups_and_corpus_must_fit(arhn: Any, data: Data) -> None:
         assert not (data.folder / "m").exists()
 
     lacking = without(texts, groups[0].positives[0].doc_id, groups[0].negatives[0].doc_id)
-    said = "train.jsonl: 1 of 12 labelled positives aren't in beir/corpus.jsonl: 'p0-0-0'. Groups and corpus must have"
-    refused(errors.MissingPassages, said, lacking, queries)
+    shown = "train.jsonl: 1 of 12 labelled positives aren't in beir/corpus.jsonl: 'p0-0-0'. Groups and corpus must have"
+    refused(errors.MissingPassages, shown, lacking, queries)
     refused(errors.MissingQueries, "1 of 12 queries aren't in beir/queries.jsonl: 'q3'", texts, without(queries, "q3"))
-    said = "none of its 12 labelled positives has the text that beir/corpus.jsonl holds for the same doc_id"
-    refused(errors.CollectionError, said, dict.fromkeys(texts, "another text"), queries)
-    said = "none of its 12 queries has the text that beir/queries.jsonl holds for the same query_id"
-    refused(errors.CollectionError, said, texts, dict.fromkeys(queries, "another text"))
+    shown = "none of its 12 labelled positives has the text that beir/corpus.jsonl holds for the same doc_id"
+    refused(errors.CollectionError, shown, dict.fromkeys(texts, "another text"), queries)
+    shown = "none of its 12 queries has the text that beir/queries.jsonl holds for the same query_id"
+    refused(errors.CollectionError, shown, texts, dict.fromkeys(queries, "another text"))
     assert cli.main(["convert", "train.jsonl", "-o", "flag.jsonl", "--to", "flagembedding"]) == 0
     refused(errors.MissingQueries, "12 of 12 queries aren't in", texts, queries, groups="flag.jsonl")
 
