@@ -230,5 +230,5 @@ def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are drawn as always, and kept a thirtieth as long."""
     drawn = faults.choose_wait
     for module in ("outcome", "engine"):
-        monkeypatch.setattr(f"arhn.engines.openai.{module}.pause", lambda *how: drawn(*how) / 30)
+        monkeypatch.setattr(f"arhn.engines.openai.{module}.choose_wait", lambda *how: drawn(*how) / 30)
     monkeypatch.setattr(servers, "LOOK_FIRST", 0.02)
