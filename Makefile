@@ -30,6 +30,7 @@ check: $(VENV)/dev.ready
 # Sets up the environment and runs every check: lint, types, tests (a real small model included).
 test: $(VENV)/dev.ready
 	$(call checks,$(BIN),tests)
+	$(call model,$(BIN))
 
 # The same with the newest release of everything but torch, in an environment of its own. docs/log has what fails.
 test-newest:
@@ -37,12 +38,18 @@ test-newest:
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--upgrade --upgrade-strategy eager -e '.[dev]' '$(TORCH)'
 	$(call checks,$(NEWEST)/bin,tests)
+	$(call model,$(NEWEST)/bin)
 
 define checks
 $(1)/ruff check .
 $(1)/ruff format --check .
 $(1)/mypy
-$(1)/pytest -n $(JOBS) $(2)
+$(1)/pytest -n $(JOBS) -m 'not model' $(2)
+endef
+
+# By itself: the threads of the model wait for each other, and for every core that other tests use.
+define model
+$(1)/pytest -m model tests/integration
 endef
 
 # Everything but torch is what the locks say, by hash. arhn itself is built by what they hold, too.

@@ -33,7 +33,7 @@ from arhn.types import Group, Passage
 from tests.conftest import passage
 from tests.integration.conftest import FERRY, PAINT, QUERY, ask
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 PROMPTS = prompts.load("question")
 EXTRACT = PROMPTS.extract

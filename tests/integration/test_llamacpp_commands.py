@@ -17,7 +17,7 @@ from arhn.types import Group
 from tests.conftest import passage, put_in
 from tests.integration.conftest import FERRY, PAINT, QUERY
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 BOLTS = passage("bolts", "Four thousand bolts hold it. The last of them was gilded, and was stolen twice.")
 BOATS = passage("boats", "The boats of the town are red.")

@@ -18,7 +18,7 @@ from arhn.errors import KeyRefused
 from tests.conftest import passage
 from tests.integration.conftest import FERRY, PAINT, QUERY, ask
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 EXTRACT = prompts.load("question").extract
 
