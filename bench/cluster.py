@@ -24,7 +24,7 @@ from tests.conftest import many
 from arhn import formats
 from arhn.cleaning.models import Models
 from arhn.cleaning.run import Files, Job, close
-from arhn.cluster.connect import LOCAL, connected
+from arhn.cluster.connect import LOCAL, connect
 from arhn.cluster.run import Cluster, run
 from bench import output
 
@@ -72,7 +72,7 @@ def main() -> None:
         try:
             assert server.stdout is not None
             url = server.stdout.readline().strip()
-            with connected(LOCAL, max(a.workers)):
+            with connect(LOCAL, max(a.workers)):
                 for workers in a.workers:
                     row = measured(folder, workers, a, url)
                     first = (rows or [row])[0]["groups a second"]

@@ -150,7 +150,7 @@ async def listwise_rows(
         for shuffle in range(shuffles):
             shown = order_shown(c.query, c.passages, shuffle)
             texts = [show_candidate(p, c.snippets[p.doc_id], by) for p in shown]
-            [completion] = await asker.ask("rank", [listwise.request(c.query, texts, asked_with.rank)])
+            [completion] = await asker.ask("rank", [listwise.make_request(c.query, texts, asked_with.rank)])
             ranking = listwise.read(completion, [p.doc_id for p in shown])
             rankings.append(ranking)
             single.add(c, ranking)
@@ -179,7 +179,7 @@ async def pivot_row(
         texts = {p.doc_id: show_candidate(p, c.snippets[p.doc_id], by) for p in c.passages}
         answers: dict[str, tuple[Completion | None, Completion | None]] = {}
         for p in c.passages[1:]:
-            pair = pivot.requests(c.query, texts[p.doc_id], texts[c.positive], asked_with.pivot)
+            pair = pivot.make_requests(c.query, texts[p.doc_id], texts[c.positive], asked_with.pivot)
             one, two = await asker.ask("rank", pair)
             answers[p.doc_id] = (one, two)
             preferred = [

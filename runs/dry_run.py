@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from arhn.cleaning.run.time_left import clock
+from arhn.cleaning.run.time_left import format_time
 from arhn.estimate import Cost, Speed, Tariff
 
 SOURCES = ("published", "measured", "assumed")
@@ -265,7 +265,7 @@ def _totals(found: list[Step], c: Constants, plan: Plan, price: float | None) ->
         ("… with prefix reuse", lambda t: f"{t.computed:,.0f}"),
         ("completion tokens", lambda t: f"{t.completion:,.0f}"),
         ("GPU hours", lambda t: f"{t.gpu_hours:,.1f}"),
-        ("time (h:mm:ss)", lambda t: clock(t.hours * 3600)),
+        ("time (h:mm:ss)", lambda t: format_time(t.hours * 3600)),
         ("disk, GB", lambda t: f"{t.disk / 1e9:,.0f}"),
     ]
     if price is not None:

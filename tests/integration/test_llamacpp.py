@@ -135,7 +135,7 @@ def test_the_judge_of_rlhn_gives_answers_that_can_be_read(llama: LlamaCppEngine)
 
 
 def test_comparisons_and_fullness_are_one_word_with_log_probabilities(llama: LlamaCppEngine) -> None:
-    pair = pivot.requests(QUERY, "a ferry", "It was painted green.", PROMPTS.pivot)
+    pair = pivot.make_requests(QUERY, "a ferry", "It was painted green.", PROMPTS.pivot)
     fullness = [request_fullness(QUERY, p, PROMPTS.fullness) for p in (FERRY, PAINT)]
     completions = ask(llama, *pair, *fullness)
     for completion, choices in zip(completions, [("1", "2"), ("1", "2"), ("Yes", "No"), ("Yes", "No")], strict=True):

@@ -106,7 +106,7 @@ def agree(a: str, b: str, *, json: Path | None = None, overwrite: bool = False) 
         judgements = load(a), load(b)
         _require_apart(json, *(str(j.source) for j in judgements))
         found = compare(*judgements)
-        output.write(orjson.dumps(content(found), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        output.write(orjson.dumps(make_content(found), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     return found
 
 
@@ -122,7 +122,7 @@ def compare(a: Judgements, b: Judgements) -> Agreement:
     return comparing.finish()
 
 
-def content(agreement: Agreement) -> dict[str, Any]:
+def make_content(agreement: Agreement) -> dict[str, Any]:
     """The JSON that `arhn agree --json` writes, described in docs/files.md."""
     views = {"found": agreement.found, "action": agreement.action}
     return {
@@ -131,7 +131,7 @@ def content(agreement: Agreement) -> dict[str, Any]:
         "named_only": agreement.named_only,
         "left_out": dict(agreement.left_out),
         "views": {name: view and _describe_view(view) for name, view in views.items()},
-        "a_against_b": scores(agreement),
+        "a_against_b": compute_scores(agreement),
         "bootstrap": {"resamples": RESAMPLES, "seed": SEED, "unit": "group"},
         "differing": [
             {"query_id": d.query_id, "passages": [{"doc_id": i, "a": x, "b": y} for i, x, y in d.passages]}
@@ -140,7 +140,7 @@ def content(agreement: Agreement) -> dict[str, Any]:
     }
 
 
-def scores(agreement: Agreement) -> dict[str, float | None] | None:
+def compute_scores(agreement: Agreement) -> dict[str, float | None] | None:
     """Precision, recall and F1 of the false negatives that A finds, B taken for the truth; each None where it is
     0/0. None where B is decisions.
     """
@@ -185,7 +185,7 @@ class _Comparing:
         self._files = (a, b)
         self._default_a, self._default_b = (NEITHER if file.kind is Kind.VERDICTS else None for file in (a, b))
         names = ("found",) if Kind.GOLD in (a.kind, b.kind) else ("found", "action")
-        self._cells = {name: _cells(name) for name in names}
+        self._cells = {name: _number_cells(name) for name in names}
         self._groups: dict[str, Counter[Counts]] = {name: Counter() for name in names}
         self._pairs: Counter[tuple[str, str]] = Counter()
         self._left_out: Counter[str] = Counter()
@@ -286,7 +286,7 @@ class _Comparing:
         )
 
 
-def _cells(view: str) -> tuple[int, dict[tuple[str, str], int]]:
+def _number_cells(view: str) -> tuple[int, dict[tuple[str, str], int]]:
     """How many classes a view has, and the cell of its matrix that a pair of words counts in."""
     classes, of = VIEWS[view]
     place = {word: classes.index(name) for word, name in of.items()}

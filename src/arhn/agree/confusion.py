@@ -61,7 +61,7 @@ class Confusion:
         """
         if self.kappa is None or sum(self.groups.values()) < 2:
             return None
-        kappas = [k for counts in resamples(self.groups) if (k := kappa(counts)) is not None]
+        kappas = [k for counts in draw_resamples(self.groups) if (k := kappa(counts)) is not None]
         if len(kappas) < 2:
             return None
         cuts = statistics.quantiles(kappas, n=40, method="inclusive")
@@ -91,7 +91,7 @@ def f1(counts: Counts) -> float | None:
     return _share(2 * counts[0], 2 * counts[0] + counts[1] + counts[2])
 
 
-def resamples(groups: Mapping[Counts, int], *, times: int = RESAMPLES, seed: int = SEED) -> list[Counts]:
+def draw_resamples(groups: Mapping[Counts, int], *, times: int = RESAMPLES, seed: int = SEED) -> list[Counts]:
     """Total counts of as many groups as there are, drawn with replacement, `times` times.
 
     Equal groups are drawn together, which makes a million passages a matter of seconds. The order of `groups`
@@ -114,14 +114,14 @@ def _resample(rng: random.Random, many: list[tuple[int, int]], few: list[int]) -
     left = undrawn = len(few) + sum(n for _, n in many)
     total = 0
     for group, n in many:
-        drawn = binomial(rng, left, n / undrawn)
+        drawn = draw_binomial(rng, left, n / undrawn)
         total += drawn * group
         left -= drawn
         undrawn -= n
     return total + sum(rng.choices(few, k=left))
 
 
-def binomial(rng: random.Random, n: int, p: float) -> int:
+def draw_binomial(rng: random.Random, n: int, p: float) -> int:
     """A draw from Binomial(n, p): how many of n uniform numbers are below p.
 
     The numbers are compared with p bit by bit, all at once; half of them differ from it at each bit and are done.

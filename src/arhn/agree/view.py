@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from arhn.agree.agreement import Agreement, Side, scores
+from arhn.agree.agreement import Agreement, Side, compute_scores
 from arhn.agree.confusion import Confusion
 from arhn.agree.judgements import Kind
 
@@ -62,7 +62,7 @@ def _measures(views: dict[str, Confusion]) -> Table:
 
 def _notes(agreement: Agreement) -> list[str]:
     notes = []
-    against = scores(agreement)
+    against = compute_scores(agreement)
     if against is not None:
         notes.append("A against B: " + ", ".join(f"{name} {_number(value)}" for name, value in against.items()))
     if agreement.left_out:

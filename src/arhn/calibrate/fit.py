@@ -149,7 +149,7 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
             "auc": round(auc(held_out), 4),
         },
     )
-    calibration = calibration.model_copy(update={"triage": triage(usable, calibration)})
+    calibration = calibration.model_copy(update={"triage": measure_triage(usable, calibration)})
     named = [_measure_at(held_out, "threshold", threshold), _measure_at(held_out, "lower", lower)]
     for precision in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
         reached = [p.threshold for p in calibration.curve if p.precision >= precision]
@@ -165,7 +165,7 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
     )
 
 
-def triage(groups: Sequence[LabelledGroup], calibration: Calibration) -> tuple[TriagePoint, ...]:
+def measure_triage(groups: Sequence[LabelledGroup], calibration: Calibration) -> tuple[TriagePoint, ...]:
     """How far asking only about the likeliest negatives agrees with asking about all of them; see `TriagePoint`.
 
     Labels aren't looked at. Groups with a broken answer are left out, also by the small model in front: it would make

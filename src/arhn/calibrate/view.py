@@ -19,7 +19,7 @@ _WIDTH = 30
 
 
 @contextmanager
-def live(console: Console) -> Iterator[OnGroup]:
+def show_progress(console: Console) -> Iterator[OnGroup]:
     """A bar that moves on a terminal, nothing elsewhere; yields what to call before the first group and per group."""
     with ExitStack() as stack:
         bars = stack.enter_context(group_bars(console, LEFT))

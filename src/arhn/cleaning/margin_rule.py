@@ -93,7 +93,7 @@ class Margin(BaseModel):
         return round(lowest - abs(lowest) * (1 - self.value), _DIGITS)
 
 
-def drops(positives: Sequence[float], negatives: Sequence[float], margin: Margin) -> tuple[bool, ...]:
+def find_dropped(positives: Sequence[float], negatives: Sequence[float], margin: Margin) -> tuple[bool, ...]:
     """Whether each negative is dropped, in the order of `negatives`.
 
     Args:

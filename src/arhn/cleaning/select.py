@@ -40,36 +40,36 @@ def take_apart(group: Group, limit: int | None) -> Parts:
     used = (*group.positives, *group.negatives[:negatives])
     firsts: dict[Content, Passage] = {}
     for passage in used:
-        firsts.setdefault(content(passage), passage)
+        firsts.setdefault(take_content(passage), passage)
     return Parts(
         used=used,
         asked=tuple(firsts.values()),
         unused=group.negatives[negatives:],
-        copies={p.doc_id: first.doc_id for p in used if (first := firsts[content(p)]) is not p},
+        copies={p.doc_id: first.doc_id for p in used if (first := firsts[take_content(p)]) is not p},
     )
 
 
 def find_spares(parts: Parts) -> Iterator[Passage]:
     """The unused negatives with a text of their own, in their order: what backfill can take in."""
-    seen = {content(p) for p in parts.used}
+    seen = {take_content(p) for p in parts.used}
     for passage in parts.unused:
-        if content(passage) not in seen:
-            seen.add(content(passage))
+        if take_content(passage) not in seen:
+            seen.add(take_content(passage))
             yield passage
 
 
-def content(passage: Passage) -> Content:
+def take_content(passage: Passage) -> Content:
     """What makes two passages the same: title and text, but for whitespace."""
     return " ".join(passage.title.split()), " ".join(passage.text.split())
 
 
 def add_copies(extractions: Mapping[str, Extraction], parts: Parts) -> dict[str, Extraction]:
     """The extractions by `doc_id`, those of copies added."""
-    copied = {p.doc_id: _copied(extractions[parts.copies[p.doc_id]], p) for p in parts.used if p.doc_id in parts.copies}
+    copied = {p.doc_id: _copy(extractions[parts.copies[p.doc_id]], p) for p in parts.used if p.doc_id in parts.copies}
     return {**extractions, **copied}
 
 
-def _copied(original: Extraction, passage: Passage) -> Extraction:
+def _copy(original: Extraction, passage: Passage) -> Extraction:
     copied = replace(original, doc_id=passage.doc_id)
     if original.snippet is None:
         return copied

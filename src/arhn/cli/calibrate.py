@@ -66,7 +66,7 @@ def fit(
         limit=limit,
         overwrite=overwrite,
     )
-    with calibration_view.live(Console(stderr=True)) as on_group:
+    with calibration_view.show_progress(Console(stderr=True)) as on_group:
         done = labelled.calibrate(fitting, config.cleaning, partial(open_models, config), on_group=on_group)
     out = make_console()
     for found in done.fits.values():

@@ -39,7 +39,7 @@ def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite =
     with job.placed(output, overwrite=overwrite, store=config.store, **given) as files:
         content = _clean(source, files, config, overwrite=overwrite)
     out = make_console()
-    display.closing_tables(out, content)
+    display.print_tables(out, content)
     # What there is only if it holds something.
     others = [name for what in ("rejects", "failures") if (name := content["files"][what])]
     written = [files.urls.get(what) or str(getattr(files, what)) for what in ("output", "decisions", "summary")]
@@ -69,7 +69,7 @@ def _clean(source: str, files: Files, config: RunConfig, *, overwrite: bool) -> 
     )
     total = job.count(cleaning)
     models = partial(open_models, config)
-    with display.live(Console(stderr=True), progress, total) as on_group:
+    with display.show_progress(Console(stderr=True), progress, total) as on_group:
         if config.cluster.address is None:
             return job.run(cleaning, models, progress=progress, on_group=on_group)
         from arhn.cluster import run as on_cluster

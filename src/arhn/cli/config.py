@@ -27,15 +27,15 @@ def docs(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there already.")] = False,
 ) -> None:
     """Write the reference of all settings, in Markdown."""
-    from arhn.config.reference import page
+    from arhn.config.reference import make_page
 
     if output is None:
-        sys.stdout.write(page())
+        sys.stdout.write(make_page())
         return
     from arhn.files.atomic import AtomicFile
 
     with AtomicFile(output, overwrite=overwrite) as file:
-        file.write(page().encode())
+        file.write(make_page().encode())
 
 
 command = make_group("config", show=make_command(show, flags=CLEAN), docs=docs)

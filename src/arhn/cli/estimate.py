@@ -37,11 +37,17 @@ _SPEED = "Time and money: rates are of one GPU (or one machine without)"
 class Rates:
     """What an engine does in a second, and what it costs."""
 
-    prompt: float | None
-    completion: float | None
-    calls: float | None
-    gpus: int
-    price: float | None
+    prompt: Annotated[
+        float | None, make_amount_option("--prompt-rate", "Computed prompt tokens a second.", panel=_SPEED)
+    ] = None
+    completion: Annotated[
+        float | None, make_amount_option("--completion-rate", "Written tokens a second.", panel=_SPEED)
+    ] = None
+    calls: Annotated[float | None, make_amount_option("--calls-per-second", "Instead of both.", panel=_SPEED)] = None
+    gpus: Annotated[int, make_count_option("--gpus", "Side by side, each that fast. Default: 1.", panel=_SPEED)] = 1
+    price: Annotated[float | None, make_amount_option("--gpu-price", "Money for an hour of one GPU.", panel=_SPEED)] = (
+        None
+    )
 
     def tariff(self, found: Estimate, config: RunConfig) -> Tariff:
         """Time and money; a pilot's own pace counts where no rate is given."""
@@ -56,6 +62,7 @@ class Rates:
 def estimate(
     source: Groups,
     values: Values,
+    rates: Rates,
     sample: Annotated[int, make_count_option("--sample", "Groups that are looked at. Default: 32.", panel=FILES)] = 32,
     pilot: Annotated[
         Path | None,
@@ -81,39 +88,25 @@ def estimate(
     ] = None,
     json: JsonFile = None,
     overwrite: Overwrite = False,
-    prompt_rate: Annotated[
-        float | None, make_amount_option("--prompt-rate", "Computed prompt tokens a second.", panel=_SPEED)
-    ] = None,
-    completion_rate: Annotated[
-        float | None, make_amount_option("--completion-rate", "Written tokens a second.", panel=_SPEED)
-    ] = None,
-    calls_per_second: Annotated[
-        float | None, make_amount_option("--calls-per-second", "Instead of both.", panel=_SPEED)
-    ] = None,
-    gpus: Annotated[int, make_count_option("--gpus", "Side by side, each that fast. Default: 1.", panel=_SPEED)] = 1,
-    gpu_price: Annotated[
-        float | None, make_amount_option("--gpu-price", "Money for an hour of one GPU.", panel=_SPEED)
-    ] = None,
 ) -> None:
     """Estimate what cleaning takes: calls, tokens, time, money."""
-    from arhn.estimate import Pilot, counting
+    from arhn.estimate import Pilot, choose_counting
     from arhn.estimate import estimate as estimated
     from arhn.estimate import view as report
     from arhn.store import StoredAnswers
 
     config = read_settings("estimate", values)
-    rates = Rates(prompt=prompt_rate, completion=completion_rate, calls=calls_per_second, gpus=gpus, price=gpu_price)
     _require_sound(config, rates, store)
     learnt = Pilot.of_summary(pilot) if pilot else None
     with ExitStack() as stack:
         stored = stack.enter_context(closing(StoredAnswers(store))) if store else None
         groups = _draw_sample(source, config, sample)
         models = _open_models(config, stack)
-        counted = counting(config.engine, models.engine, characters, stack)
+        counted = choose_counting(config.engine, models.engine, characters, stack)
         found = estimated(groups, config=config.cleaning, models=models, counting=counted, pilot=learnt, stored=stored)
     tariff = rates.tariff(found, config)
     if json:
-        report.write(json, report.content(found, tariff, counted), overwrite=overwrite)
+        report.write(json, report.make_content(found, tariff, counted), overwrite=overwrite)
     out = make_console()
     out.print(report.view(found, tariff, counted))
     if json:

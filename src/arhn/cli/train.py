@@ -210,10 +210,10 @@ def _make_negatives(refresh: RefreshSettings, training: Training, prepared: Prep
         UsageError: they don't go with it.
         MissingDependency, ModelMissing, DeviceMissing: a retriever that can't be used.
     """
-    from arhn.config.refreshing import cleaning_of, mining_of
+    from arhn.config.refreshing import make_cleaning, make_mining
     from arhn.train.refresh.negatives import NewNegatives
 
-    return NewNegatives(refresh.every, training, prepared, mining_of(refresh.mining), cleaning_of(refresh.cleaning))
+    return NewNegatives(refresh.every, training, prepared, make_mining(refresh.mining), make_cleaning(refresh.cleaning))
 
 
 def _list_options(refresh: RefreshSettings) -> dict[str, Any]:

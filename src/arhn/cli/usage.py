@@ -27,11 +27,11 @@ def _find_setting(option: str, context: Any) -> str:
     """Most settings have no option of their own."""
     if context is None or not any("--set" in parameter.opts for parameter in context.command.params):
         return ""
-    from arhn.config.catalogue import settings
+    from arhn.config.catalogue import list_settings
     from arhn.config.settings import RunConfig
 
     name = option.lstrip("-").replace("-", "_")
-    plain = [each for each in settings(RunConfig) if each.section is None]
+    plain = [each for each in list_settings(RunConfig) if each.section is None]
     found = [each.path for each in plain if each.key[-1] == name] or [
         each.path for each in plain if "_".join(each.key) == name or each.key == (name, "name")
     ]

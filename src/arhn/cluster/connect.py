@@ -32,7 +32,7 @@ _GREETING = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False,
 
 
 @contextmanager
-def connected(address: str, cpus: float) -> Iterator[Any]:
+def connect(address: str, cpus: float) -> Iterator[Any]:
     """The module `ray`, connected to a cluster; in a process that is connected already, to that one.
 
     Args:
@@ -113,4 +113,4 @@ def _require_listening(address: str) -> None:
         ) from error
 
 
-__all__ = ["LOCAL", "connected"]
+__all__ = ["LOCAL", "connect"]

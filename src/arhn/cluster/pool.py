@@ -195,11 +195,11 @@ class RayPool:
         logger.info(
             "no worker has started yet; each takes %s, and the cluster has %s",
             _list_amounts(self._options),
-            _list_amounts(_resources(self._ray)),
+            _list_amounts(_list_resources(self._ray)),
         )
 
 
-def _resources(ray: Any) -> dict[str, float]:
+def _list_resources(ray: Any) -> dict[str, float]:
     found: dict[str, float] = ray.available_resources()
     return {f"num_{name.lower()}s": found.get(name, 0.0) for name in ("CPU", "GPU")}
 

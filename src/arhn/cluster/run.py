@@ -13,12 +13,12 @@ from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run import Cleaner, Files, Job, OnGroup, carry_out
 from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.stats import OnFailure, Stats
-from arhn.cluster.connect import connected
+from arhn.cluster.connect import connect
 from arhn.cluster.partitions import cut
 from arhn.cluster.pool import EACH, RayPool
 from arhn.cluster.schedule import Pool, Schedule
 from arhn.cluster.settings import Cluster
-from arhn.cluster.storage import folder_at
+from arhn.cluster.storage import open_folder
 from arhn.cluster.work import OpenModels, Serving
 from arhn.cluster.work_folder import WorkFolder, digest_settings
 from arhn.files.names import strip_suffixes
@@ -53,7 +53,7 @@ def run(
         PartitionsFailed: parts of the input could not be cleaned; everything else is kept.
         ArhnError: as `arhn.cleaning.run.job` does.
     """
-    opened = partial(_on_ray, job, cluster, open_models)
+    opened = partial(_open_on_ray, job, cluster, open_models)
     return carry_out(job, opened, progress=progress, on_group=on_group)
 
 
@@ -109,11 +109,11 @@ def _sum(one: Any, other: Any) -> Any:
     return {**one, **other, **both}
 
 
-def _on_ray(job: Job, cluster: Cluster, open_models: OpenModels, stack: ExitStack) -> Cleaner:
+def _open_on_ray(job: Job, cluster: Cluster, open_models: OpenModels, stack: ExitStack) -> Cleaner:
     # The folder first: a place that can't be written is found out before a cluster is waited for.
-    folder = folder_at(work := _work(cluster, job.files))
+    folder = open_folder(work := _find_work_folder(cluster, job.files))
     assert cluster.address is not None
-    ray = stack.enter_context(connected(cluster.address, cluster.workers * cluster.cpus))
+    ray = stack.enter_context(connect(cluster.address, cluster.workers * cluster.cpus))
     options = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus}
     pool = RayPool(ray, cluster.workers, options, open_models, job.config)
     stack.callback(pool.close)
@@ -121,7 +121,7 @@ def _on_ray(job: Job, cluster: Cluster, open_models: OpenModels, stack: ExitStac
     return OnRay(cluster, pool, WorkFolder(folder, digest_settings(job.config, models)), models, work)
 
 
-def _work(cluster: Cluster, files: Files) -> str:
+def _find_work_folder(cluster: Cluster, files: Files) -> str:
     """Where complete partitions are stored."""
     if cluster.work is not None:
         return cluster.work

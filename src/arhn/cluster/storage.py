@@ -68,9 +68,9 @@ class RemoteFolder:
         Remote(f"{self._url}/{name}").write(content)
 
 
-def folder_at(place: str) -> Folder:
+def open_folder(place: str) -> Folder:
     """The folder at a path or URL."""
     return RemoteFolder(place) if is_url(place) else LocalFolder(Path(local_path(place)))
 
 
-__all__ = ["Folder", "LocalFolder", "RemoteFolder", "folder_at"]
+__all__ = ["Folder", "LocalFolder", "RemoteFolder", "open_folder"]

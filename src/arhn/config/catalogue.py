@@ -47,7 +47,7 @@ class Setting:
     @property
     def path(self) -> str:
         """The key as it is written, such as `ranker.name`."""
-        return dotted(self.key)
+        return write_key(self.key)
 
     @property
     def description(self) -> str:
@@ -71,13 +71,13 @@ class Setting:
     def allowed(self) -> str:
         """What it may be, in words."""
         own = self.registry if self.engine is None else None
-        return _either(own.names()) if own is not None else allowed(self.field)
+        return _join_choices(own.names()) if own is not None else describe_allowed(self.field)
 
     @property
     def choices(self) -> tuple[str, ...]:
         """The words that it may be; none where it may be anything of its kind."""
         registry = self.registry
-        return registry.names() if registry is not None else _choices(_bare(self.field.annotation))
+        return registry.names() if registry is not None else _list_choices(_strip_annotation(self.field.annotation))
 
     @property
     def registry(self) -> Registry[Any] | None:
@@ -89,10 +89,10 @@ class Setting:
     @property
     def several(self) -> bool:
         """Whether it is a list."""
-        return get_origin(_bare(self.field.annotation)) is tuple
+        return get_origin(_strip_annotation(self.field.annotation)) is tuple
 
 
-def dotted(key: tuple[object, ...]) -> str:
+def write_key(key: tuple[object, ...]) -> str:
     """A key as it is written: `ranker.name`, `engine.urls[0]`, `families."a b"`."""
     text = ""
     for part in key:
@@ -105,7 +105,7 @@ def dotted(key: tuple[object, ...]) -> str:
     return text
 
 
-def settings(model: type[BaseModel], values: Mapping[str, Any] | None = None, key: Key = ()) -> Iterator[Setting]:
+def list_settings(model: type[BaseModel], values: Mapping[str, Any] | None = None, key: Key = ()) -> Iterator[Setting]:
     """All keys of a class, tables before what is in them.
 
     Args:
@@ -114,7 +114,7 @@ def settings(model: type[BaseModel], values: Mapping[str, Any] | None = None, ke
         key: where the class stands.
     """
     for name, field in model.model_fields.items():
-        section = section_of(field)
+        section = find_section(field)
         if section is None:
             yield Setting(key=(*key, name), field=field)
             continue
@@ -122,62 +122,62 @@ def settings(model: type[BaseModel], values: Mapping[str, Any] | None = None, ke
         within = None if values is None else values.get(name)
         inner = within if isinstance(within, Mapping) else None if values is None else {}
         if issubclass(section, EngineSettings):
-            yield from _of_engines((*key, name), inner)
+            yield from _list_engines((*key, name), inner)
         else:
-            yield from settings(section, inner, (*key, name))
+            yield from list_settings(section, inner, (*key, name))
 
 
-def _of_engines(key: Key, values: Mapping[str, Any] | None) -> Iterator[Setting]:
+def _list_engines(key: Key, values: Mapping[str, Any] | None) -> Iterator[Setting]:
     names = ENGINES.names() if values is None else (str(values.get("name", DEFAULT_ENGINE)),)
     for engine in names:
         for name, field in ENGINES.get(engine).model_fields.items():
-            section = section_of(field)
+            section = find_section(field)
             yield Setting(key=(*key, name), field=field, engine=engine, section=section)
             if section is not None:
-                yield from settings(section, None, (*key, name))
+                yield from list_settings(section, None, (*key, name))
 
 
-def section_of(field: FieldInfo) -> type[BaseModel] | None:
+def find_section(field: FieldInfo) -> type[BaseModel] | None:
     """The class of a field that is a table of settings; None for any other."""
-    bare = _bare(field.annotation)
+    bare = _strip_annotation(field.annotation)
     return bare if isinstance(bare, type) and issubclass(bare, BaseModel) else None
 
 
-def find(model: type[BaseModel], key: tuple[object, ...], values: Mapping[str, Any]) -> Setting | None:
+def find_setting(model: type[BaseModel], key: tuple[object, ...], values: Mapping[str, Any]) -> Setting | None:
     """The setting of a key, or the one that it is an item of."""
     names = tuple(part for part in key if isinstance(part, str))
-    known = {setting.key: setting for setting in settings(model, values)}
+    known = {setting.key: setting for setting in list_settings(model, values)}
     while names and names not in known:
         names = names[:-1]
     return known.get(names)
 
 
-def _bare(annotation: Any) -> Any:
+def _strip_annotation(annotation: Any) -> Any:
     """A type without `| None` and what is annotated to it."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _bare(get_args(annotation)[0])
+        return _strip_annotation(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
         rest = [each for each in get_args(annotation) if each is not type(None)]
-        return _bare(rest[0]) if len(rest) == 1 else annotation
+        return _strip_annotation(rest[0]) if len(rest) == 1 else annotation
     return annotation
 
 
-def _choices(bare: Any) -> tuple[str, ...]:
+def _list_choices(bare: Any) -> tuple[str, ...]:
     if isinstance(bare, type) and issubclass(bare, Enum):
         return tuple(str(member.value) for member in bare)
     return tuple(map(str, get_args(bare))) if get_origin(bare) is Literal else ()
 
 
-def allowed(field: FieldInfo) -> str:
+def describe_allowed(field: FieldInfo) -> str:
     """What a field may be, in words, such as "a whole number from 2 to 64, a multiple of 2"."""
-    bare = _bare(field.annotation)
-    if choices := _choices(bare):
-        return _either(choices)
-    return _kind(bare) + _bounds(field.metadata)
+    bare = _strip_annotation(field.annotation)
+    if choices := _list_choices(bare):
+        return _join_choices(choices)
+    return _describe_kind(bare) + _describe_bounds(field.metadata)
 
 
-def _either(choices: tuple[str, ...]) -> str:
+def _join_choices(choices: tuple[str, ...]) -> str:
     return choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 
@@ -190,15 +190,15 @@ _KINDS: tuple[tuple[type, str], ...] = (
 )
 
 
-def _kind(bare: Any) -> str:
+def _describe_kind(bare: Any) -> str:
     if get_origin(bare) is tuple:
-        inner = _bare(get_args(bare)[0])
+        inner = _strip_annotation(get_args(bare)[0])
         words = dict(_KINDS).get(inner, "table").removeprefix("a ")
         return f"a list of {words}s" if words in ("path", "table") else f"a list of {words}"
     return next((words for kind, words in _KINDS if bare is kind), "a table")
 
 
-def _bounds(metadata: list[Any]) -> str:
+def _describe_bounds(metadata: list[Any]) -> str:
     least = next((f" from {m.ge}" for m in metadata if isinstance(m, at.Ge)), "")
     above = next((f" above {m.gt}" for m in metadata if isinstance(m, at.Gt)), "")
     most = next((m.le for m in metadata if isinstance(m, at.Le) and m.le != _AS_GOOD_AS_ANY), None)
@@ -208,4 +208,4 @@ def _bounds(metadata: list[Any]) -> str:
     return f"{least}{above}{upto}{below}{steps}"
 
 
-__all__ = ["Key", "Setting", "allowed", "dotted", "find", "section_of", "settings"]
+__all__ = ["Key", "Setting", "describe_allowed", "find_section", "find_setting", "list_settings", "write_key"]

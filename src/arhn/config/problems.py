@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from arhn.config.catalogue import Setting, dotted, find, settings
+from arhn.config.catalogue import Setting, find_setting, list_settings, write_key
 from arhn.config.values import Values
 from arhn.engines import DEFAULT_ENGINE, ENGINES
 from arhn.errors import ArhnError, UsageError
@@ -19,7 +19,7 @@ _LONGEST = 80
 _BREAK = "\n      "
 
 
-def checked(model: type[M], values: Values) -> M:
+def check(model: type[M], values: Values) -> M:
     """The settings of a class.
 
     Raises:
@@ -29,7 +29,7 @@ def checked(model: type[M], values: Values) -> M:
     try:
         return model.model_validate(values.tree)
     except ValidationError as error:
-        lines = dict.fromkeys(_line(problem, model, values) for problem in error.errors())
+        lines = dict.fromkeys(_describe(problem, model, values) for problem in error.errors())
         raise UsageError(_BREAK.join(lines)) from None
 
 
@@ -39,49 +39,49 @@ def require_known(model: type[BaseModel], values: Values) -> None:
         model.model_validate(values.tree)
     except ValidationError as error:
         unknown = [problem for problem in error.errors() if problem["type"] == "extra_forbidden"]
-        lines = dict.fromkeys(_line(problem, model, values) for problem in unknown)
+        lines = dict.fromkeys(_describe(problem, model, values) for problem in unknown)
         if lines:
             raise UsageError(_BREAK.join(lines)) from None
     except ArhnError:
         return  # whoever looks at that value says so
 
 
-def _line(problem: Mapping[str, Any], model: type[BaseModel], values: Values) -> str:
+def _describe(problem: Mapping[str, Any], model: type[BaseModel], values: Values) -> str:
     key: tuple[str | int, ...] = problem["loc"]
     giver = values.giver(key)
-    where = f"{dotted(key)} ({giver})" if giver and key else dotted(key)
+    where = f"{write_key(key)} ({giver})" if giver and key else write_key(key)
     if problem["type"] == "extra_forbidden":
-        return f"{where}: {_unknown(key, model, values)}"
+        return f"{where}: {_describe_unknown(key, model, values)}"
     if "url" not in problem:  # our own, not one of pydantic's
         return f"{where}: {problem['msg']}" if key else str(problem["msg"])
-    setting = find(model, key, values.tree)
+    setting = find_setting(model, key, values.tree)
     if problem["type"] == "missing":
         return f"{where}: is missing. {setting.description if setting else ''}".rstrip()
     if problem["type"] == "value_error":
         return f"{where}: {problem['ctx']['error']}"
     allowed = setting.allowed if setting else problem["msg"]
-    return f"{where}: found {_shown(problem['input'])}, allowed: {allowed}"
+    return f"{where}: found {_shorten(problem['input'])}, allowed: {allowed}"
 
 
-def _shown(found: Any) -> str:
+def _shorten(found: Any) -> str:
     text = repr(found)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def _unknown(key: tuple[str | int, ...], model: type[BaseModel], values: Values) -> str:
+def _describe_unknown(key: tuple[str | int, ...], model: type[BaseModel], values: Values) -> str:
     *section, name = (part for part in key if isinstance(part, str))
-    known = {setting.key: setting for setting in settings(model, values.tree)}
-    if owners := _owners(tuple(section), name, known):
+    known = {setting.key: setting for setting in list_settings(model, values.tree)}
+    if owners := _find_owners(tuple(section), name, known):
         engine = values.at((*section, "name")) or DEFAULT_ENGINE
         giver = values.giver((*section, "name"))
         return f"belongs to the engine {' and '.join(owners)}, and this is {engine}" + (f" ({giver})" if giver else "")
     siblings = [each[-1] for each in known if each[:-1] == tuple(section)]
-    hint = _near((*section, name), siblings, [*known])
-    table = f"Keys of [{dotted(tuple(section))}]" if section else "Keys"
+    hint = _suggest((*section, name), siblings, [*known])
+    table = f"Keys of [{write_key(tuple(section))}]" if section else "Keys"
     return f"there is no such setting.{hint} {table}: {', '.join(siblings)}"
 
 
-def _owners(section: tuple[str, ...], name: str, known: Mapping[tuple[str, ...], Setting]) -> list[str]:
+def _find_owners(section: tuple[str, ...], name: str, known: Mapping[tuple[str, ...], Setting]) -> list[str]:
     """Other engines that have a key."""
     mine = next((s.engine for s in known.values() if s.key[:-1] == section and s.engine is not None), None)
     if mine is None:
@@ -89,13 +89,13 @@ def _owners(section: tuple[str, ...], name: str, known: Mapping[tuple[str, ...],
     return [other for other in ENGINES.names() if other != mine and name in ENGINES.get(other).model_fields]
 
 
-def _near(key: tuple[str, ...], siblings: list[str], known: list[tuple[str, ...]]) -> str:
+def _suggest(key: tuple[str, ...], siblings: list[str], known: list[tuple[str, ...]]) -> str:
     section, name = key[:-1], key[-1]
-    paths = {dotted(each): each for each in known}
+    paths = {write_key(each): each for each in known}
     same = [path for path, each in paths.items() if each[-1] == name]
-    beside = [dotted((*section, close)) for close in get_close_matches(name, siblings, n=1)]
-    near = [*same[:1], *beside, *get_close_matches(dotted(key), paths, n=1)]
+    beside = [write_key((*section, close)) for close in get_close_matches(name, siblings, n=1)]
+    near = [*same[:1], *beside, *get_close_matches(write_key(key), paths, n=1)]
     return f" Did you mean {near[0]}?" if near else ""
 
 
-__all__ = ["checked", "require_known"]
+__all__ = ["check", "require_known"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from arhn.config.catalogue import Setting, dotted, settings
+from arhn.config.catalogue import Setting, list_settings, write_key
 from arhn.config.settings import CleaningSettings, RunConfig
 from arhn.config.values import Values
 from arhn.engines import ENGINES
@@ -41,7 +41,7 @@ def to_toml(value: Any) -> str:
     if isinstance(value, str | Path):
         return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{dotted((name,))} = {to_toml(each)}" for name, each in value.items() if each is not None)
+        inner = ", ".join(f"{write_key((name,))} = {to_toml(each)}" for name, each in value.items() if each is not None)
         return f"{{ {inner} }}" if inner else "{}"
     return f"[{', '.join(map(to_toml, value))}]"
 
@@ -55,50 +55,52 @@ def show(config: RunConfig, values: Values) -> str:
     tree = config.model_dump(mode="json")
     lines: list[str] = []
     # A table ends where the next one begins, so that plain keys come first.
-    found = [*settings(RunConfig, tree)]
+    found = [*list_settings(RunConfig, tree)]
     tables = [each for each in found if each.section is not None]
-    lines += _shown((), found, tree, values)
+    lines += _write_table((), found, tree, values)
     for table in tables:
         if _lies_in_nothing(tree, table.key):
             continue
-        if _at(tree, table.key) is None:
+        if _look_up(tree, table.key) is None:
             lines += ["", f"# [{table.path}] isn't given: {table.description}"]
         else:
-            lines += ["", f"[{table.path}]", *_shown(table.key, found, tree, values)]
+            lines += ["", f"[{table.path}]", *_write_table(table.key, found, tree, values)]
     return "\n".join(lines) + "\n"
 
 
 def _lies_in_nothing(tree: Mapping[str, Any], key: tuple[str, ...]) -> bool:
-    return any(_at(tree, key[:length]) is None for length in range(1, len(key)))
+    return any(_look_up(tree, key[:length]) is None for length in range(1, len(key)))
 
 
-def _shown(table: tuple[str, ...], found: list[Setting], tree: Mapping[str, Any], values: Values) -> Iterator[str]:
+def _write_table(
+    table: tuple[str, ...], found: list[Setting], tree: Mapping[str, Any], values: Values
+) -> Iterator[str]:
     rows = []
     for setting in found:
         if setting.section is not None or setting.key[:-1] != table:
             continue
-        value = _at(tree, setting.key)
+        value = _look_up(tree, setting.key)
         given = values.at(setting.key)
         if setting.key[-1] == "calibrations" and given is not None:
             value = given  # the paths, not what is in the files
-        name = dotted(setting.key[-1:])
+        name = write_key(setting.key[-1:])
         text = f"# {name} =" if value is None else f"{name} = {to_toml(value)}"
         by = values.giver(setting.key) if given is not None else ""
         unit = f"{setting.unit}; " if setting.unit else ""
-        rows.append((text, f"{unit}{by or _inherited(setting, values) or 'default'}"))
+        rows.append((text, f"{unit}{by or _find_inherited(setting, values) or 'default'}"))
     width = min(max((len(text) for text, _ in rows), default=0), 48)
     return (f"{text:<{width}}  # {comment}" for text, comment in rows)
 
 
-def _inherited(setting: Setting, values: Values) -> str:
+def _find_inherited(setting: Setting, values: Values) -> str:
     """The small model's settings are those of the engine where they aren't given."""
     if len(setting.key) < 2 or setting.key[-2] != "small_model" or setting.key[-1] == "model":
         return ""
     key = (*setting.key[:-2], "engine", setting.key[-1])
-    return f"as {dotted(key)}" if values.at(key) is not None else ""
+    return f"as {write_key(key)}" if values.at(key) is not None else ""
 
 
-def _at(tree: Mapping[str, Any], key: tuple[str, ...]) -> Any:
+def _look_up(tree: Mapping[str, Any], key: tuple[str, ...]) -> Any:
     found: Any = tree
     for part in key:
         if not isinstance(found, Mapping):
@@ -107,55 +109,55 @@ def _at(tree: Mapping[str, Any], key: tuple[str, ...]) -> Any:
     return found
 
 
-def page() -> str:
+def make_page() -> str:
     """The reference of all settings, in Markdown."""
     parts = [_INTRODUCTION]
-    parts += _section("At the top", "", RunConfig, ())
+    parts += _write_section("At the top", "", RunConfig, ())
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _section(title: str, about: str, model: type[BaseModel], key: tuple[str, ...]) -> Iterator[str]:
-    own = [each for each in settings(model, {}, key) if len(each.key) == len(key) + 1]
+def _write_section(title: str, about: str, model: type[BaseModel], key: tuple[str, ...]) -> Iterator[str]:
+    own = [each for each in list_settings(model, {}, key) if len(each.key) == len(key) + 1]
     yield f"## {title}\n"
     if about:
         yield f"{about}\n"
-    yield from _rows([each for each in own if each.section is None])
+    yield from _write_rows([each for each in own if each.section is None])
     for each in own:
         if each.section is None:
             continue
         if each.key[-1] == "engine" and not key:
-            yield from _engines(each)
+            yield from _write_engines(each)
         elif each.key[-1] == "small_model" or issubclass(each.section, CleaningSettings):
             yield f"## `[{each.path}]`\n\n{each.description}\n"
         elif each.key[-1] != "engine":
-            yield from _section(f"`[{each.path}]`", each.description, each.section, each.key)
+            yield from _write_section(f"`[{each.path}]`", each.description, each.section, each.key)
 
 
-def _engines(engine: Setting) -> Iterator[str]:
+def _write_engines(engine: Setting) -> Iterator[str]:
     yield f"## `[{engine.path}]`\n\n{engine.description} `name` decides which keys there are.\n"
     for name in ENGINES.names():
         model = ENGINES.get(name)
-        own = [each for each in settings(model, {}, engine.key) if len(each.key) == 2]
+        own = [each for each in list_settings(model, {}, engine.key) if len(each.key) == 2]
         yield f"### `name = {to_toml(name)}`\n"
-        yield from _rows([each for each in own if each.section is None])
+        yield from _write_rows([each for each in own if each.section is None])
         for each in own:
             if each.section is not None:
                 yield f"#### `[{each.path}]`\n\n{each.description}\n"
-                yield from _rows([*settings(each.section, {}, each.key)])
+                yield from _write_rows([*list_settings(each.section, {}, each.key)])
 
 
-def _rows(found: list[Setting]) -> Iterator[str]:
+def _write_rows(found: list[Setting]) -> Iterator[str]:
     if not found:
         return
     yield "| key | default | allowed | what it is |\n| --- | --- | --- | --- |"
     for setting in found:
         unit = f" ({setting.unit})" if setting.unit else ""
-        cells = (f"`{setting.key[-1]}`", _default(setting), f"{setting.allowed}{unit}", setting.description)
+        cells = (f"`{setting.key[-1]}`", _write_default(setting), f"{setting.allowed}{unit}", setting.description)
         yield "| " + " | ".join(cell.replace("|", "\\\\|") for cell in cells) + " |"
     yield ""
 
 
-def _default(setting: Setting) -> str:
+def _write_default(setting: Setting) -> str:
     if setting.field.is_required():
         return "none: needed"
     value = setting.default
@@ -164,4 +166,4 @@ def _default(setting: Setting) -> str:
     return f"`{to_toml(value)}`" if isinstance(value, str | int | float | tuple | list | Path | Mapping) else "`{}`"
 
 
-__all__ = ["page", "show", "to_toml"]
+__all__ = ["make_page", "show", "to_toml"]

@@ -17,7 +17,7 @@ from arhn.train.refresh.mining_corpus import CURRENT, Mining
 from arhn.train.refresh.negatives import Cleaning
 
 
-def mining_of(settings: RefreshMining) -> Mining:
+def make_mining(settings: RefreshMining) -> Mining:
     """How a refresh mines. All that can be seen of its retrievers is checked.
 
     Raises:
@@ -36,33 +36,33 @@ def mining_of(settings: RefreshMining) -> Mining:
         queries=settings.queries,
         corpus=settings.corpus,
         settings=settings.rules,
-        retrievers={name: None if name == CURRENT else _anew(settings, name) for name in settings.names},
+        retrievers={name: None if name == CURRENT else _open_anew(settings, name) for name in settings.names},
         score_by=settings.scorer,
         batch_size=settings.models.batch_size,
         faiss_above=settings.models.faiss_above,
     )
 
 
-def _anew(settings: RefreshMining, name: str) -> Callable[[Corpus], Searcher]:
+def _open_anew(settings: RefreshMining, name: str) -> Callable[[Corpus], Searcher]:
     """A retriever whose model isn't kept in memory between refreshes."""
     return lambda corpus: opener(settings, name)(corpus)
 
 
-def cleaning_of(settings: CleaningSettings) -> Cleaning:
+def make_cleaning(settings: CleaningSettings) -> Cleaning:
     """How a refresh cleans."""
     return Cleaning(
         config=settings.cleaning,
-        open_models=partial(_opened, settings),
+        open_models=partial(_open, settings),
         store=settings.store,
         max_failures=settings.max_failures,
     )
 
 
-def _opened(settings: CleaningSettings, stack: ExitStack) -> Models:
+def _open(settings: CleaningSettings, stack: ExitStack) -> Models:
     try:
         return open_models(settings, stack)
     except UsageError as error:
         raise UsageError(f"refresh.cleaning: {error}") from error
 
 
-__all__ = ["cleaning_of", "mining_of"]
+__all__ = ["make_cleaning", "make_mining"]

@@ -50,24 +50,24 @@ class SimilaritySettings(BaseModel):
     )
 
 
-def _engine(value: object) -> object:
+def _read_engine(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
     try:
         return settings_of(value)
     except UsageError as error:
-        problem = _problem(("name",), "{error}", value.get("name"), error=error)
+        problem = _make_problem(("name",), "{error}", value.get("name"), error=error)
         raise ValidationError.from_exception_data("engine", [problem]) from None
 
 
-def _format(value: object) -> object:
+def _check_format(value: object) -> object:
     if isinstance(value, str) and value not in FORMATS.names():
         raise PydanticKnownError("enum", {"expected": ", ".join(FORMATS.names())})
     return value
 
 
 #: An engine's settings; which class reads them is up to its `name`.
-AnyEngine = Annotated[SerializeAsAny[EngineSettings], BeforeValidator(_engine)]
+AnyEngine = Annotated[SerializeAsAny[EngineSettings], BeforeValidator(_read_engine)]
 
 
 class CleaningSettings(CleanConfig):
@@ -138,7 +138,7 @@ class CleaningSettings(CleanConfig):
             ("similarity",): (self.similarity and self.similarity.model, _COMPARING),
         }
         found = [
-            _problem(key, "does nothing with method {method}, only with {others}", value,
+            _make_problem(key, "does nothing with method {method}, only with {others}", value,
                      method=self.method, others=", ".join(methods))
             for key, (value, methods) in given.items()
             if value and self.method in METHODS.built_in and self.method not in methods
@@ -146,26 +146,28 @@ class CleaningSettings(CleanConfig):
         engines = [engine for engine in (self.engine, self.small_model) if engine is not None]
         if self.budget.limited and not any(engine.paid for engine in engines):
             text = "does nothing with the engine {name}, whose requests cost nothing"
-            found.append(_problem(("budget",), text, "a limit", name=self.engine.name))
+            found.append(_make_problem(("budget",), text, "a limit", name=self.engine.name))
         return found
 
     def _lacking(self) -> list[InitErrorDetails]:
         if self.small_model is not None and not self.small_model.model and self.method in _ASKING:
-            return [_problem(("small_model", "model"), "names no model. Give one (--small-model)", "")]
+            return [_make_problem(("small_model", "model"), "names no model. Give one (--small-model)", "")]
         if self.method != "arhn":
             return []
         if self.triage is not None and self.similarity is None and self.small_model is None:
             text = (
                 "needs something to tell likely from unlikely negatives by. Give similarity.model (--similarity), or "
             )
-            return [_problem(("triage",), text + "a smaller LLM with small_model.model (--small-model)", self.triage)]
+            return [
+                _make_problem(("triage",), text + "a smaller LLM with small_model.model (--small-model)", self.triage)
+            ]
         if self.small_model is not None and self.triage is None and not self.fitting:
             text = "does nothing with method arhn without triage, such as triage = 0.98"
-            return [_problem(("small_model",), text, self.small_model.model)]
+            return [_make_problem(("small_model",), text, self.small_model.model)]
         return []
 
 
-def _problem(key: tuple[str, ...], text: str, found: object, **context: object) -> InitErrorDetails:
+def _make_problem(key: tuple[str, ...], text: str, found: object, **context: object) -> InitErrorDetails:
     return {"type": PydanticCustomError("without_effect", text, context), "loc": key, "input": found}
 
 
@@ -180,10 +182,10 @@ class FileSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Annotated[str | None, BeforeValidator(_format)] = Field(
+    format: Annotated[str | None, BeforeValidator(_check_format)] = Field(
         default=None, description="The input's format; detected unless given."
     )
-    to: Annotated[str | None, BeforeValidator(_format)] = Field(
+    to: Annotated[str | None, BeforeValidator(_check_format)] = Field(
         default=None, description="The output's format; the input's unless given."
     )
     split: str | None = Field(default=None, description="The split of a data set that has several.")
@@ -276,10 +278,10 @@ class RunConfig(CleaningSettings):
         problems = []
         if self.store is not None:
             text = "on a cluster the answers are kept by partition. Give a folder with cluster.work"
-            problems.append(_problem(("store",), text, str(self.store)))
+            problems.append(_make_problem(("store",), text, str(self.store)))
         if self.budget.limited:
             text = "isn't kept to on a cluster, whose workers don't know what the others spend"
-            problems.append(_problem(("budget",), text, "a limit"))
+            problems.append(_make_problem(("budget",), text, "a limit"))
         if problems:
             raise ValidationError.from_exception_data(type(self).__name__, problems)
         return self

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from arhn.config.catalogue import Key, dotted
+from arhn.config.catalogue import Key, write_key
 from arhn.errors import UsageError
 
 #: What a summary holds its run's settings under.
@@ -48,7 +48,7 @@ class Values:
         for key in sorted(self.by_hand):
             if key[0] not in names:
                 raise UsageError(
-                    f"{dotted(key)} ({self.givers[key]}): 'arhn {command}' makes no use of it. Leave it out"
+                    f"{write_key(key)} ({self.givers[key]}): 'arhn {command}' makes no use of it. Leave it out"
                 )
         return Values(
             tree={name: value for name, value in self.tree.items() if name in names},
@@ -86,11 +86,11 @@ def gather(config: Path | None, sets: Sequence[str] = (), flags: Sequence[Given]
     Raises:
         UsageError: a file that can't be read, a text that is no setting, two givers of one value.
     """
-    direct = [*(parse(text) for text in sets), *flags]
+    direct = [*(parse_set(text) for text in sets), *flags]
     _require_one_giver(direct)
     tree: dict[str, Any] = {}
     givers: dict[Key, str] = {}
-    for given in [*(_of_file(config) if config is not None else ()), *direct]:
+    for given in [*(_read_file(config) if config is not None else ()), *direct]:
         _put(tree, given)
         for other in [other for other in givers if other[: len(given.key)] == given.key]:
             del givers[other]
@@ -99,17 +99,17 @@ def gather(config: Path | None, sets: Sequence[str] = (), flags: Sequence[Given]
     return Values(tree=tree, givers=givers, by_hand=by_hand)
 
 
-def parse(text: str) -> Given:
+def parse_set(text: str) -> Given:
     """`KEY=VALUE` as a value and its key. Raises UsageError: it is neither."""
     name, equals, value = text.partition("=")
     # An equals sign in a quoted key is no end of it.
-    key = _key(name.strip())
+    key = _read_key(name.strip())
     if not equals or not key:
         raise UsageError(f"--set {text!r}: expected KEY=VALUE, such as ranker.name=pivot")
-    return Given(key=key, value=_value(value.strip()), by=f"--set {text}")
+    return Given(key=key, value=_read_value(value.strip()), by=f"--set {text}")
 
 
-def _key(text: str) -> Key:
+def _read_key(text: str) -> Key:
     try:
         tree: Any = tomllib.loads(f"{text} = 0")
     except tomllib.TOMLDecodeError:
@@ -122,7 +122,7 @@ def _key(text: str) -> Key:
     return tuple(found) if tree == 0 else ()
 
 
-def _value(text: str) -> Any:
+def _read_value(text: str) -> Any:
     try:
         read = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -143,11 +143,11 @@ def _require_one_giver(given: Sequence[Given]) -> None:
         for other in given[number + 1 :]:
             length = min(len(one.key), len(other.key))
             if one.key[:length] == other.key[:length]:
-                key = dotted(min(one.key, other.key, key=len))
+                key = write_key(min(one.key, other.key, key=len))
                 raise UsageError(f"{key}: given twice, by {one.by} and by {other.by}. Keep one of them")
 
 
-def _of_file(path: Path) -> Iterator[Given]:
+def _read_file(path: Path) -> Iterator[Given]:
     try:
         text = path.read_text("utf-8")
     except OSError as error:
@@ -155,21 +155,21 @@ def _of_file(path: Path) -> Iterator[Given]:
     except UnicodeDecodeError as error:
         raise UsageError(f"--config {path}: isn't UTF-8 ({error}). Save it as UTF-8") from error
     json_ = path.suffix.casefold() == ".json"
-    tree = _json(path, text) if json_ else _toml(path, text)
-    lines = {} if json_ else _lines(text)
-    for key, value in _leaves(tree, ()):
+    tree = _read_json(path, text) if json_ else _read_toml(path, text)
+    lines = {} if json_ else _find_lines(text)
+    for key, value in _list_leaves(tree, ()):
         line = next((lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in lines), None)
         yield Given(key=key, value=value, by=f"{path}, line {line}" if line else str(path))
 
 
-def _toml(path: Path, text: str) -> dict[str, Any]:
+def _read_toml(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"--config {path}: not TOML ({error}). Correct the file") from error
 
 
-def _json(path: Path, text: str) -> dict[str, Any]:
+def _read_json(path: Path, text: str) -> dict[str, Any]:
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -183,26 +183,26 @@ def _json(path: Path, text: str) -> dict[str, Any]:
     return tree
 
 
-def _leaves(tree: Mapping[str, Any], key: Key) -> Iterator[tuple[Key, Any]]:
+def _list_leaves(tree: Mapping[str, Any], key: Key) -> Iterator[tuple[Key, Any]]:
     """Every value of a tree with its key; an empty table is a value."""
     for name, value in tree.items():
         if isinstance(value, dict) and value:
-            yield from _leaves(value, (*key, name))
+            yield from _list_leaves(value, (*key, name))
         else:
             yield (*key, name), value
 
 
-def _lines(text: str) -> dict[Key, int]:
+def _find_lines(text: str) -> dict[Key, int]:
     """In which line of a TOML file each key stands; those in arrays and inline tables are in their own key's."""
     found: dict[Key, int] = {}
     table: Key = ()
     for number, line in enumerate(text.splitlines(), 1):
         if header := _HEADER.match(line):
-            table = _key(header[1])
+            table = _read_key(header[1])
             found.setdefault(table, number)
         elif pair := _PAIR.match(line):
-            found.setdefault((*table, *_key(pair[1])), number)
+            found.setdefault((*table, *_read_key(pair[1])), number)
     return found
 
 
-__all__ = ["IN_SUMMARY", "Given", "Values", "gather", "parse"]
+__all__ = ["IN_SUMMARY", "Given", "Values", "gather", "parse_set"]

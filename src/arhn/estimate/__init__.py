@@ -6,7 +6,7 @@ from arhn.estimate.estimate import Counting, Estimate, estimate
 from arhn.estimate.pilot import Pilot
 from arhn.estimate.reuse import BlockReuse, SlotReuse
 from arhn.estimate.sample import Sample, spread
-from arhn.estimate.tokenizers import counting
+from arhn.estimate.tokenizers import choose_counting
 from arhn.estimate.tokens import Characters, Gguf, Served
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "SlotReuse",
     "Speed",
     "Tariff",
-    "counting",
+    "choose_counting",
     "estimate",
     "spread",
 ]

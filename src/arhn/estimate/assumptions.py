@@ -111,7 +111,7 @@ def find_written(text: str, request: Request) -> str:
     return text.removeprefix(split_lead(request.constraint)[0])
 
 
-def interval(hits: int, of: int) -> tuple[float, float]:
+def find_interval(hits: int, of: int) -> tuple[float, float]:
     """Wilson's 95% interval of a share."""
     if not of:
         return 0.0, 1.0
@@ -122,4 +122,4 @@ def interval(hits: int, of: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-__all__ = ["Assumed", "Rates", "find_written", "interval"]
+__all__ = ["Assumed", "Rates", "find_interval", "find_written"]

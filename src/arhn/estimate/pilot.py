@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from arhn.errors import UsageError
-from arhn.estimate.assumptions import Rates, interval
+from arhn.estimate.assumptions import Rates, find_interval
 
 #: Share of negatives that answer, where nothing is known of the data, with its bounds. Qwen2.5-Coder-0.5B found 8.5% of
 #: 714 negatives from XQuAD to answer, GPT-4o (RLHN) 9.0% of 255 of FiQA; the bounds are wider than any we saw.
@@ -53,7 +53,7 @@ class Pilot:
     @classmethod
     def measured(cls, hits: int, of: int, *, words: int | None, source: str, seconds: float | None = None) -> Pilot:
         """Of a run that found `hits` of `of` negatives to answer; the bounds are 95% ones (Wilson)."""
-        low, high = interval(hits, of)
+        low, high = find_interval(hits, of)
         return cls(
             answering=Range(low=low, middle=hits / of, high=high),
             words=words or _WORDS,

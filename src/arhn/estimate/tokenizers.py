@@ -15,7 +15,9 @@ BLOCK = 16
 _SLOTS = "what a prompt begins with like the one before it in its slot (llama.cpp)"
 
 
-def counting(settings: EngineSettings, engine: Engine | None, characters: float | None, stack: ExitStack) -> Counting:
+def choose_counting(
+    settings: EngineSettings, engine: Engine | None, characters: float | None, stack: ExitStack
+) -> Counting:
     """How an engine's requests are counted.
 
     Args:
@@ -29,7 +31,7 @@ def counting(settings: EngineSettings, engine: Engine | None, characters: float 
 
         assert isinstance(engine, LlamaCppEngine)
         return Counting(tokenizer=Gguf(engine), reuse=lambda: SlotReuse(engine.unused_slots()), described=_SLOTS)
-    served = _served(settings, engine, stack) if characters is None and not settings.missing else None
+    served = _connect(settings, engine, stack) if characters is None and not settings.missing else None
     tokenizer = served or Characters(characters or CHARACTERS)
     return Counting(
         tokenizer=tokenizer,
@@ -38,7 +40,7 @@ def counting(settings: EngineSettings, engine: Engine | None, characters: float 
     )
 
 
-def _served(settings: EngineSettings, engine: Engine | None, stack: ExitStack) -> Tokenizer | None:
+def _connect(settings: EngineSettings, engine: Engine | None, stack: ExitStack) -> Tokenizer | None:
     """The server's own tokenizer; None where it doesn't have one."""
     if settings.counted != "server":
         return None
@@ -51,4 +53,4 @@ def _served(settings: EngineSettings, engine: Engine | None, stack: ExitStack) -
     return served if served.works() else None
 
 
-__all__ = ["counting"]
+__all__ = ["choose_counting"]

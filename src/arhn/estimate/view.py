@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from arhn.cleaning.run.time_left import clock
+from arhn.cleaning.run.time_left import format_time
 from arhn.estimate.costs import Bill, Tariff
 from arhn.estimate.estimate import Counting, Estimate
 from arhn.estimate.pilot import Assumption
@@ -25,7 +25,7 @@ _NUMBERS: tuple[tuple[str, str], ...] = (
     ("completion", "completion tokens"),
 )
 _BILLED: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-    ("seconds", "time (h:mm:ss)", clock),
+    ("seconds", "time (h:mm:ss)", format_time),
     ("gpu_hours", "GPU hours", "{:,.2f}".format),
     ("gpu_money", "money for GPUs", "{:,.2f}".format),
     ("token_money", "money for tokens", "{:,.2f}".format),
@@ -40,7 +40,7 @@ _KEYS = {
 }
 
 
-def assumptions(found: Estimate, tariff: Tariff, counting: Counting) -> tuple[Assumption, ...]:
+def list_assumptions(found: Estimate, tariff: Tariff, counting: Counting) -> tuple[Assumption, ...]:
     """Everything that the numbers depend on and that is assumed."""
     speed = tariff.speed
     rates = {
@@ -90,12 +90,12 @@ def _stages(found: Estimate) -> Table:
 
 def _given(found: Estimate, tariff: Tariff, counting: Counting) -> Table:
     table = Table(title="Assumptions", title_justify="left", show_header=False)
-    for each in assumptions(found, tariff, counting):
+    for each in list_assumptions(found, tariff, counting):
         table.add_row(Text(each.what), Text(each.value), Text(each.source))
     return table
 
 
-def content(found: Estimate, tariff: Tariff, counting: Counting) -> dict[str, Any]:
+def make_content(found: Estimate, tariff: Tariff, counting: Counting) -> dict[str, Any]:
     """All of it as JSON; every number a list of low, estimate and high."""
     costs = (found.low, found.middle, found.high)
     bills = [tariff.bill(cost) for cost in costs]
@@ -113,7 +113,7 @@ def content(found: Estimate, tariff: Tariff, counting: Counting) -> dict[str, An
             for stage, cost in found.stages.items()
         },
         "assumptions": [
-            {"what": a.what, "value": a.value, "source": a.source} for a in assumptions(found, tariff, counting)
+            {"what": a.what, "value": a.value, "source": a.source} for a in list_assumptions(found, tariff, counting)
         ],
     }
 
@@ -129,4 +129,4 @@ def write(path: Path, made: dict[str, Any], *, overwrite: bool) -> None:
         file.write(orjson.dumps(made, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
-__all__ = ["assumptions", "content", "view", "write"]
+__all__ = ["list_assumptions", "make_content", "view", "write"]

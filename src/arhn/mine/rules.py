@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from arhn.cleaning.select import Content, content
+from arhn.cleaning.select import Content, take_content
 from arhn.errors import UsageError
 from arhn.types import Passage
 
@@ -146,7 +146,7 @@ def decide_fates(
         filtered: whether cleaning filtered a passage from the query before.
     """
     limits = _compute_limits(positive_scores, settings) if positive_scores else {}
-    labelled = {content(passage) for passage in positives}
+    labelled = {take_content(passage) for passage in positives}
     earlier: set[Content] = set()
     found = [
         _judge_passage(candidate.passage, labelled, earlier, filtered) or _judge_score(candidate.score, limits)
@@ -163,7 +163,7 @@ def _judge_passage(
         return Fate.SKIPPED
     if not passage.text.strip():  # a group can't hold it
         return Fate.BLANK
-    shown = content(passage)
+    shown = take_content(passage)
     if shown in labelled:
         return Fate.EQUALS_POSITIVE
     if filtered(passage):

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from arhn.agree.agreement import Agreement, agree, compare, content, scores
-from arhn.agree.confusion import Confusion, Counts, binomial, f1, kappa, precision, recall, resamples
+from arhn.agree.agreement import Agreement, agree, compare, compute_scores, make_content
+from arhn.agree.confusion import Confusion, Counts, draw_binomial, draw_resamples, f1, kappa, precision, recall
 from arhn.agree.judgements import Judgements, Kind, load
 from arhn.agree.view import agreement_view
 from arhn.cli import main
@@ -106,22 +106,22 @@ def test_precision_recall_f1() -> None:
 
 def test_binomial_has_the_right_mean_and_variance() -> None:
     rng = random.Random(3)
-    drawn = [binomial(rng, 1000, 0.037) for _ in range(4000)]
+    drawn = [draw_binomial(rng, 1000, 0.037) for _ in range(4000)]
     mean = sum(drawn) / len(drawn)
     assert mean == pytest.approx(37, abs=0.5)
     assert sum((n - mean) ** 2 for n in drawn) / len(drawn) == pytest.approx(37 * 0.963, rel=0.1)
-    assert [binomial(rng, 50, 1.0), binomial(rng, 50, 0.0), binomial(rng, 0, 0.5)] == [50, 0, 0]
+    assert [draw_binomial(rng, 50, 1.0), draw_binomial(rng, 50, 0.0), draw_binomial(rng, 0, 0.5)] == [50, 0, 0]
 
 
 def test_a_resample_has_as_many_groups_as_there_are() -> None:
     """Groups of one passage each, so that passages are groups; 15 of them are drawn one by one."""
     groups: dict[Counts, int] = {(1, 0, 0, 0): 70, (0, 1, 0, 0): 25, (0, 0, 1, 0): 10, (0, 0, 0, 1): 5}
-    drawn = resamples(groups)
+    drawn = draw_resamples(groups)
     assert len(drawn) == 1000
     assert {sum(counts) for counts in drawn} == {110}
     means = [sum(counts[cell] for counts in drawn) / 1000 for cell in range(4)]
     assert means == pytest.approx([70, 25, 10, 5], rel=0.05)
-    assert resamples(dict(reversed(groups.items()))) == drawn
+    assert draw_resamples(dict(reversed(groups.items()))) == drawn
 
 
 def test_interval_is_the_one_of_drawing_each_group() -> None:
@@ -150,7 +150,7 @@ def test_decisions_against_decisions_in_two_views(folder: Folder) -> None:
     assert found.action.counts == (3, 1, 0, 0, 0, 1, 1, 0, 1)
     assert found.found.agreement == pytest.approx(5 / 7)
     assert found.found.kappa == pytest.approx((5 * 7 - 25) / (49 - 25))  # by chance 3·3 + 4·4 of 7²
-    assert scores(found) is None
+    assert compute_scores(found) is None
     assert [(d.query_id, d.passages) for d in found.differing] == [
         ("q1", (("d0", "relabel", "filter"), ("d3", "keep", "relabel"))),
         ("q2", (("d2", "filter", "keep"),)),
@@ -162,7 +162,7 @@ def test_against_gold_ambiguous_is_left_out(folder: Folder) -> None:
     assert found.found.counts == (1, 1, 1, 1)
     assert found.action is None
     assert found.left_out == {"ambiguous": 1}
-    assert scores(found) == {"precision": 0.5, "recall": 0.5, "f1": 0.5}
+    assert compute_scores(found) == {"precision": 0.5, "recall": 0.5, "f1": 0.5}
     assert found.differing[0].passages == (("d1", "filter", "true_negative"), ("d2", "keep", "false_negative"))
 
 
@@ -178,7 +178,7 @@ def test_against_verdicts_the_other_file_says_what_is_compared(folder: Folder) -
 
 
 def test_the_reference_goes_second(folder: Folder) -> None:
-    assert scores(folder.agree([gold("q1", "ft")], decisions("q1", "rk"))) is None
+    assert compute_scores(folder.agree([gold("q1", "ft")], decisions("q1", "rk"))) is None
 
 
 def test_verdicts_against_verdicts_compare_what_either_names(folder: Folder) -> None:
@@ -232,7 +232,7 @@ def test_ids_match_whether_numbers_or_strings(folder: Folder) -> None:
 def test_nothing_left_to_compare_is_no_error(folder: Folder) -> None:
     found = folder.agree(decisions("q1", "kk"), [gold("q1", "aa")])
     assert (found.found.compared, found.found.kappa, found.found.agreement, found.found.interval) == (0, *[None] * 3)
-    assert content(found)["views"]["found"]["kappa"] is None
+    assert make_content(found)["views"]["found"]["kappa"] is None
     assert "–" in shown(found)
 
 
@@ -382,7 +382,7 @@ def test_the_order_of_lines_does_not_matter(rng: random.Random) -> None:
     a = {f"q{i}": "".join(rng.choices("krfu", k=5)) for i in range(8)}
     b = {q: "".join(rng.choices("krfu", k=5)) for q in a}
     c = {q: a[q] for q in rng.sample(sorted(a), k=8)}
-    assert content(compare(judged(a), judged(b))) == content(compare(judged(c), judged(b)))
+    assert make_content(compare(judged(a), judged(b))) == make_content(compare(judged(c), judged(b)))
 
 
 def shown(found: Agreement, show: int = 20) -> str:
@@ -403,7 +403,7 @@ def test_command_shows_and_writes(folder: Folder, capsys: pytest.CaptureFixture[
     assert "precision 0.417, recall 1.000, f1 0.588" in printed
     assert max(map(len, shown(agree(a, b)).splitlines())) <= 80
     written = json.loads(out.read_text("utf-8"))
-    assert written == content(agree(a, b))
+    assert written == make_content(agree(a, b))
     assert len(written["differing"]) == 6
     assert written["views"]["found"]["confusion"]["found"] == {"found": 5, "not_found": 7}
     low, high = written["views"]["found"]["kappa_interval"]

@@ -30,7 +30,7 @@ from arhn.calibrate.fit import (
     LabelledGroup,
     auc,
     fit,
-    triage,
+    measure_triage,
 )
 from arhn.calibrate.job import Fitting, calibrate
 from arhn.calibrate.view import fit_view
@@ -233,7 +233,7 @@ def test_triage_counts_what_would_be_found_otherwise() -> None:
     group = LabelledGroup(
         query_id="q", log_odds=(2.0, -2.0, 2.0, -2.0), similarities=(0.9, 0.8, 0.1, 0.2), labels=(None,) * 4
     )
-    agreement = {point.share: point.agreement for point in triage([group], calibration)}
+    agreement = {point.share: point.agreement for point in measure_triage([group], calibration)}
     assert (agreement[0.5], agreement[0.75], agreement[1.0]) == (0.75, 0.75, 1.0)
 
 
@@ -246,10 +246,10 @@ def test_triage_goes_by_a_small_model_where_there_is_one() -> None:
         labels=(None,) * 4,
         flags=(1.0, -1.0, 2.0, -2.0),
     )
-    agreement = {point.share: point.agreement for point in triage([group], calibration)}
+    agreement = {point.share: point.agreement for point in measure_triage([group], calibration)}
     assert (agreement[0.25], agreement[0.5], agreement[1.0]) == (0.75, 1.0, 1.0)
     alone = replace(group, similarities=None)
-    assert triage([alone], calibration) == triage([group], calibration)
+    assert measure_triage([alone], calibration) == measure_triage([group], calibration)
 
 
 def test_a_group_whose_flags_broke_says_nothing_of_a_share() -> None:
@@ -257,8 +257,8 @@ def test_a_group_whose_flags_broke_says_nothing_of_a_share() -> None:
     calibration = Calibration(slope=1.0, threshold=0.5, lower=0.5)
     group = LabelledGroup(query_id="q", log_odds=(-2.0, 2.0), similarities=None, labels=(None,) * 2, flags=(1.0, -1.0))
     broken = replace(group, flags=(1.0, None))
-    assert triage([group, broken], calibration) == triage([group], calibration) != ()
-    assert triage([broken], calibration) == ()
+    assert measure_triage([group, broken], calibration) == measure_triage([group], calibration) != ()
+    assert measure_triage([broken], calibration) == ()
 
 
 def test_a_similarity_that_is_always_the_same_does_no_harm() -> None:

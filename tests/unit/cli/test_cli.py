@@ -16,7 +16,7 @@ from pydantic import Field
 
 from arhn import cli, formats
 from arhn.cli.app import COMMANDS
-from arhn.config.reference import page
+from arhn.config.reference import make_page
 from arhn.engines import ENGINES, Engine
 from arhn.engines.fake import FakeEngine
 from arhn.engines.settings import EngineSettings
@@ -201,9 +201,9 @@ def test_config_show_refuses_what_clean_would(here: Path, capsys: pytest.Capture
 
 
 def test_config_docs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, "config", "docs") == page()
+    assert said(capsys, "config", "docs") == make_page()
     said(capsys, "config", "docs", "-o", "settings.md")
-    assert Path("settings.md").read_text("utf-8") == page()
+    assert Path("settings.md").read_text("utf-8") == make_page()
     said(capsys, "config", "docs", "-o", "settings.md", code=OutputExists.exit_code)
     said(capsys, "config", "docs", "-o", "settings.md", "--overwrite")
 
@@ -268,7 +268,7 @@ def test_a_toy_engine_cleans(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert summary["config"]["engine"] == {"name": "toy", "model": "m", "context": None, "marks": 5}
     said(capsys, "clean", "train.jsonl", "-o", "again.jsonl", "--config", "out.summary.json")
     assert Path("again.jsonl").read_bytes() == Path("out.jsonl").read_bytes()
-    assert "Answers by marks." in page()
+    assert "Answers by marks." in make_page()
     bad = said(capsys, "clean", "train.jsonl", "-o", "x.jsonl", "--engine", "toy", *put_in("engine.slots=2"), code=2)
     assert "engine.slots (--set engine.slots=2): belongs to the engine llamacpp, and this is toy (--engine toy)" in bad
     assert "found 0, allowed: a whole number from 1" in said(

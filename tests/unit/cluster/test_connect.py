@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from arhn.cluster import connect as connecting
-from arhn.cluster.connect import connected
+from arhn.cluster.connect import connect
 from arhn.errors import ClusterUnreachable, MissingDependency, UsageError
 
 
@@ -18,8 +18,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
 
 
-def connect(address: str) -> None:
-    with connected(address, 1):
+def try_to_connect(address: str) -> None:
+    with connect(address, 1):
         pytest.fail("there is no cluster")
 
 
@@ -31,23 +31,23 @@ def test_no_cluster_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         with pytest.raises(ClusterUnreachable, match="no cluster there"):
-            connect(f"127.0.0.1:{free.getsockname()[1]}")
+            try_to_connect(f"127.0.0.1:{free.getsockname()[1]}")
 
 
 def test_something_else_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connecting, "_GREET", 0.5)
     expected = pytest.raises(ClusterUnreachable, match=r"no Ray cluster answers within 0\.5 seconds")
     with socket.create_server(("127.0.0.1", 0)) as silent, expected:
-        connect(f"127.0.0.1:{silent.getsockname()[1]}")
+        try_to_connect(f"127.0.0.1:{silent.getsockname()[1]}")
 
 
 @pytest.mark.parametrize("address", ["", "here", "host:", "host:99999", ":6379", "locale", "ray://host:10001"])
 def test_no_address(address: str) -> None:
     with pytest.raises(UsageError, match="expected host:port"):
-        connect(address)
+        try_to_connect(address)
 
 
 def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependency, match=r"arhn\[ray\]"):
-        connect("local")
+        try_to_connect("local")

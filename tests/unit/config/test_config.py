@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from arhn.config.catalogue import dotted, find, settings
-from arhn.config.problems import checked, require_known
-from arhn.config.reference import page, show, to_toml
+from arhn.config.catalogue import find_setting, list_settings, write_key
+from arhn.config.problems import check, require_known
+from arhn.config.reference import make_page, show, to_toml
 from arhn.config.settings import FittingSettings, RunConfig
-from arhn.config.values import Given, Values, gather, parse
+from arhn.config.values import Given, Values, gather, parse_set
 from arhn.engines import ENGINES
 from arhn.errors import CalibrationError, UsageError
 
@@ -27,12 +27,12 @@ def flag(option: str, value: str) -> Given:
 
 
 def read(*sets: str) -> RunConfig:
-    return checked(RunConfig, gather(None, sets))
+    return check(RunConfig, gather(None, sets))
 
 
 def refused(*sets: str, flags: Sequence[Given] = (), path: Path | None = None) -> str:
     with pytest.raises(UsageError) as error:
-        checked(RunConfig, gather(path, sets, flags))
+        check(RunConfig, gather(path, sets, flags))
     return str(error.value)
 
 
@@ -43,7 +43,7 @@ def test_a_file_is_under_sets_and_flags(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text('mode = "R"\nfloor = 3\n[ranker]\nname = "consistent"\nshuffles = 4\n')
     values = gather(path, ["ranker.shuffles=8"], [flag("mode", "F")])
-    found = checked(RunConfig, values)
+    found = check(RunConfig, values)
     assert (found.mode, found.floor, found.ranker.name, found.ranker.shuffles) == ("F", 3, "consistent", 8)
     assert values.giver(("floor",)) == f"{path}, line 2"
     assert values.giver(("ranker", "name")) == f"{path}, line 4"
@@ -70,7 +70,7 @@ def test_a_file_is_under_sets_and_flags(tmp_path: Path) -> None:
     ],
 )
 def test_a_set(text: str, key: tuple[str, ...], value: Any) -> None:
-    given = parse(text)
+    given = parse_set(text)
     assert (given.key, given.value) == (key, value)
     assert given.by == f"--set {text}"
 
@@ -78,7 +78,7 @@ def test_a_set(text: str, key: tuple[str, ...], value: Any) -> None:
 @pytest.mark.parametrize("text", ["", "x", "=3", "a..b=1", ".a=1", "a.=1"])
 def test_a_set_that_is_none(text: str) -> None:
     with pytest.raises(UsageError, match="expected KEY=VALUE, such as ranker"):
-        parse(text)
+        parse_set(text)
 
 
 def test_a_number_without_a_nought() -> None:
@@ -225,8 +225,8 @@ def test_a_command_reads_its_own_part(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("precision = 0.9\n[mine]\nnegatives = 3\n")
     mine = gather(path).only(["mine"], "mine")
-    assert checked(RunConfig, mine).precision is None
-    assert checked(RunConfig, mine).mine.negatives == 3
+    assert check(RunConfig, mine).precision is None
+    assert check(RunConfig, mine).mine.negatives == 3
     with pytest.raises(UsageError, match=r"precision \(--set precision=0.9\): 'arhn mine' makes no use of it"):
         gather(path, ["precision=0.9"]).only(["mine"], "mine")
     path.write_text("[mien]\nnegatives = 3\n")
@@ -249,7 +249,7 @@ def test_the_small_model_is_served_as_the_other_one() -> None:
 
 def test_a_small_model_may_be_calibrated_before_it_is_used() -> None:
     values = gather(None, ["small_model.model=m"])
-    small = checked(FittingSettings, values).small_model
+    small = check(FittingSettings, values).small_model
     assert small is not None
     assert small.model == "m"
 
@@ -263,16 +263,16 @@ def test_the_whole_tree_can_be_written_and_read() -> None:
 
 
 def test_every_setting_is_described() -> None:
-    for setting in settings(RunConfig):
+    for setting in list_settings(RunConfig):
         assert setting.description.endswith("."), setting.path
         assert setting.allowed, setting.path
         if setting.section is None and isinstance(setting.field.default, int | float):
-            assert find(RunConfig, setting.key, {}) is not None or setting.engine or len(setting.key) > 2
+            assert find_setting(RunConfig, setting.key, {}) is not None or setting.engine or len(setting.key) > 2
 
 
 def test_keys_are_written_as_they_can_be_read() -> None:
-    assert dotted(("a", "b", 0)) == "a.b[0]"
-    assert parse(f"{dotted(('families', 'a b.c'))}=claim").key == ("families", "a b.c")
+    assert write_key(("a", "b", 0)) == "a.b[0]"
+    assert parse_set(f"{write_key(('families', 'a b.c'))}=claim").key == ("families", "a b.c")
 
 
 @pytest.mark.parametrize(
@@ -286,9 +286,9 @@ def test_what_is_shown_can_be_used_again(tmp_path: Path) -> None:
     path = tmp_path / "run.toml"
     path.write_text("floor = 2\n")
     values = gather(path, ["small_model.model=x", "engine.slots=2", "refresh.every=1"], [flag("triage", "0.9")])
-    found = checked(RunConfig, values)
+    found = check(RunConfig, values)
     shown = show(found, values)
-    assert checked(RunConfig, Values(tree=tomllib.loads(shown))) == found
+    assert check(RunConfig, Values(tree=tomllib.loads(shown))) == found
     lines = {line.split(" ")[0]: line for line in reversed(shown.splitlines())}
     assert lines["floor"].endswith(f"# {path}, line 1")
     assert lines["triage"].endswith("# --triage 0.9")
@@ -300,8 +300,8 @@ def test_what_is_shown_can_be_used_again(tmp_path: Path) -> None:
 
 
 def test_the_page_names_every_setting() -> None:
-    text = page()
-    for setting in settings(RunConfig):
+    text = make_page()
+    for setting in list_settings(RunConfig):
         if setting.section is None and setting.key[0] not in ("small_model", "refresh"):
             assert f"| `{setting.key[-1]}` |" in text, setting.path
     for name in ENGINES.names():
@@ -311,4 +311,4 @@ def test_the_page_names_every_setting() -> None:
 
 def test_the_reference_in_the_docs_is_what_the_command_writes() -> None:
     written = (ROOT / "docs" / "settings.md").read_text("utf-8")
-    assert written == page(), "run: arhn config docs -o docs/settings.md --overwrite"
+    assert written == make_page(), "run: arhn config docs -o docs/settings.md --overwrite"

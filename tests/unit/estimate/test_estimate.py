@@ -28,7 +28,7 @@ from arhn.estimate import (
     estimate,
     spread,
 )
-from arhn.estimate.assumptions import interval
+from arhn.estimate.assumptions import find_interval
 from arhn.estimate.estimate import Estimate, count_answering
 from arhn.store import SqliteStore, StoredAnswers
 from arhn.types import Group
@@ -259,7 +259,7 @@ def test_time_gpu_hours_and_money() -> None:
 
 @pytest.mark.parametrize(("hits", "of"), [(0, 10), (5, 10), (10, 10), (61, 714)])
 def test_an_interval_holds_the_share(hits: int, of: int) -> None:
-    low, high = interval(hits, of)
+    low, high = find_interval(hits, of)
     assert 0 <= low <= hits / of <= high <= 1
     assert high - low < 0.55
 

@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from arhn import formats
 from arhn.cleaning.models import Models
 from arhn.cleaning.run import Job, placed, run
-from arhn.cluster.storage import folder_at
+from arhn.cluster.storage import open_folder
 from arhn.engines.fake import FakeEngine
 from arhn.errors import (
     AccessDenied,
@@ -156,20 +156,20 @@ def test_a_run_killed_while_it_puts_files_there_is_finished_by_the_next(
 
 
 def test_partitions_are_kept_in_a_store(store: Any, tmp_path: Path) -> None:
-    folder = folder_at("memory://work/x/")
+    folder = open_folder("memory://work/x/")
     assert folder.read("a") is None
     folder.write("a", b"1")
     folder.write("a", b"22")
     assert (folder.read("a"), store.find("/work")) == (b"22", ["/work/x/a"])
-    here = folder_at(f"file://{tmp_path / 'with%20space'}")
+    here = open_folder(f"file://{tmp_path / 'with%20space'}")
     assert here.read("a") is None
     assert not (tmp_path / "with space").exists(), "made with its first file, so that a failed run leaves nothing"
     here.write("a", b"1")
     assert (tmp_path / "with space" / "a").read_bytes() == b"1"
     with pytest.raises(OutputNotWritable):
-        folder_at(str(tmp_path / "no" / "folder"))
+        open_folder(str(tmp_path / "no" / "folder"))
     with pytest.raises(OutputNotWritable):
-        folder_at(str(tmp_path / "with space" / "a"))
+        open_folder(str(tmp_path / "with space" / "a"))
 
 
 def test_a_cluster_run_from_store_to_store(store: Any, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.margin_rule import drops
+from arhn.cleaning.margin_rule import find_dropped
 from arhn.cleaning.methods.method import AskerFor
 from arhn.cleaning.models import Models
 from arhn.cleaning.relabel import decide, finish, hold_against_floor
@@ -40,7 +40,7 @@ class MarginMethod:
         scores = await asyncio.to_thread(self._scores, group)
         positives = [scores[p.doc_id] for p in group.positives]
         negatives = [p.doc_id for p in group.negatives]
-        dropped = drops(positives, [scores[d] for d in negatives], self._config.margin)
+        dropped = find_dropped(positives, [scores[d] for d in negatives], self._config.margin)
         found = {p.doc_id: Reason.POSITIVE for p in group.positives}
         found |= {d: Reason.MARGIN if drop else Reason.UNDISPUTED for d, drop in zip(negatives, dropped, strict=True)}
         config = self._config

@@ -65,7 +65,7 @@ class FamilyPrompts:
 @cache
 def load(family: str) -> FamilyPrompts:
     """The prompts of a family of queries (families/family.py)."""
-    data = sections(family)
+    data = load_sections(family)
     return FamilyPrompts(
         extract=_extract(data["extract"]),
         check=_extract(_with_known(data["extract"])),
@@ -77,11 +77,11 @@ def load(family: str) -> FamilyPrompts:
 
 def load_section(name: str, section: str) -> Prompt:
     """One template of a file."""
-    return Prompt(**_template(sections(name)[section]))
+    return Prompt(**_template(load_sections(name)[section]))
 
 
 @cache
-def sections(name: str) -> Mapping[str, Any]:
+def load_sections(name: str) -> Mapping[str, Any]:
     """The content of `name`.toml of this folder."""
     return tomllib.loads(files(__name__).joinpath(f"{name}.toml").read_text("utf-8"))
 

@@ -38,13 +38,13 @@ class Listwise:
 
         def requests(share: float) -> list[Request]:
             texts = [show_candidate(p, candidates.extractions[p.doc_id], self._by, share) for p in shown]
-            return [request(candidates.query, texts, candidates.prompts.rank)]
+            return [make_request(candidates.query, texts, candidates.prompts.rank)]
 
         found = await self._asker.ask_fitting("rank", 1.0, requests, halve(LEAST_SHOWN))
         return read(found.answers[0], [p.doc_id for p in shown])
 
 
-def request(query: str, texts: Sequence[str], prompt: Prompt) -> Request:
+def make_request(query: str, texts: Sequence[str], prompt: Prompt) -> Request:
     """Ask for the order of `texts`, numbered from 1 in the order given; each is one line."""
     lines = "\n".join(f"[{i}] {text}" for i, text in enumerate(texts, 1))
     messages = prompt.messages(query=" ".join(query.split()), candidates=lines)

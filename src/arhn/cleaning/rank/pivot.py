@@ -41,18 +41,18 @@ class Pivot:
             text, against = (
                 show_candidate(p, candidates.extractions[p.doc_id], self._by, share) for p in (negative, pivot)
             )
-            return requests(candidates.query, text, against, candidates.prompts.pivot)
+            return make_requests(candidates.query, text, against, candidates.prompts.pivot)
 
         found = await self._asker.ask_fitting("rank", 1.0, asked, halve(LEAST_SHOWN), doc_id=negative.doc_id)
         return found.answers[0], found.answers[1]
 
 
-def requests(query: str, text: str, pivot: str, prompt: Prompt) -> tuple[Request, Request]:
+def make_requests(query: str, text: str, pivot: str, prompt: Prompt) -> tuple[Request, Request]:
     """Which of two texts answers more directly: with `text` shown first, and with `pivot` shown first."""
-    return _request(query, text, pivot, prompt), _request(query, pivot, text, prompt)
+    return _make_request(query, text, pivot, prompt), _make_request(query, pivot, text, prompt)
 
 
-def _request(query: str, first: str, second: str, prompt: Prompt) -> Request:
+def _make_request(query: str, first: str, second: str, prompt: Prompt) -> Request:
     return Request(
         messages=prompt.messages(query=" ".join(query.split()), first=first, second=second),
         max_tokens=2,
@@ -74,7 +74,7 @@ def read(answers: Mapping[str, Pair], pivot: str, positives: tuple[str, ...]) ->
     """The order that the answers give: negatives preferred to the pivot, the positives, the other negatives.
 
     Args:
-        answers: by negative, what `requests` of it were answered.
+        answers: by negative, what `make_requests` of it were answered.
         pivot: `doc_id` of the best positive; the other positives follow it.
     """
     preferred: dict[str, float] = {}

@@ -104,7 +104,7 @@ def carry_out(
     source = _detect(job)
     with ExitStack() as stack:
         for lock in job.files.locks:
-            stack.enter_context(locked(lock, lambda: _say_busy(job)))
+            stack.enter_context(locked(lock, lambda: _make_error(job)))
         outputs = Outputs(job.files, job.to or source.format, source, stack, overwrite=job.overwrite)
         return _run(job, source, outputs, open_cleaner(stack), progress or Progress(), on_group)
 
@@ -155,7 +155,7 @@ def _detect(job: Job) -> Source:
     return detect(job.input, split=job.split, format=job.format, skip_bad_rows=job.on_bad_row == "skip")
 
 
-def _say_busy(job: Job) -> OutputLocked:
+def _make_error(job: Job) -> OutputLocked:
     return OutputLocked(
         f"{job.files.output}: another arhn process is writing it. Wait for it to end, or write elsewhere"
     )

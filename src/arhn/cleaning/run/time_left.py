@@ -57,7 +57,7 @@ class TimeLeft:
     def describe(self, stats: Stats, groups: int) -> str:
         """As people read it; empty as long as it can't be known."""
         seconds = self.estimate(stats, groups)
-        return "" if seconds is None else f"{clock(seconds)} left"
+        return "" if seconds is None else f"{format_time(seconds)} left"
 
     def _since(self, now: _Mark) -> _Mark:
         """The moment from which on the speed is taken."""
@@ -68,11 +68,11 @@ class TimeLeft:
         return older
 
 
-def clock(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """Hours, minutes and seconds: 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-__all__ = ["TimeLeft", "clock"]
+__all__ = ["TimeLeft", "format_time"]

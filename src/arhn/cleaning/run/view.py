@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def live(console: Console, progress: Progress, total: int | None) -> Iterator[OnGroup]:
+def show_progress(console: Console, progress: Progress, total: int | None) -> Iterator[OnGroup]:
     """A bar that moves on a terminal, a log line now and then elsewhere; yields what to call per group."""
     if not console.is_terminal:
         lines = _Lines(progress, total)
@@ -34,10 +34,10 @@ def live(console: Console, progress: Progress, total: int | None) -> Iterator[On
         return
     started, remaining = time.monotonic(), TimeLeft(total)
     with group_bars(console, LEFT) as bars:
-        task = bars.add_task("groups", total=total, state=state(progress, 0.0), left="")
+        task = bars.add_task("groups", total=total, state=describe_state(progress, 0.0), left="")
 
         def show() -> None:
-            shown = state(progress, time.monotonic() - started)
+            shown = describe_state(progress, time.monotonic() - started)
             bars.update(task, completed=progress.tally.groups, state=shown, left=_left(remaining, progress))
 
         with repeat_every(SHOW_EVERY, show):
@@ -76,11 +76,11 @@ class _Lines:
             if found == self._logged or now - self._last < LOG_EVERY / 2:
                 return
             self._logged, self._last = found, now
-        parts = [state(progress, now - self._started), *([left] if left else [])]
+        parts = [describe_state(progress, now - self._started), *([left] if left else [])]
         logger.info("%d%s groups, %s", progress.tally.groups, self._of, ", ".join(parts))
 
 
-def state(progress: Progress, seconds: float) -> str:
+def describe_state(progress: Progress, seconds: float) -> str:
     """Calls, tokens a second, cache hits and unknown share, in one line."""
     total = progress.stats.total
     tokens = total.prompt_tokens - total.cached_tokens + total.completion_tokens
@@ -94,7 +94,7 @@ def state(progress: Progress, seconds: float) -> str:
     return ", ".join([*parts, f"{total.failed} failed"] if total.failed else parts)
 
 
-def closing_tables(console: Console, content: Mapping[str, Any]) -> None:
+def print_tables(console: Console, content: Mapping[str, Any]) -> None:
     """The tables at the end of a run, from the content of summary.json."""
     console.print(_decisions(content))
     if content["llm"]:

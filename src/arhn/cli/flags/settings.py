@@ -11,8 +11,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import BaseModel
 
-from arhn.config.catalogue import Setting, settings
-from arhn.config.problems import checked, require_known
+from arhn.config.catalogue import Setting, list_settings
+from arhn.config.problems import check, require_known
 from arhn.config.settings import FittingSettings, RunConfig
 from arhn.config.values import Given, Values, gather
 
@@ -86,13 +86,13 @@ def read_fitting_settings(values: Values) -> FittingSettings:
 
 def _read(model: type[M], command: str, values: Values) -> M:
     require_known(RunConfig, values)
-    return checked(model, values.only(READS[command], command))
+    return check(model, values.only(READS[command], command))
 
 
 def make_parameters(flags: Mapping[str, Mapping[str, str]]) -> list[inspect.Parameter]:
     """The options as parameters of a function, `--config` and `--set` at the end."""
     known: dict[str, list[Setting]] = defaultdict(list)
-    for setting in settings(RunConfig):
+    for setting in list_settings(RunConfig):
         known[setting.path].append(setting)
     found = [
         _make_parameter(option, known[path][0], _write_help(path, known), title)
@@ -174,7 +174,7 @@ def _make_completion(choices: Sequence[str]) -> Callable[[str], list[str]]:
 
 def _complete_keys(incomplete: str) -> Iterator[tuple[str, str]]:
     """Keys as `--set` takes them."""
-    for setting in settings(RunConfig, {}):
+    for setting in list_settings(RunConfig, {}):
         if setting.section is None and setting.path.startswith(incomplete):
             yield f"{setting.path}=", setting.description
 

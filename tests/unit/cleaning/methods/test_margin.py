@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from arhn.cleaning.margin_rule import DEFAULTS, RANGES, Margin, Rule, drops
+from arhn.cleaning.margin_rule import DEFAULTS, RANGES, Margin, Rule, find_dropped
 from arhn.errors import UsageError
 
 RULES: tuple[Rule, ...] = ("absolute", "relative", "perc")
@@ -24,7 +24,7 @@ margins = st.sampled_from(RULES).flatmap(lambda rule: st.builds(Margin, rule=st.
 
 def dropped(rule: Rule, value: float, positives: list[float], negatives: list[float]) -> list[float]:
     margin = Margin(rule=rule, value=value)
-    return [s for s, drop in zip(negatives, drops(positives, negatives, margin), strict=True) if drop]
+    return [s for s, drop in zip(negatives, find_dropped(positives, negatives, margin), strict=True) if drop]
 
 
 def test_absolute_drops_from_a_score_on_whatever_the_positive() -> None:
@@ -57,7 +57,7 @@ def test_the_lowest_of_several_positives_counts(rule: Rule) -> None:
 def test_perc_stays_below_a_positive_that_is_below_zero() -> None:
     margin = Margin(rule="perc", value=0.9)
     assert margin.threshold([-0.5]) == -0.55  # the product would be -0.45, above the positive itself
-    assert drops([-0.5], [-0.5, -0.6], margin) == (True, False)
+    assert find_dropped([-0.5], [-0.5, -0.6], margin) == (True, False)
     assert margin.threshold([0.0]) == 0.0
 
 
@@ -87,7 +87,7 @@ def test_unknown_rules_and_keys_and_what_is_no_number_are_refused(settings: dict
 @pytest.mark.parametrize("rule", RULES)
 def test_no_positive_is_an_error(rule: Rule) -> None:
     with pytest.raises(UsageError, match="at least one positive"):
-        drops([], [0.5], Margin(rule=rule))
+        find_dropped([], [0.5], Margin(rule=rule))
 
 
 @pytest.mark.parametrize(
@@ -95,40 +95,42 @@ def test_no_positive_is_an_error(rule: Rule) -> None:
 )
 def test_scores_that_are_no_numbers_are_refused(p: list[float], n: list[float]) -> None:
     with pytest.raises(UsageError, match="expected a finite number"):
-        drops(p, n, Margin())
+        find_dropped(p, n, Margin())
 
 
 @given(st.data(), st.sampled_from(RULES), positives, scores)
 def test_a_stricter_value_never_drops_fewer(data: st.DataObject, rule: Rule, p: list[float], n: list[float]) -> None:
     low, high = sorted((data.draw(values(rule)), data.draw(values(rule))))
     strict, loose = (high, low) if rule == "relative" else (low, high)
-    of_strict, of_loose = (drops(p, n, Margin(rule=rule, value=value)) for value in (strict, loose))
+    of_strict, of_loose = (find_dropped(p, n, Margin(rule=rule, value=value)) for value in (strict, loose))
     assert all(s or not lo for s, lo in zip(of_strict, of_loose, strict=True))
 
 
 @given(st.data(), margins, positives, scores)
 def test_order_does_not_matter(data: st.DataObject, margin: Margin, p: list[float], n: list[float]) -> None:
     order = data.draw(st.permutations(range(len(n))))
-    expected = drops(p, n, margin)
-    assert drops(data.draw(st.permutations(p)), [n[i] for i in order], margin) == tuple(expected[i] for i in order)
+    expected = find_dropped(p, n, margin)
+    assert find_dropped(data.draw(st.permutations(p)), [n[i] for i in order], margin) == tuple(
+        expected[i] for i in order
+    )
 
 
 @given(margins, positives, scores)
 def test_a_higher_score_is_dropped_wherever_a_lower_one_is(margin: Margin, p: list[float], n: list[float]) -> None:
-    ordered = drops(p, sorted(n), margin)
+    ordered = find_dropped(p, sorted(n), margin)
     assert list(ordered) == sorted(ordered)
 
 
 @given(margins.filter(lambda m: m.rule != "absolute"), positives, scores)
 def test_what_scores_as_high_as_a_positive_is_always_dropped(margin: Margin, p: list[float], n: list[float]) -> None:
-    assert all(drop for s, drop in zip(n, drops(p, n, margin), strict=True) if s >= min(p))
+    assert all(drop for s, drop in zip(n, find_dropped(p, n, margin), strict=True) if s >= min(p))
 
 
 @given(margins, positives, scores, score)
 def test_another_positive_never_keeps_what_was_dropped(
     margin: Margin, p: list[float], n: list[float], q: float
 ) -> None:
-    before, after = drops(p, n, margin), drops([*p, q], n, margin)
+    before, after = find_dropped(p, n, margin), find_dropped([*p, q], n, margin)
     assert all(a or not b for b, a in zip(before, after, strict=True))
 
 

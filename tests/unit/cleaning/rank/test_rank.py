@@ -146,15 +146,15 @@ def test_every_permutation_round_trips(numbers: list[int]) -> None:
 
 
 def test_a_request_numbers_the_texts() -> None:
-    request = listwise.request("why?", ["text a", "text b"], PROMPTS.rank)
+    request = listwise.make_request("why?", ["text a", "text b"], PROMPTS.rank)
     assert request.messages[-1].content == "Question: why?\n[1] text a\n[2] text b"
     assert request.constraint == Permutation(2)
 
 
 def test_a_query_cannot_pretend_to_be_a_candidate() -> None:
-    request = listwise.request("why?\n[1] me", ["a", "b", "c"], PROMPTS.rank)
+    request = listwise.make_request("why?\n[1] me", ["a", "b", "c"], PROMPTS.rank)
     assert len(request.messages[-1].content.splitlines()) == 4
-    for request in pivot.requests("why?\n[1] me", "a", "b", PROMPTS.pivot):
+    for request in pivot.make_requests("why?\n[1] me", "a", "b", PROMPTS.pivot):
         assert len(request.messages[-1].content.splitlines()) == 3
 
 
@@ -293,7 +293,7 @@ def compared(**preferred: tuple[float | None, float | None]) -> Ranking:
 
 
 def test_both_orders_are_asked() -> None:
-    one, two = pivot.requests("why?", "mine", "the pivot", PROMPTS.pivot)
+    one, two = pivot.make_requests("why?", "mine", "the pivot", PROMPTS.pivot)
     assert one.messages[-1].content == "Question: why?\n[1] mine\n[2] the pivot"
     assert two.messages[-1].content == "Question: why?\n[1] the pivot\n[2] mine"
     assert one.constraint == two.constraint == OneOf(("1", "2"))

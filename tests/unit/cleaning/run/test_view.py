@@ -31,7 +31,10 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quickly")
 def test_answers_are_logged_before_the_first_group_is_done(caplog: pytest.LogCaptureFixture) -> None:
     progress = Progress()
-    with caplog.at_level(logging.INFO, "arhn.cleaning.run.view"), display.live(Console(file=StringIO()), progress, 9):
+    with (
+        caplog.at_level(logging.INFO, "arhn.cleaning.run.view"),
+        display.show_progress(Console(file=StringIO()), progress, 9),
+    ):
         progress.stats.of("extract").asked = 7
         assert shown_within(60, "0/9 groups, 7 calls", lambda: caplog.text)
         time.sleep(0.2)
@@ -41,10 +44,10 @@ def test_answers_are_logged_before_the_first_group_is_done(caplog: pytest.LogCap
 @pytest.mark.usefixtures("quickly")
 def test_the_time_left_is_told_before_the_first_group_is_written(caplog: pytest.LogCaptureFixture) -> None:
     progress, out = Progress(), StringIO()
-    bar = display.live(Console(file=out, force_terminal=True, width=120), progress, 9)
+    bar = display.show_progress(Console(file=out, force_terminal=True, width=120), progress, 9)
     with (
         caplog.at_level(logging.INFO, "arhn.cleaning.run.view"),
-        display.live(Console(file=StringIO()), progress, 9),
+        display.show_progress(Console(file=StringIO()), progress, 9),
         bar,
     ):
         extract = progress.stats.of("extract")
@@ -63,6 +66,6 @@ def test_the_time_left_is_told_before_the_first_group_is_written(caplog: pytest.
 @pytest.mark.usefixtures("quickly")
 def test_a_bar_shows_answers_before_the_first_group_is_done() -> None:
     progress, out = Progress(), StringIO()
-    with display.live(Console(file=out, force_terminal=True, width=120), progress, 9):
+    with display.show_progress(Console(file=out, force_terminal=True, width=120), progress, 9):
         progress.stats.of("extract").asked = 7
         assert shown_within(60, "7 calls", out.getvalue)
