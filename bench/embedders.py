@@ -81,7 +81,7 @@ def measure(folder: Path, embedders: dict[str, OnnxEmbedder | Embedder], a: argp
     """A row for each model."""
     groups, gold = read(folder, a.split, a.groups)
     groups = [group for group in groups if group.negatives and group.positives]
-    rows: list[output.Row] = []
+    rows: list[dict[str, Any]] = []
     flat: dict[str, list[np.ndarray]] = {pair: [] for pair in PAIRS}
     for name, embedder in embedders.items():
         queries, passages, rate = encode(embedder, groups)
@@ -91,8 +91,10 @@ def measure(folder: Path, embedders: dict[str, OnnxEmbedder | Embedder], a: argp
             row[f"AUC {pair}"], row["false"], row["true"] = auc(groups, gold, found[pair])
             flat[pair].append(np.concatenate([np.array(each) for each in found[pair]]))
         rows.append(row | {"texts": len(queries) + len(passages), "texts a CPU second": rate})
-    agreement = {f"r {pair}": float(np.corrcoef(*flat[pair])[0, 1]) for pair in PAIRS}
-    agreement["most apart"] = max(float(np.abs(np.subtract(*flat[pair])).max()) for pair in PAIRS)
+    agreement: dict[str, Any] = {}
+    for pair, (first, second) in flat.items():
+        agreement[f"r {pair}"] = float(np.corrcoef(first, second)[0, 1])
+        agreement[f"most apart {pair}"] = float(np.abs(first - second).max())
     return [row | agreement for row in rows]
 
 

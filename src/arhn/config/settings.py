@@ -36,7 +36,8 @@ class SimilaritySettings(BaseModel):
 
     model: str = Field(
         min_length=1,
-        description="An embedding model that arhn models lists, a sentence-transformers folder, or a name on the hub. Needed.",
+        description="An embedding model that arhn models lists; or a sentence-transformers folder, or its name on "
+        "the hub. Needed.",
     )
     device: str | None = Field(
         default=None, description="As PyTorch names it, such as cpu or cuda:1; the best there is unless given."

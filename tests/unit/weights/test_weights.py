@@ -278,7 +278,9 @@ def test_the_table_is_well_formed(name: str) -> None:
     model = MODELS[name]
     assert model.name == name
     assert re.fullmatch(r"[0-9a-f]{64}", model.sha256)
+    assert model.revision is not None
     assert re.fullmatch(r"[0-9a-f]{40}", model.revision)
+    assert model.repo is not None
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", model.repo)
     assert model.file.endswith(".gguf")
     assert model.size > 100_000_000
@@ -321,6 +323,7 @@ def test_the_table_agrees_with_the_script_it_comes_from() -> None:
     text = script.read_text()
     for model in MODELS.values():
         for value in (model.repo, model.revision, model.file, str(model.size), model.sha256):
+            assert value is not None
             assert value in text
 
 
@@ -525,7 +528,7 @@ def test_a_hub_that_is_silent_is_noticed_soon(
     monkeypatch.setattr(hub, "ANSWER_SECONDS", 0.1)
     hub_server.may_answer.clear()
     with pytest.raises(ModelUnavailable, match=r"no answer within 0\.1 s"):
-        hub.describe(TINY.repo, TINY.revision, TINY.file)
+        hub.describe("org/tiny-GGUF", COMMIT, TINY.file)
     assert resolve("tiny") == cached
 
 
