@@ -62,7 +62,6 @@ class Rates:
 def estimate(
     source: Groups,
     values: Values,
-    rates: Rates,
     sample: Annotated[int, make_count_option("--sample", "Groups that are looked at. Default: 32.", panel=FILES)] = 32,
     pilot: Annotated[
         Path | None,
@@ -88,6 +87,8 @@ def estimate(
     ] = None,
     json: JsonFile = None,
     overwrite: Overwrite = False,
+    *,
+    rates: Rates,
 ) -> None:
     """Estimate what cleaning takes: calls, tokens, time, money."""
     from arhn.estimate import Pilot, choose_counting
