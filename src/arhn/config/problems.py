@@ -26,6 +26,7 @@ def checked(model: type[M], values: Values) -> M:
         UsageError: one line for each thing that is wrong.
         CalibrationError: a file of calibrations that can't be read.
     """
+    values = _read_texts(model, values)
     try:
         return model.model_validate(values.tree)
     except ValidationError as error:
@@ -35,6 +36,7 @@ def checked(model: type[M], values: Values) -> M:
 
 def require_known(model: type[BaseModel], values: Values) -> None:
     """Refuse keys that there aren't, whoever would look at them. Raises UsageError."""
+    values = _read_texts(model, values)
     try:
         model.model_validate(values.tree)
     except ValidationError as error:
@@ -44,6 +46,18 @@ def require_known(model: type[BaseModel], values: Values) -> None:
             raise UsageError(_BREAK.join(lines)) from None
     except ArhnError:
         return  # whoever looks at that value says so
+
+
+def _read_texts(model: type[BaseModel], values: Values) -> Values:
+    """The same, with the texts of a command line as what their settings are."""
+    if not values.bare:
+        return values
+    known = {setting.key: setting for setting in settings(model)}
+    for key in values.bare:
+        text = values.at(key)
+        if key in known and isinstance(text, str):
+            values = values.replaced(key, known[key].read(text))
+    return values
 
 
 def _line(problem: Mapping[str, Any], model: type[BaseModel], values: Values) -> str:
@@ -60,6 +74,8 @@ def _line(problem: Mapping[str, Any], model: type[BaseModel], values: Values) ->
     if problem["type"] == "value_error":
         return f"{where}: {problem['ctx']['error']}"
     allowed = setting.allowed if setting else problem["msg"]
+    if problem["type"] == "less_than_equal" and f"{problem['ctx']['le']:g}" not in allowed:
+        allowed += f", at most {problem['ctx']['le']}"
     return f"{where}: found {_shown(problem['input'])}, allowed: {allowed}"
 
 

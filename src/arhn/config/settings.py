@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 from arhn.cleaning.config import CleanConfig
@@ -38,14 +48,14 @@ class SimilaritySettings(BaseModel):
     device: str | None = Field(
         default=None, description="As PyTorch names it, such as cpu or cuda:1; the best there is unless given."
     )
-    threads: int | None = Field(
+    threads: StrictInt | None = Field(
         default=None,
         ge=1,
         le=_MOST,
         description="CPU threads; PyTorch's choice unless given.",
         json_schema_extra={"unit": "threads"},
     )
-    batch_size: int = Field(
+    batch_size: StrictInt = Field(
         default=32, ge=1, le=_MOST, description="Encoded at once.", json_schema_extra={"unit": "texts"}
     )
 
@@ -91,7 +101,7 @@ class CleaningSettings(CleanConfig):
     store: Path | None = Field(
         default=None, description="The file that keeps the LLM's answers; beside the output unless given."
     )
-    max_failures: float = Field(
+    max_failures: StrictFloat = Field(
         default=USUAL_LIMIT,
         ge=0,
         le=1,
@@ -187,7 +197,7 @@ class FileSettings(BaseModel):
         default=None, description="The output's format; the input's unless given."
     )
     split: str | None = Field(default=None, description="The split of a data set that has several.")
-    limit: int | None = Field(
+    limit: StrictInt | None = Field(
         default=None,
         ge=1,
         le=_MOST,
@@ -236,7 +246,7 @@ class RefreshSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    every: int = Field(
+    every: StrictInt = Field(
         ge=1,
         le=_MOST,
         description="Epochs between two refreshes, with the model as it is by then. Needed.",

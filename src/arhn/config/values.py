@@ -9,7 +9,7 @@ import json
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,28 @@ _PAIR = re.compile(r"\s*([\w.\"' *-]+?)\s*=")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """A value, and who gives it: `--mode R`, `--set ranker.name=pivot`, `run.toml, line 3`."""
+    """A value, and who gives it: `--mode R`, `--set ranker.name=pivot`, `run.toml, line 3`.
+
+    `bare`: the value is a text of a command line that has no type of its own yet.
+    """
 
     key: Key
     value: Any
     by: str
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
-    """Values by key, as they were given, and who gave each. `by_hand`: those that no file gave."""
+    """Values by key, as they were given, and who gave each.
+
+    `by_hand`: those that no file gave; `bare`: those of them that are texts without a type.
+    """
 
     tree: Mapping[str, Any] = field(default_factory=dict)
     givers: Mapping[Key, str] = field(default_factory=dict)
     by_hand: frozenset[Key] = frozenset()
+    bare: frozenset[Key] = frozenset()
 
     def only(self, names: Collection[str], command: str) -> Values:
         """Those that a command looks at, by the first name of their key; a config file may hold others' too.
@@ -53,7 +61,14 @@ class Values:
         return Values(
             tree={name: value for name, value in self.tree.items() if name in names},
             givers={key: by for key, by in self.givers.items() if key[0] in names},
+            bare=frozenset(key for key in self.bare if key[0] in names),
         )
+
+    def replaced(self, key: Key, value: Any) -> Values:
+        """The same with another value for a key."""
+        tree = dict(self.tree)
+        _put(tree, key, value)
+        return replace(self, tree=tree)
 
     def giver(self, key: tuple[object, ...]) -> str:
         """Who gave a key, a table that it stands in, or what stands in it; empty where nobody did."""
@@ -91,12 +106,13 @@ def gather(config: Path | None, sets: Sequence[str] = (), flags: Sequence[Given]
     tree: dict[str, Any] = {}
     givers: dict[Key, str] = {}
     for given in [*(_of_file(config) if config is not None else ()), *direct]:
-        _put(tree, given)
+        _put(tree, given.key, given.value)
         for other in [other for other in givers if other[: len(given.key)] == given.key]:
             del givers[other]
         givers[given.key] = given.by
     by_hand = frozenset(given.key for given in direct)
-    return Values(tree=tree, givers=givers, by_hand=by_hand)
+    bare = frozenset(given.key for given in direct if given.bare)
+    return Values(tree=tree, givers=givers, by_hand=by_hand, bare=bare)
 
 
 def parse(text: str) -> Given:
@@ -106,7 +122,8 @@ def parse(text: str) -> Given:
     key = _key(name.strip())
     if not equals or not key:
         raise UsageError(f"--set {text!r}: expected KEY=VALUE, such as ranker.name=pivot")
-    return Given(key=key, value=_value(value.strip()), by=f"--set {text}")
+    found, bare = _value(value.strip())
+    return Given(key=key, value=found, by=f"--set {text}", bare=bare)
 
 
 def _key(text: str) -> Key:
@@ -122,20 +139,21 @@ def _key(text: str) -> Key:
     return tuple(found) if tree == 0 else ()
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> tuple[Any, bool]:
+    """A TOML value, or the text itself where it is none; and whether it is that."""
     try:
         read = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        return text
-    return read["value"] if read.keys() == {"value"} else text
+        return text, True
+    return (read["value"], False) if read.keys() == {"value"} else (text, True)
 
 
-def _put(tree: dict[str, Any], given: Given) -> None:
+def _put(tree: dict[str, Any], key: Key, value: Any) -> None:
     inner = tree
-    for part in given.key[:-1]:
+    for part in key[:-1]:
         found = inner.get(part)
         inner[part] = inner = dict(found) if isinstance(found, Mapping) else {}
-    inner[given.key[-1]] = given.value
+    inner[key[-1]] = value
 
 
 def _require_one_giver(given: Sequence[Given]) -> None:

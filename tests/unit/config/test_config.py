@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import annotated_types as at
 import pytest
+from pydantic import ValidationError
 
 from arhn.config.catalogue import dotted, find, settings
 from arhn.config.problems import checked, require_known
@@ -23,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def flag(option: str, value: str) -> Given:
-    return Given(key=tuple(option.split(".")), value=value, by=f"--{option} {value}")
+    return Given(key=tuple(option.split(".")), value=value, by=f"--{option} {value}", bare=True)
 
 
 def read(*sets: str) -> RunConfig:
@@ -190,6 +192,41 @@ def test_bad_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, s
 )
 def test_bad_sets(sets: Sequence[str], says: str) -> None:
     assert says in refused(*sets)
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("negatives = '8'", "found '8', allowed: a whole number from 1"),
+        ("negatives = true", "found True, allowed: a whole number from 1"),
+        ("negatives = 8.0", "found 8.0, allowed: a whole number from 1"),
+        ("show_answer = 1", "found 1, allowed: true or false"),
+        ("show_answer = 'yes'", "found 'yes', allowed: true or false"),
+        ("precision = '0.9'", "found '0.9', allowed: a number above 0, at most 1"),
+        ("floor = 99999999999999999999999", "allowed: a whole number from 0, at most 2147483647"),
+        ("mine.seed = 99999999999999999999999", "allowed: a whole number, at most 2147483647"),
+    ],
+)
+def test_values_of_another_type(tmp_path: Path, file: str, says: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(file)
+    assert says in refused(path=path)
+    with pytest.raises(ValidationError):
+        RunConfig(**tomllib.loads(file))
+
+
+def test_texts_of_a_command_line_become_what_their_setting_is() -> None:
+    flags = [flag("negatives", "8"), flag("precision", ".9"), flag("show_answer", "yes")]
+    found = checked(RunConfig, gather(None, ["engine.name=openai", "engine.urls=http://a"], flags))
+    assert (found.negatives, found.precision, found.show_answer) == (8, 0.9, True)
+    assert found.engine.model_dump()["urls"] == ("http://a",)
+    assert "found '8', allowed: a whole number from 1" in refused("negatives='8'")
+
+
+def test_every_integer_has_bounds() -> None:
+    for setting in settings(RunConfig):
+        if "whole number" in setting.allowed:
+            assert any(isinstance(limit, at.Le) for limit in setting.field.metadata), setting.path
 
 
 def test_every_problem_is_told_at_once() -> None:
