@@ -114,8 +114,15 @@ def dotted(key: tuple[object, ...]) -> str:
         else:
             word = str(part)
             plain = word.replace("_", "").replace("-", "").isalnum() and word.isascii()
-            text += f"{'.' if text else ''}{word if plain else chr(34) + word + chr(34)}"
+            text += f"{'.' if text else ''}{word if plain else _quote(word)}"
     return text
+
+
+def _quote(word: str) -> str:
+    """A basic string of TOML. What isn't printable is a number in it."""
+    escapes = {'"': '\\"', "\\": "\\\\"}
+    inner = "".join(escapes.get(char) or (char if char.isprintable() else f"\\U{ord(char):08x}") for char in word)
+    return f'"{inner}"'
 
 
 def settings(model: type[BaseModel], values: Mapping[str, Any] | None = None, key: Key = ()) -> Iterator[Setting]:

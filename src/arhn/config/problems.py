@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from arhn.config.catalogue import Setting, dotted, find, settings
+from arhn.config.display import escaped, shown
 from arhn.config.values import Values
 from arhn.engines import DEFAULT_ENGINE, ENGINES
 from arhn.errors import ArhnError, UsageError
 
 M = TypeVar("M", bound=BaseModel)
-_LONGEST = 80
+#: No key of ours comes near it.
+_LONGEST_KEY = 200
 #: Between two problems; the first one stands after "arhn: ".
 _BREAK = "\n      "
 
@@ -30,7 +32,7 @@ def checked(model: type[M], values: Values) -> M:
     try:
         return model.model_validate(values.tree)
     except ValidationError as error:
-        lines = dict.fromkeys(_line(problem, model, values) for problem in error.errors())
+        lines = dict.fromkeys(escaped(_line(problem, model, values)) for problem in error.errors())
         raise UsageError(_BREAK.join(lines)) from None
 
 
@@ -41,7 +43,7 @@ def require_known(model: type[BaseModel], values: Values) -> None:
         model.model_validate(values.tree)
     except ValidationError as error:
         unknown = [problem for problem in error.errors() if problem["type"] == "extra_forbidden"]
-        lines = dict.fromkeys(_line(problem, model, values) for problem in unknown)
+        lines = dict.fromkeys(escaped(_line(problem, model, values)) for problem in unknown)
         if lines:
             raise UsageError(_BREAK.join(lines)) from None
     except ArhnError:
@@ -63,7 +65,8 @@ def _read_texts(model: type[BaseModel], values: Values) -> Values:
 def _line(problem: Mapping[str, Any], model: type[BaseModel], values: Values) -> str:
     key: tuple[str | int, ...] = problem["loc"]
     giver = values.giver(key)
-    where = f"{dotted(key)} ({giver})" if giver and key else dotted(key)
+    name = shown(dotted(key))
+    where = f"{name} ({giver})" if giver and key else name
     if problem["type"] == "extra_forbidden":
         return f"{where}: {_unknown(key, model, values)}"
     if "url" not in problem:  # our own, not one of pydantic's
@@ -76,12 +79,7 @@ def _line(problem: Mapping[str, Any], model: type[BaseModel], values: Values) ->
     allowed = setting.allowed if setting else problem["msg"]
     if problem["type"] == "less_than_equal" and f"{problem['ctx']['le']:g}" not in allowed:
         allowed += f", at most {problem['ctx']['le']}"
-    return f"{where}: found {_shown(problem['input'])}, allowed: {allowed}"
-
-
-def _shown(found: Any) -> str:
-    text = repr(found)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return f"{where}: found {shown(repr(problem['input']))}, allowed: {allowed}"
 
 
 def _unknown(key: tuple[str | int, ...], model: type[BaseModel], values: Values) -> str:
@@ -93,7 +91,7 @@ def _unknown(key: tuple[str | int, ...], model: type[BaseModel], values: Values)
         return f"belongs to the engine {' and '.join(owners)}, and this is {engine}" + (f" ({giver})" if giver else "")
     siblings = [each[-1] for each in known if each[:-1] == tuple(section)]
     hint = _near((*section, name), siblings, [*known])
-    table = f"Keys of [{dotted(tuple(section))}]" if section else "Keys"
+    table = f"Keys of [{shown(dotted(tuple(section)))}]" if section else "Keys"
     return f"there is no such setting.{hint} {table}: {', '.join(siblings)}"
 
 
@@ -107,6 +105,8 @@ def _owners(section: tuple[str, ...], name: str, known: Mapping[tuple[str, ...],
 
 def _near(key: tuple[str, ...], siblings: list[str], known: list[tuple[str, ...]]) -> str:
     section, name = key[:-1], key[-1]
+    if len(dotted(key)) > _LONGEST_KEY:
+        return ""
     paths = {dotted(each): each for each in known}
     same = [path for path, each in paths.items() if each[-1] == name]
     beside = [dotted((*section, close)) for close in get_close_matches(name, siblings, n=1)]

@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from arhn.config.catalogue import Key, dotted
+from arhn.config.display import LONGEST_PATH, shown
 from arhn.errors import UsageError
 
 #: What a summary holds its run's settings under.
 IN_SUMMARY = "config"
-_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
-_PAIR = re.compile(r"\s*([\w.\"' *-]+?)\s*=")
+_PART = r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|[\w*-]+)"""
+_PATH = rf"{_PART}(?:\s*\.\s*{_PART})*"
+_HEADER = re.compile(rf"\s*\[\s*({_PATH})\s*\]\s*(?:#.*)?$")
+_PAIR = re.compile(rf"\s*({_PATH})\s*=")
+#: Deeper than any setting, and no trouble for whatever walks a tree.
+_DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +61,7 @@ class Values:
         for key in sorted(self.by_hand):
             if key[0] not in names:
                 raise UsageError(
-                    f"{dotted(key)} ({self.givers[key]}): 'arhn {command}' makes no use of it. Leave it out"
+                    f"{shown(dotted(key))} ({self.givers[key]}): 'arhn {command}' makes no use of it. Leave it out"
                 )
         return Values(
             tree={name: value for name, value in self.tree.items() if name in names},
@@ -121,15 +126,17 @@ def parse(text: str) -> Given:
     # An equals sign in a quoted key is no end of it.
     key = _key(name.strip())
     if not equals or not key:
-        raise UsageError(f"--set {text!r}: expected KEY=VALUE, such as ranker.name=pivot")
+        raise UsageError(f"--set {shown(repr(text))}: expected KEY=VALUE, such as ranker.name=pivot")
     found, bare = _value(value.strip())
-    return Given(key=key, value=found, by=f"--set {text}", bare=bare)
+    if len(key) + _depth(found) > _DEEPEST:
+        raise UsageError(f"--set {shown(text)}: more than {_DEEPEST} tables and lists within each other")
+    return Given(key=key, value=found, by=f"--set {shown(text)}", bare=bare)
 
 
 def _key(text: str) -> Key:
     try:
         tree: Any = tomllib.loads(f"{text} = 0")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         parts = tuple(part.strip() for part in text.split("."))
         return parts if all(parts) else ()
     found: list[str] = []
@@ -143,7 +150,7 @@ def _value(text: str) -> tuple[Any, bool]:
     """A TOML value, or the text itself where it is none; and whether it is that."""
     try:
         read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # a number of too many digits isn't a TOMLDecodeError
         return text, True
     return (read["value"], False) if read.keys() == {"value"} else (text, True)
 
@@ -161,43 +168,61 @@ def _require_one_giver(given: Sequence[Given]) -> None:
         for other in given[number + 1 :]:
             length = min(len(one.key), len(other.key))
             if one.key[:length] == other.key[:length]:
-                key = dotted(min(one.key, other.key, key=len))
+                key = shown(dotted(min(one.key, other.key, key=len)))
                 raise UsageError(f"{key}: given twice, by {one.by} and by {other.by}. Keep one of them")
 
 
 def _of_file(path: Path) -> Iterator[Given]:
+    name = _name(path)
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"--config {path}: can't be read ({error.strerror or error}). Check the path") from error
+        raise UsageError(
+            f"--config {name}: can't be read ({shown(error.strerror or error)}). Check the path"
+        ) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"--config {path}: isn't UTF-8 ({error}). Save it as UTF-8") from error
+        raise UsageError(f"--config {name}: isn't UTF-8 ({error}). Save it as UTF-8") from error
     json_ = path.suffix.casefold() == ".json"
     tree = _json(path, text) if json_ else _toml(path, text)
+    if _depth(tree) > _DEEPEST:
+        raise UsageError(f"--config {name}: more than {_DEEPEST} tables and lists within each other")
     lines = {} if json_ else _lines(text)
     for key, value in _leaves(tree, ()):
         line = next((lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in lines), None)
-        yield Given(key=key, value=value, by=f"{path}, line {line}" if line else str(path))
+        yield Given(key=key, value=value, by=f"{name}, line {line}" if line else name)
+
+
+def _name(path: Path) -> str:
+    return shown(path, LONGEST_PATH)
+
+
+def _depth(tree: object) -> int:
+    """How many tables and lists stand within each other; without recursion, since that is what has bounds."""
+    depth, level = 0, [tree]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _toml(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"--config {path}: not TOML ({error}). Correct the file") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--config {_name(path)}: not TOML ({shown(error)}). Correct the file") from error
 
 
 def _json(path: Path, text: str) -> dict[str, Any]:
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--config {path}: not JSON ({error}). Correct the file") from error
+        raise UsageError(f"--config {_name(path)}: not JSON ({shown(error)}). Correct the file") from error
     if isinstance(tree, dict) and isinstance(tree.get(IN_SUMMARY), dict):
         return tree[IN_SUMMARY]  # type: ignore[no-any-return]
     if not isinstance(tree, dict):
-        raise UsageError(f"--config {path}: expected an object of settings, found a {type(tree).__name__}")
+        raise UsageError(f"--config {_name(path)}: expected an object of settings, found a {type(tree).__name__}")
     if "schema" in tree:
-        raise UsageError(f"--config {path}: a summary that holds no settings of its run, as those before 0.2 do")
+        raise UsageError(f"--config {_name(path)}: a summary that holds no settings of its run, as those before 0.2 do")
     return tree
 
 
@@ -214,7 +239,7 @@ def _lines(text: str) -> dict[Key, int]:
     """In which line of a TOML file each key stands; those in arrays and inline tables are in their own key's."""
     found: dict[Key, int] = {}
     table: Key = ()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if header := _HEADER.match(line):
             table = _key(header[1])
             found.setdefault(table, number)

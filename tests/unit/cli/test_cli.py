@@ -136,6 +136,10 @@ def test_what_measures_needs_numpy(argv: list[str]) -> None:
     )
 
 
+def test_no_error_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "a\\x1b[2J.summary.json: " in said(capsys, "inspect", "a\x1b[2J.jsonl", "--query-id", "q", code=11)
+
+
 # --- Completion -----------------------------------------------------------------------------------
 
 

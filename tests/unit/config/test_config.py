@@ -74,7 +74,7 @@ def test_a_file_is_under_sets_and_flags(tmp_path: Path) -> None:
 def test_a_set(text: str, key: tuple[str, ...], value: Any) -> None:
     given = parse(text)
     assert (given.key, given.value) == (key, value)
-    assert given.by == f"--set {text}"
+    assert given.by == "--set " + text.replace("\n", "\\n")
 
 
 @pytest.mark.parametrize("text", ["", "x", "=3", "a..b=1", ".a=1", "a.=1"])
@@ -227,6 +227,63 @@ def test_every_integer_has_bounds() -> None:
     for setting in settings(RunConfig):
         if "whole number" in setting.allowed:
             assert any(isinstance(limit, at.Le) for limit in setting.field.metadata), setting.path
+
+
+DEEP = 3000
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.toml", f"a = {'[' * DEEP}{']' * DEEP}"),
+        ("x.toml", f"{'a.' * DEEP}a = 1"),
+        ("x.toml", f"a = {'9' * 5000}"),
+        ("x.json", '{"a":' * DEEP + "1" + "}" * DEEP),
+        ("x.json", '{"a":' + "[" * 100 + "]" * 100 + "}"),
+    ],
+)
+def test_files_that_are_too_deep(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    message = refused(path=path)
+    assert message.startswith(f"--config {path}: ")
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", [f"{'a.' * DEEP}a=1", f"engine.body.a={'[' * DEEP}{']' * DEEP}", f"{'k' * 99_999}=1",
+                                  f"method={'x' * 99_999}", f"engine.name={'x' * 99_999}", "x" * 99_999,
+                                  f"floor={'9' * 5000}"])  # fmt: skip
+def test_sets_that_are_too_deep_or_too_long(text: str) -> None:
+    message = refused(text)
+    assert len(message.splitlines()) == 1
+    assert len(message) < 700
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        (r'"a\u001b[31mb" = 1', r'"a\U0000001b[31mb" (run.toml, line 1): there is no such setting'),
+        ('method = "a\\u202eb\\n"', r"method (run.toml, line 1): 'a\u202eb\n' is no method"),
+        ('mode = "\\u0007"', r"mode (run.toml, line 1): found '\x07', allowed"),
+        ('[families]\nnq = "\\u001b"', r"'\x1b' isn't a family"),
+    ],
+)
+def test_no_character_of_a_file_reaches_the_terminal_raw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run.toml").write_text(file)
+    message = refused(path=Path("run.toml"))
+    assert says in message
+    assert message.isprintable()
+    assert refused("zz=\x1b[2J").isprintable()
+    assert refused(path=Path("a\x1b\nb.toml")).isprintable()
+
+
+def test_a_file_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_bytes(b"\xef\xbb\xbffloor = 3\n")
+    assert checked(RunConfig, gather(path)).floor == 3
 
 
 def test_every_problem_is_told_at_once() -> None:
