@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
+_LONGEST = 80
 
 
 def entry_points(*, group: str, name: str | None = None) -> Iterable[EntryPoint]:
@@ -97,6 +98,7 @@ class Registry(Generic[T]):
 
     def _unknown(self, name: str) -> UsageError:
         names = self.names()
-        near = get_close_matches(name, names, n=1)
+        near = get_close_matches(name[:_LONGEST], names, n=1)
+        shown = repr(name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…")
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        return UsageError(f"{name!r} is no {self._kind}.{hint} There are: {', '.join(names)}.")
+        return UsageError(f"{shown} is no {self._kind}.{hint} There are: {', '.join(names)}.")

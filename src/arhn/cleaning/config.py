@@ -19,6 +19,9 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
     ValidationInfo,
     field_validator,
 )
@@ -34,6 +37,7 @@ from arhn.registry import Registry
 from arhn.types import Mode
 
 T = TypeVar("T")
+_MOST = 2**31 - 1
 
 
 class RankBy(StrEnum):
@@ -106,7 +110,7 @@ class RankerSettings(BaseModel):
         description="What of a candidate is shown. snippet: the words that answer; passage: all of it; both: these "
         "words and then the passage.",
     )
-    shuffles: int = Field(
+    shuffles: StrictInt = Field(
         default=6,
         ge=2,
         le=64,
@@ -114,7 +118,7 @@ class RankerSettings(BaseModel):
         description="Shuffled orders that the ranker consistent shows, 2 to 64; even, so that of two candidates each "
         "is shown first as often as the other.",
     )
-    stable: float = Field(
+    stable: StrictFloat = Field(
         default=0.8,
         ge=0.5,
         le=1,
@@ -165,40 +169,41 @@ class CleanConfig(BaseModel):
         description="Which actions are taken. R: false negatives that answer better than the positive become "
         "positives; F: the others are filtered; R+F: both.",
     )
-    negatives: int | None = Field(
+    negatives: StrictInt | None = Field(
         default=None,
         ge=1,
+        le=_MOST,
         description="Negatives used per group, the first ones; the others are only there for the floor policy "
         "backfill. All of them, unless given.",
     )
-    floor: int = Field(default=1, ge=0, description="Negatives that a group should have left.")
+    floor: StrictInt = Field(default=1, ge=0, le=_MOST, description="Negatives that a group should have left.")
     floor_policy: FloorPolicy = Field(
         default="keep",
         description="What happens to a group with fewer negatives than the floor. keep: it stays as it is; drop: it is "
         "left out; backfill: negatives that weren't used are taken in.",
     )
-    precision: float | None = Field(
+    precision: StrictFloat | None = Field(
         default=None,
         gt=0,
         le=1,
         description="Act only where the model's calibration gives this precision, above 0 and up to 1; its usual "
         "thresholds, unless given.",
     )
-    triage: float | None = Field(
+    triage: StrictFloat | None = Field(
         default=None,
         gt=0,
         le=1,
         description="Ask only about the likeliest negatives, by a small model or else by similarity: as many as agree "
         "with asking about all on this share of the calibration's negatives, above 0 and up to 1. All, unless given.",
     )
-    samples: int = Field(
+    samples: StrictInt = Field(
         default=0,
         ge=0,
         le=64,
         description="Whole answers per passage that vote, 1 to 64, instead of reading log-probabilities. 0: one, and "
         "only where the engine gives no log-probabilities.",
     )
-    show_answer: bool = Field(
+    show_answer: StrictBool = Field(
         default=True,
         description="Show the positives' answer when a negative is judged; else each passage is judged alone, as in "
         "the paper.",
@@ -211,7 +216,7 @@ class CleanConfig(BaseModel):
     ranker: RankerSettings = Field(
         default_factory=RankerSettings, description="How the positives and the negatives that answer are ordered."
     )
-    fullness: bool = Field(
+    fullness: StrictBool = Field(
         default=True,
         description="Keep a negative that answers a part of the query, where the positive answers all of it, from "
         "becoming a positive.",

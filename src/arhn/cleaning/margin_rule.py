@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, model_validator
 
 from arhn.errors import UsageError
 
@@ -49,7 +49,7 @@ class Margin(BaseModel):
         description="What a negative's score is held against. absolute: the value itself; relative: the positive's "
         "score minus the value; perc: the positive's score times the value.",
     )
-    value: float = Field(
+    value: StrictFloat = Field(
         default=DEFAULTS["perc"],
         allow_inf_nan=False,
         description="absolute: a cosine similarity in [-1, 1], 0.7 unless given; relative: in [0, 2], 0.05 unless "

@@ -28,17 +28,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TyperException as error:
         from arhn.cli.usage import explain
 
-        sys.stderr.write(f"arhn: {explain(error)}\n")
+        _complain(explain(error))
         return UsageError.exit_code
     except ArhnError as error:
-        sys.stderr.write(f"arhn: {error}\n")
+        _complain(error)
         return error.exit_code
     except Interrupted as error:
-        sys.stderr.write(f"arhn: interrupted. {error}\n")
+        _complain(f"interrupted. {error}")
         return INTERRUPTED
     if code == INTERRUPTED:  # before a command was at work
-        sys.stderr.write(f"arhn: interrupted. {RUN_AGAIN}\n")
+        _complain(f"interrupted. {RUN_AGAIN}")
     return int(code or 0)
+
+
+def _complain(message: object) -> None:
+    """Names of files, ids and answers of servers may be in a message: a terminal must not obey them."""
+    from arhn.config.display import escaped
+
+    sys.stderr.write(f"arhn: {escaped(str(message), keep=chr(10))}\n")
 
 
 def _prepare() -> None:

@@ -9,6 +9,7 @@ import typer
 
 from arhn.cli.app import make_command
 from arhn.cli.flags.common import JsonFile, Overwrite, make_console, make_count_option
+from arhn.libraries import require
 
 
 def compare(
@@ -43,6 +44,7 @@ def compare(
     overwrite: Overwrite = False,
 ) -> None:
     """Compare evaluated models, with paired significance."""
+    require("numpy", "numpy", "evaluate")
     from arhn.compare import reports
     from arhn.compare.contenders import read_contenders
     from arhn.compare.view import comparison_view

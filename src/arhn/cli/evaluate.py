@@ -11,6 +11,7 @@ import typer
 from arhn.cli.app import ANSWERS_STORED, make_command
 from arhn.cli.flags.common import make_console, make_count_option
 from arhn.errors import UsageError
+from arhn.libraries import require
 
 if TYPE_CHECKING:
     from arhn.evaluate.retrievers import Retriever
@@ -218,6 +219,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Measure a retriever on test collections."""
+    require("numpy", "numpy", "evaluate")
     from arhn.evaluate import job
     from arhn.evaluate.results import RESULTS
     from arhn.evaluate.view import results_view

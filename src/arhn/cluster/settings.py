@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from arhn.cluster import USUAL_PARTITION
@@ -25,24 +25,24 @@ class Cluster(BaseModel):
         description="host:port; auto, for the cluster that this machine belongs to; or local, to start one for this "
         "run. Cleaned in this process, unless given.",
     )
-    workers: int = Field(
+    workers: StrictInt = Field(
         default=1,
         ge=1,
         le=_MOST,
         description="Each has models of its own.",
         json_schema_extra={"unit": "workers"},
     )
-    partition: int = Field(
+    partition: StrictInt = Field(
         default=USUAL_PARTITION, ge=1, le=_MOST, description="Handed out at once.", json_schema_extra={"unit": "groups"}
     )
-    cpus: float = Field(
+    cpus: StrictFloat = Field(
         default=1.0,
         ge=0,
         lt=_MOST_UNITS,
         description="Of its machine's, for a worker.",
         json_schema_extra={"unit": "CPUs"},
     )
-    gpus: float = Field(
+    gpus: StrictFloat = Field(
         default=0.0,
         ge=0,
         lt=_MOST_UNITS,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types as at
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from arhn.cleaning.methods import METHODS
@@ -31,8 +31,8 @@ _NAMING: Mapping[Key, Registry[Any]] = {
     ("files", "format"): FORMATS,
     ("files", "to"): FORMATS,
 }
-#: The largest number of things; nobody wants to read of it.
-_AS_GOOD_AS_ANY = 2**31 - 1
+#: The largest numbers of things; nobody wants to read of them.
+_AS_GOOD_AS_ANY = (2**31 - 1, 2**63 - 1, 1 - 2**31)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,19 @@ class Setting:
             return ENGINES
         return next((found for key, found in _NAMING.items() if self.key[-len(key) :] == key), None)
 
+    def read(self, text: str) -> Any:
+        """What a bare text of a command line is: a number or a truth value where the setting is one, a list of one
+        where it is a list. The text itself where it can't be read so."""
+        bare = _strip_annotation(self.field.annotation)
+        if self.several:
+            return [text]
+        if bare not in (bool, int, float):
+            return text
+        try:
+            return TypeAdapter(bare).validate_python(text)
+        except ValidationError:
+            return text
+
     @property
     def several(self) -> bool:
         """Whether it is a list."""
@@ -101,8 +114,15 @@ def write_key(key: tuple[object, ...]) -> str:
         else:
             word = str(part)
             plain = word.replace("_", "").replace("-", "").isalnum() and word.isascii()
-            text += f"{'.' if text else ''}{word if plain else chr(34) + word + chr(34)}"
+            text += f"{'.' if text else ''}{word if plain else _quote(word)}"
     return text
+
+
+def _quote(word: str) -> str:
+    """A basic string of TOML. What isn't printable is a number in it."""
+    escapes = {'"': '\\"', "\\": "\\\\"}
+    inner = "".join(escapes.get(char) or (char if char.isprintable() else f"\\U{ord(char):08x}") for char in word)
+    return f'"{inner}"'
 
 
 def list_settings(model: type[BaseModel], values: Mapping[str, Any] | None = None, key: Key = ()) -> Iterator[Setting]:
@@ -199,9 +219,9 @@ def _describe_kind(bare: Any) -> str:
 
 
 def _describe_bounds(metadata: list[Any]) -> str:
-    least = next((f" from {m.ge}" for m in metadata if isinstance(m, at.Ge)), "")
+    least = next((f" from {m.ge}" for m in metadata if isinstance(m, at.Ge) and m.ge not in _AS_GOOD_AS_ANY), "")
     above = next((f" above {m.gt}" for m in metadata if isinstance(m, at.Gt)), "")
-    most = next((m.le for m in metadata if isinstance(m, at.Le) and m.le != _AS_GOOD_AS_ANY), None)
+    most = next((m.le for m in metadata if isinstance(m, at.Le) and m.le not in _AS_GOOD_AS_ANY), None)
     below = next((f" below {m.lt}" for m in metadata if isinstance(m, at.Lt)), "")
     steps = next((f", a multiple of {m.multiple_of}" for m in metadata if isinstance(m, at.MultipleOf)), "")
     upto = "" if most is None else f" to {most}" if least else f", at most {most}"

@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from arhn.config.catalogue import Setting, find_setting, list_settings, write_key
+from arhn.config.display import escaped, shown
 from arhn.config.values import Values
 from arhn.engines import DEFAULT_ENGINE, ENGINES
 from arhn.errors import ArhnError, UsageError
 
 M = TypeVar("M", bound=BaseModel)
-_LONGEST = 80
+#: No key of ours comes near it.
+_LONGEST_KEY = 200
 #: Between two problems; the first one stands after "arhn: ".
 _BREAK = "\n      "
 
@@ -26,30 +28,45 @@ def check(model: type[M], values: Values) -> M:
         UsageError: one line for each thing that is wrong.
         CalibrationError: a file of calibrations that can't be read.
     """
+    values = _read_texts(model, values)
     try:
         return model.model_validate(values.tree)
     except ValidationError as error:
-        lines = dict.fromkeys(_describe(problem, model, values) for problem in error.errors())
+        lines = dict.fromkeys(escaped(_describe(problem, model, values)) for problem in error.errors())
         raise UsageError(_BREAK.join(lines)) from None
 
 
 def require_known(model: type[BaseModel], values: Values) -> None:
     """Refuse keys that there aren't, whoever would look at them. Raises UsageError."""
+    values = _read_texts(model, values)
     try:
         model.model_validate(values.tree)
     except ValidationError as error:
         unknown = [problem for problem in error.errors() if problem["type"] == "extra_forbidden"]
-        lines = dict.fromkeys(_describe(problem, model, values) for problem in unknown)
+        lines = dict.fromkeys(escaped(_describe(problem, model, values)) for problem in unknown)
         if lines:
             raise UsageError(_BREAK.join(lines)) from None
     except ArhnError:
         return  # whoever looks at that value says so
 
 
+def _read_texts(model: type[BaseModel], values: Values) -> Values:
+    """The same, with the texts of a command line as what their settings are."""
+    if not values.bare:
+        return values
+    known = {setting.key: setting for setting in list_settings(model)}
+    for key in values.bare:
+        text = values.at(key)
+        if key in known and isinstance(text, str):
+            values = values.replaced(key, known[key].read(text))
+    return values
+
+
 def _describe(problem: Mapping[str, Any], model: type[BaseModel], values: Values) -> str:
     key: tuple[str | int, ...] = problem["loc"]
     giver = values.giver(key)
-    where = f"{write_key(key)} ({giver})" if giver and key else write_key(key)
+    name = shown(write_key(key))
+    where = f"{name} ({giver})" if giver and key else name
     if problem["type"] == "extra_forbidden":
         return f"{where}: {_describe_unknown(key, model, values)}"
     if "url" not in problem:  # our own, not one of pydantic's
@@ -60,12 +77,9 @@ def _describe(problem: Mapping[str, Any], model: type[BaseModel], values: Values
     if problem["type"] == "value_error":
         return f"{where}: {problem['ctx']['error']}"
     allowed = setting.allowed if setting else problem["msg"]
-    return f"{where}: found {_shorten(problem['input'])}, allowed: {allowed}"
-
-
-def _shorten(found: Any) -> str:
-    text = repr(found)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    if problem["type"] == "less_than_equal" and f"{problem['ctx']['le']:g}" not in allowed:
+        allowed += f", at most {problem['ctx']['le']}"
+    return f"{where}: found {shown(repr(problem['input']))}, allowed: {allowed}"
 
 
 def _describe_unknown(key: tuple[str | int, ...], model: type[BaseModel], values: Values) -> str:
@@ -77,7 +91,7 @@ def _describe_unknown(key: tuple[str | int, ...], model: type[BaseModel], values
         return f"belongs to the engine {' and '.join(owners)}, and this is {engine}" + (f" ({giver})" if giver else "")
     siblings = [each[-1] for each in known if each[:-1] == tuple(section)]
     hint = _suggest((*section, name), siblings, [*known])
-    table = f"Keys of [{write_key(tuple(section))}]" if section else "Keys"
+    table = f"Keys of [{shown(write_key(tuple(section)))}]" if section else "Keys"
     return f"there is no such setting.{hint} {table}: {', '.join(siblings)}"
 
 
@@ -91,6 +105,8 @@ def _find_owners(section: tuple[str, ...], name: str, known: Mapping[tuple[str, 
 
 def _suggest(key: tuple[str, ...], siblings: list[str], known: list[tuple[str, ...]]) -> str:
     section, name = key[:-1], key[-1]
+    if len(write_key(key)) > _LONGEST_KEY:
+        return ""
     paths = {write_key(each): each for each in known}
     same = [path for path, each in paths.items() if each[-1] == name]
     beside = [write_key((*section, close)) for close in get_close_matches(name, siblings, n=1)]

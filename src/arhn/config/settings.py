@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
 
 from arhn.cleaning.config import CleanConfig
@@ -42,15 +52,15 @@ class SimilaritySettings(BaseModel):
     device: str | None = Field(
         default=None, description="As PyTorch names it, such as cpu or cuda:1; the best there is unless given."
     )
-    threads: int | None = Field(
+    threads: StrictInt | None = Field(
         default=None,
         ge=1,
         le=_MOST,
         description="CPU threads; unless given, PyTorch's choice, or 1 for a model without PyTorch.",
         json_schema_extra={"unit": "threads"},
     )
-    batch_size: int = Field(
-        default=32, ge=1, le=_MOST, description="In a batch, with PyTorch.", json_schema_extra={"unit": "texts"}
+    batch_size: StrictInt = Field(
+        default=32, ge=1, le=_MOST, description="Encoded at once.", json_schema_extra={"unit": "texts"}
     )
 
 
@@ -95,7 +105,7 @@ class CleaningSettings(CleanConfig):
     store: Path | None = Field(
         default=None, description="The file that keeps the LLM's answers; beside the output unless given."
     )
-    max_failures: float = Field(
+    max_failures: StrictFloat = Field(
         default=USUAL_LIMIT,
         ge=0,
         le=1,
@@ -193,7 +203,7 @@ class FileSettings(BaseModel):
         default=None, description="The output's format; the input's unless given."
     )
     split: str | None = Field(default=None, description="The split of a data set that has several.")
-    limit: int | None = Field(
+    limit: StrictInt | None = Field(
         default=None,
         ge=1,
         le=_MOST,
@@ -242,7 +252,7 @@ class RefreshSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    every: int = Field(
+    every: StrictInt = Field(
         ge=1,
         le=_MOST,
         description="Epochs between two refreshes, with the model as it is by then. Needed.",

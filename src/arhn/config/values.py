@@ -9,35 +9,48 @@ import json
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from arhn.config.catalogue import Key, write_key
+from arhn.config.display import LONGEST_PATH, shown
 from arhn.errors import UsageError
 
 #: What a summary holds its run's settings under.
 IN_SUMMARY = "config"
-_HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
-_PAIR = re.compile(r"\s*([\w.\"' *-]+?)\s*=")
+_PART = r"""(?:"(?:\\.|[^"\\])*"|'[^']*'|[\w*-]+)"""
+_PATH = rf"{_PART}(?:\s*\.\s*{_PART})*"
+_HEADER = re.compile(rf"\s*\[\s*({_PATH})\s*\]\s*(?:#.*)?$")
+_PAIR = re.compile(rf"\s*({_PATH})\s*=")
+#: Deeper than any setting, and no trouble for whatever walks a tree.
+_DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """A value, and who gives it: `--mode R`, `--set ranker.name=pivot`, `run.toml, line 3`."""
+    """A value, and who gives it: `--mode R`, `--set ranker.name=pivot`, `run.toml, line 3`.
+
+    `bare`: the value is a text of a command line that has no type of its own yet.
+    """
 
     key: Key
     value: Any
     by: str
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
-    """Values by key, as they were given, and who gave each. `by_hand`: those that no file gave."""
+    """Values by key, as they were given, and who gave each.
+
+    `by_hand`: those that no file gave; `bare`: those of them that are texts without a type.
+    """
 
     tree: Mapping[str, Any] = field(default_factory=dict)
     givers: Mapping[Key, str] = field(default_factory=dict)
     by_hand: frozenset[Key] = frozenset()
+    bare: frozenset[Key] = frozenset()
 
     def only(self, names: Collection[str], command: str) -> Values:
         """Those that a command looks at, by the first name of their key; a config file may hold others' too.
@@ -48,12 +61,19 @@ class Values:
         for key in sorted(self.by_hand):
             if key[0] not in names:
                 raise UsageError(
-                    f"{write_key(key)} ({self.givers[key]}): 'arhn {command}' makes no use of it. Leave it out"
+                    f"{shown(write_key(key))} ({self.givers[key]}): 'arhn {command}' makes no use of it. Leave it out"
                 )
         return Values(
             tree={name: value for name, value in self.tree.items() if name in names},
             givers={key: by for key, by in self.givers.items() if key[0] in names},
+            bare=frozenset(key for key in self.bare if key[0] in names),
         )
+
+    def replaced(self, key: Key, value: Any) -> Values:
+        """The same with another value for a key."""
+        tree = dict(self.tree)
+        _put(tree, key, value)
+        return replace(self, tree=tree)
 
     def giver(self, key: tuple[object, ...]) -> str:
         """Who gave a key, a table that it stands in, or what stands in it; empty where nobody did."""
@@ -91,12 +111,13 @@ def gather(config: Path | None, sets: Sequence[str] = (), flags: Sequence[Given]
     tree: dict[str, Any] = {}
     givers: dict[Key, str] = {}
     for given in [*(_read_file(config) if config is not None else ()), *direct]:
-        _put(tree, given)
+        _put(tree, given.key, given.value)
         for other in [other for other in givers if other[: len(given.key)] == given.key]:
             del givers[other]
         givers[given.key] = given.by
     by_hand = frozenset(given.key for given in direct)
-    return Values(tree=tree, givers=givers, by_hand=by_hand)
+    bare = frozenset(given.key for given in direct if given.bare)
+    return Values(tree=tree, givers=givers, by_hand=by_hand, bare=bare)
 
 
 def parse_set(text: str) -> Given:
@@ -105,14 +126,17 @@ def parse_set(text: str) -> Given:
     # An equals sign in a quoted key is no end of it.
     key = _read_key(name.strip())
     if not equals or not key:
-        raise UsageError(f"--set {text!r}: expected KEY=VALUE, such as ranker.name=pivot")
-    return Given(key=key, value=_read_value(value.strip()), by=f"--set {text}")
+        raise UsageError(f"--set {shown(repr(text))}: expected KEY=VALUE, such as ranker.name=pivot")
+    found, bare = _read_value(value.strip())
+    if len(key) + _depth(found) > _DEEPEST:
+        raise UsageError(f"--set {shown(text)}: more than {_DEEPEST} tables and lists within each other")
+    return Given(key=key, value=found, by=f"--set {shown(text)}", bare=bare)
 
 
 def _read_key(text: str) -> Key:
     try:
         tree: Any = tomllib.loads(f"{text} = 0")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         parts = tuple(part.strip() for part in text.split("."))
         return parts if all(parts) else ()
     found: list[str] = []
@@ -122,20 +146,21 @@ def _read_key(text: str) -> Key:
     return tuple(found) if tree == 0 else ()
 
 
-def _read_value(text: str) -> Any:
+def _read_value(text: str) -> tuple[Any, bool]:
+    """A TOML value, or the text itself where it is none; and whether it is that."""
     try:
         read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
-    return read["value"] if read.keys() == {"value"} else text
+    except (ValueError, RecursionError):  # a number of too many digits isn't a TOMLDecodeError
+        return text, True
+    return (read["value"], False) if read.keys() == {"value"} else (text, True)
 
 
-def _put(tree: dict[str, Any], given: Given) -> None:
+def _put(tree: dict[str, Any], key: Key, value: Any) -> None:
     inner = tree
-    for part in given.key[:-1]:
+    for part in key[:-1]:
         found = inner.get(part)
         inner[part] = inner = dict(found) if isinstance(found, Mapping) else {}
-    inner[given.key[-1]] = given.value
+    inner[key[-1]] = value
 
 
 def _require_one_giver(given: Sequence[Given]) -> None:
@@ -143,43 +168,61 @@ def _require_one_giver(given: Sequence[Given]) -> None:
         for other in given[number + 1 :]:
             length = min(len(one.key), len(other.key))
             if one.key[:length] == other.key[:length]:
-                key = write_key(min(one.key, other.key, key=len))
+                key = shown(write_key(min(one.key, other.key, key=len)))
                 raise UsageError(f"{key}: given twice, by {one.by} and by {other.by}. Keep one of them")
 
 
 def _read_file(path: Path) -> Iterator[Given]:
+    name = _name(path)
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"--config {path}: can't be read ({error.strerror or error}). Check the path") from error
+        raise UsageError(
+            f"--config {name}: can't be read ({shown(error.strerror or error)}). Check the path"
+        ) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"--config {path}: isn't UTF-8 ({error}). Save it as UTF-8") from error
+        raise UsageError(f"--config {name}: isn't UTF-8 ({error}). Save it as UTF-8") from error
     json_ = path.suffix.casefold() == ".json"
     tree = _read_json(path, text) if json_ else _read_toml(path, text)
+    if _depth(tree) > _DEEPEST:
+        raise UsageError(f"--config {name}: more than {_DEEPEST} tables and lists within each other")
     lines = {} if json_ else _find_lines(text)
     for key, value in _list_leaves(tree, ()):
         line = next((lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in lines), None)
-        yield Given(key=key, value=value, by=f"{path}, line {line}" if line else str(path))
+        yield Given(key=key, value=value, by=f"{name}, line {line}" if line else name)
+
+
+def _name(path: Path) -> str:
+    return shown(path, LONGEST_PATH)
+
+
+def _depth(tree: object) -> int:
+    """How many tables and lists stand within each other; without recursion, since that is what has bounds."""
+    depth, level = 0, [tree]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _read_toml(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"--config {path}: not TOML ({error}). Correct the file") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--config {_name(path)}: not TOML ({shown(error)}). Correct the file") from error
 
 
 def _read_json(path: Path, text: str) -> dict[str, Any]:
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--config {path}: not JSON ({error}). Correct the file") from error
+        raise UsageError(f"--config {_name(path)}: not JSON ({shown(error)}). Correct the file") from error
     if isinstance(tree, dict) and isinstance(tree.get(IN_SUMMARY), dict):
         return tree[IN_SUMMARY]  # type: ignore[no-any-return]
     if not isinstance(tree, dict):
-        raise UsageError(f"--config {path}: expected an object of settings, found a {type(tree).__name__}")
+        raise UsageError(f"--config {_name(path)}: expected an object of settings, found a {type(tree).__name__}")
     if "schema" in tree:
-        raise UsageError(f"--config {path}: a summary that holds no settings of its run, as those before 0.2 do")
+        raise UsageError(f"--config {_name(path)}: a summary that holds no settings of its run, as those before 0.2 do")
     return tree
 
 
@@ -196,7 +239,7 @@ def _find_lines(text: str) -> dict[Key, int]:
     """In which line of a TOML file each key stands; those in arrays and inline tables are in their own key's."""
     found: dict[Key, int] = {}
     table: Key = ()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if header := _HEADER.match(line):
             table = _read_key(header[1])
             found.setdefault(table, number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from arhn.engines.probes import USUAL_CONTEXT
 from arhn.engines.protocol import Capabilities, Engine
@@ -35,7 +35,7 @@ class EngineSettings(BaseModel, ABC):
 
     name: str = Field(description="The engine.")
     model: str = Field(default="", description="The model's name.")
-    context: int | None = Field(
+    context: StrictInt | None = Field(
         default=None,
         ge=1,
         le=2**31 - 1,

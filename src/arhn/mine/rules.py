@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 
 from arhn.cleaning.select import Content, take_content
 from arhn.errors import UsageError
@@ -48,6 +48,9 @@ class Fate(StrEnum):
     RELATIVE_MARGIN = "relative_margin"
 
 
+_MOST = 2**31 - 1
+
+
 class Settings(BaseModel):
     """How negatives are chosen. Unknown keys are an error.
 
@@ -63,28 +66,40 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    negatives: int = Field(
-        default=7, ge=1, le=2**31 - 1, description="At most, for a query.", json_schema_extra={"unit": "passages"}
+    negatives: StrictInt = Field(
+        default=7, ge=1, le=_MOST, description="At most, for a query.", json_schema_extra={"unit": "passages"}
     )
-    range_min: int = Field(
-        default=0, ge=0, description="Skipped at the top of a query's list.", json_schema_extra={"unit": "passages"}
+    range_min: StrictInt = Field(
+        default=0,
+        ge=0,
+        le=_MOST,
+        description="Skipped at the top of a query's list.",
+        json_schema_extra={"unit": "passages"},
     )
-    range_max: int = Field(
-        default=100, ge=1, description="The last rank that is looked at.", json_schema_extra={"unit": "passages"}
+    range_max: StrictInt = Field(
+        default=100,
+        ge=1,
+        le=_MOST,
+        description="The last rank that is looked at.",
+        json_schema_extra={"unit": "passages"},
     )
     sampling: Literal["top", "random"] = Field(
         default="top", description="Take the first ones of the range, or a sample that depends on the seed."
     )
-    seed: int = Field(default=0, description="Of the sampling random.")
-    max_score: float | None = Field(default=None, allow_inf_nan=False, description="Take out what scores above it.")
-    min_score: float | None = Field(default=None, allow_inf_nan=False, description="Take out what scores below it.")
-    absolute_margin: float | None = Field(
+    seed: StrictInt = Field(default=0, ge=-_MOST, le=_MOST, description="Of the sampling random.")
+    max_score: StrictFloat | None = Field(
+        default=None, allow_inf_nan=False, description="Take out what scores above it."
+    )
+    min_score: StrictFloat | None = Field(
+        default=None, allow_inf_nan=False, description="Take out what scores below it."
+    )
+    absolute_margin: StrictFloat | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
         description="Take out what isn't at least so much below the positive.",
     )
-    relative_margin: float | None = Field(
+    relative_margin: StrictFloat | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
 from arhn.mine.rules import Settings as Rules
@@ -20,8 +20,8 @@ class Bm25Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    k1: float = Field(default=1.5, description="Saturation of the term frequency, from 0.")
-    b: float = Field(default=0.75, description="Share of the length normalisation, 0 to 1.")
+    k1: StrictFloat = Field(default=1.5, description="Saturation of the term frequency, from 0.")
+    b: StrictFloat = Field(default=0.75, description="Share of the length normalisation, 0 to 1.")
     stemmer: str = Field(default="english", description="A language of PyStemmer; none for words as they are.")
     stopwords: str = Field(default="english", description="A language whose stop words are left out; none to keep all.")
 
@@ -38,7 +38,7 @@ class ModelSettings(BaseModel):
 
     query_prompt: str | None = Field(default=None, description="Put before queries; the model's own unless given.")
     document_prompt: str | None = Field(default=None, description="Put before passages; the model's own unless given.")
-    max_length: int | None = Field(
+    max_length: StrictInt | None = Field(
         default=None,
         ge=1,
         le=_MOST,
@@ -51,21 +51,23 @@ class ModelSettings(BaseModel):
     device: str | None = Field(
         default=None, description="As PyTorch names it, such as cpu or cuda:1; the best there is unless given."
     )
-    threads: int | None = Field(
+    threads: StrictInt | None = Field(
         default=None,
         ge=1,
         le=_MOST,
         description="CPU threads; PyTorch's choice unless given.",
         json_schema_extra={"unit": "threads"},
     )
-    batch_size: int = Field(
+    batch_size: StrictInt = Field(
         default=32, ge=1, le=_MOST, description="Encoded at once.", json_schema_extra={"unit": "texts"}
     )
     embeddings: Path | None = Field(
         default=None, description="A folder that keeps the embeddings of the corpus for the next time."
     )
-    faiss_above: int = Field(
+    faiss_above: StrictInt = Field(
         default=1_000_000,
+        ge=0,
+        le=_MOST,
         description="Size of a corpus above which the search is approximate.",
         json_schema_extra={"unit": "passages"},
     )

@@ -128,6 +128,18 @@ def test_mistakes_take_two_lines(argv: list[str], lines: list[str], capsys: pyte
     assert said(capsys, *argv, code=2).splitlines() == [f"arhn: {lines[0]}", *lines[1:]]
 
 
+@pytest.mark.parametrize("argv", [["evaluate", "bm25", "--data", "beir", "-o", "out"], ["compare", "a", "b"]])
+def test_what_measures_needs_numpy(argv: list[str]) -> None:
+    hide = "import sys; sys.modules['numpy'] = None; sys.stderr = sys.stdout"
+    assert python(f"{hide}; from arhn import cli; print(cli.main({argv}))") == (
+        "arhn: numpy is needed for this and isn't installed. Run: pip install 'arhn[evaluate]'\n50\n"
+    )
+
+
+def test_no_error_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "a\\x1b[2J.summary.json: " in said(capsys, "inspect", "a\x1b[2J.jsonl", "--query-id", "q", code=11)
+
+
 # --- Completion -----------------------------------------------------------------------------------
 
 

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import annotated_types as at
 import pytest
+from pydantic import ValidationError
 
 from arhn.config.catalogue import find_setting, list_settings, write_key
 from arhn.config.problems import check, require_known
@@ -23,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def flag(option: str, value: str) -> Given:
-    return Given(key=tuple(option.split(".")), value=value, by=f"--{option} {value}")
+    return Given(key=tuple(option.split(".")), value=value, by=f"--{option} {value}", bare=True)
 
 
 def read(*sets: str) -> RunConfig:
@@ -72,7 +74,7 @@ def test_a_file_is_under_sets_and_flags(tmp_path: Path) -> None:
 def test_a_set(text: str, key: tuple[str, ...], value: Any) -> None:
     given = parse_set(text)
     assert (given.key, given.value) == (key, value)
-    assert given.by == f"--set {text}"
+    assert given.by == "--set " + text.replace("\n", "\\n")
 
 
 @pytest.mark.parametrize("text", ["", "x", "=3", "a..b=1", ".a=1", "a.=1"])
@@ -190,6 +192,98 @@ def test_bad_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, s
 )
 def test_bad_sets(sets: Sequence[str], says: str) -> None:
     assert says in refused(*sets)
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("negatives = '8'", "found '8', allowed: a whole number from 1"),
+        ("negatives = true", "found True, allowed: a whole number from 1"),
+        ("negatives = 8.0", "found 8.0, allowed: a whole number from 1"),
+        ("show_answer = 1", "found 1, allowed: true or false"),
+        ("show_answer = 'yes'", "found 'yes', allowed: true or false"),
+        ("precision = '0.9'", "found '0.9', allowed: a number above 0, at most 1"),
+        ("floor = 99999999999999999999999", "allowed: a whole number from 0, at most 2147483647"),
+        ("mine.seed = 99999999999999999999999", "allowed: a whole number, at most 2147483647"),
+    ],
+)
+def test_values_of_another_type(tmp_path: Path, file: str, says: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(file)
+    assert says in refused(path=path)
+    with pytest.raises(ValidationError):
+        RunConfig(**tomllib.loads(file))
+
+
+def test_texts_of_a_command_line_become_what_their_setting_is() -> None:
+    flags = [flag("negatives", "8"), flag("precision", ".9"), flag("show_answer", "yes")]
+    found = check(RunConfig, gather(None, ["engine.name=openai", "engine.urls=http://a"], flags))
+    assert (found.negatives, found.precision, found.show_answer) == (8, 0.9, True)
+    assert found.engine.model_dump()["urls"] == ("http://a",)
+    assert "found '8', allowed: a whole number from 1" in refused("negatives='8'")
+
+
+def test_every_integer_has_bounds() -> None:
+    for setting in list_settings(RunConfig):
+        if "whole number" in setting.allowed:
+            assert any(isinstance(limit, at.Le) for limit in setting.field.metadata), setting.path
+
+
+DEEP = 3000
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.toml", f"a = {'[' * DEEP}{']' * DEEP}"),
+        ("x.toml", f"{'a.' * DEEP}a = 1"),
+        ("x.toml", f"a = {'9' * 5000}"),
+        ("x.json", '{"a":' * DEEP + "1" + "}" * DEEP),
+        ("x.json", '{"a":' + "[" * 100 + "]" * 100 + "}"),
+    ],
+)
+def test_files_that_are_too_deep(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    message = refused(path=path)
+    assert message.startswith(f"--config {path}: ")
+    assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", [f"{'a.' * DEEP}a=1", f"engine.body.a={'[' * DEEP}{']' * DEEP}", f"{'k' * 99_999}=1",
+                                  f"method={'x' * 99_999}", f"engine.name={'x' * 99_999}", "x" * 99_999,
+                                  f"floor={'9' * 5000}"])  # fmt: skip
+def test_sets_that_are_too_deep_or_too_long(text: str) -> None:
+    message = refused(text)
+    assert len(message.splitlines()) == 1
+    assert len(message) < 700
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        (r'"a\u001b[31mb" = 1', r'"a\U0000001b[31mb" (run.toml, line 1): there is no such setting'),
+        ('method = "a\\u202eb\\n"', r"method (run.toml, line 1): 'a\u202eb\n' is no method"),
+        ('mode = "\\u0007"', r"mode (run.toml, line 1): found '\x07', allowed"),
+        ('[families]\nnq = "\\u001b"', r"'\x1b' isn't a family"),
+    ],
+)
+def test_no_character_of_a_file_reaches_the_terminal_raw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run.toml").write_text(file)
+    message = refused(path=Path("run.toml"))
+    assert says in message
+    assert message.isprintable()
+    assert refused("zz=\x1b[2J").isprintable()
+    assert refused(path=Path("a\x1b\nb.toml")).isprintable()
+
+
+def test_a_file_may_have_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_bytes(b"\xef\xbb\xbffloor = 3\n")
+    assert check(RunConfig, gather(path)).floor == 3
 
 
 def test_every_problem_is_told_at_once() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictInt
 
 from arhn.engines.protocol import Engine
 from arhn.engines.settings import Counted, EngineSettings
@@ -26,33 +26,35 @@ class Settings(EngineSettings):
         description="A name from 'arhn models', a GGUF file, or hf://org/repo/file.gguf; the starter model unless "
         "given.",
     )
-    context: int = Field(
+    context: StrictInt = Field(
         default=4096,
         ge=1,
         le=_MOST,
         description="The most that a request may take, prompt and answer.",
         json_schema_extra={"unit": "tokens"},
     )
-    slots: int = Field(
+    slots: StrictInt = Field(
         default=1,
         ge=1,
         le=_MOST,
         description="Requests computed together; more than one repeats less exactly.",
         json_schema_extra={"unit": "requests"},
     )
-    threads: int | None = Field(
+    threads: StrictInt | None = Field(
         default=None,
         ge=1,
         le=_MOST,
         description="CPU threads; all cores unless given.",
         json_schema_extra={"unit": "threads"},
     )
-    gpu_layers: int | None = Field(
+    gpu_layers: StrictInt | None = Field(
         default=None,
+        ge=-_MOST,
+        le=_MOST,
         description="Layers on the GPU; all that fit unless given.",
         json_schema_extra={"unit": "layers"},
     )
-    lookahead: int = Field(
+    lookahead: StrictInt = Field(
         default=0,
         ge=0,
         le=_MOST,

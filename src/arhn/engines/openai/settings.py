@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 
 from arhn.engines.protocol import Engine
 from arhn.engines.settings import Counted, EngineSettings
@@ -74,10 +74,10 @@ class Timeouts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    connect: float = _seconds(10.0, "For a connection.")
-    answer: float = _seconds(120.0, "For one answer, from the first byte sent to the last one received.")
-    total: float = _seconds(900.0, "For one request with all its repetitions.")
-    patience: float = _seconds(300.0, "How long no server at all may be there.")
+    connect: StrictFloat = _seconds(10.0, "For a connection.")
+    answer: StrictFloat = _seconds(120.0, "For one answer, from the first byte sent to the last one received.")
+    total: StrictFloat = _seconds(900.0, "For one request with all its repetitions.")
+    patience: StrictFloat = _seconds(300.0, "How long no server at all may be there.")
 
 
 class Settings(EngineSettings):
@@ -95,14 +95,14 @@ class Settings(EngineSettings):
     api_key_env: str | None = Field(
         default=None, min_length=1, description="The environment variable that holds the API key; never the key itself."
     )
-    concurrency: int = Field(
+    concurrency: StrictInt = Field(
         default=64,
         ge=1,
         le=_MOST,
         description="Requests in flight per server, at most; how many really are adapts to the server.",
         json_schema_extra={"unit": "requests"},
     )
-    attempts: int = Field(
+    attempts: StrictInt = Field(
         default=6,
         ge=1,
         le=_MOST,
@@ -110,7 +110,7 @@ class Settings(EngineSettings):
         "counted.",
         json_schema_extra={"unit": "tries"},
     )
-    thinking_tokens: int = Field(
+    thinking_tokens: StrictInt = Field(
         default=2048,
         ge=1,
         le=_MOST,
@@ -163,22 +163,26 @@ class BudgetSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    calls: int | None = Field(
-        default=None, ge=0, description="Requests, repetitions included.", json_schema_extra={"unit": "requests"}
+    calls: StrictInt | None = Field(
+        default=None,
+        ge=0,
+        le=_MOST,
+        description="Requests, repetitions included.",
+        json_schema_extra={"unit": "requests"},
     )
-    tokens: int | None = Field(
-        default=None, ge=0, description="Tokens read and written.", json_schema_extra={"unit": "tokens"}
+    tokens: StrictInt | None = Field(
+        default=None, ge=0, le=2**63 - 1, description="Tokens read and written.", json_schema_extra={"unit": "tokens"}
     )
-    money: float | None = Field(
+    money: StrictFloat | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
         description="In the currency of the prices, which are needed for it.",
         json_schema_extra={"unit": "money"},
     )
-    prompt_price: float = _price("prompt tokens")
-    completion_price: float = _price("completion tokens")
-    cached_price: float | None = _price("prompt tokens that the server has read; prompt_price unless given", None)
+    prompt_price: StrictFloat = _price("prompt tokens")
+    completion_price: StrictFloat = _price("completion tokens")
+    cached_price: StrictFloat | None = _price("prompt tokens that the server has read; prompt_price unless given", None)
 
     @model_validator(mode="after")
     def _money_needs_prices(self) -> Self:

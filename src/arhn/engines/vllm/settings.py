@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StrictFloat, StrictInt
 
 from arhn.engines.protocol import Engine
 from arhn.engines.settings import EngineSettings
@@ -27,24 +27,24 @@ class Settings(EngineSettings):
     model: str = Field(
         default="", description="A folder in Hugging Face's format, or a name of its hub: org/name. Needed."
     )
-    tensor_parallel: int = Field(
+    tensor_parallel: StrictInt = Field(
         default=1, ge=1, le=_MOST, description="GPUs that share each layer.", json_schema_extra={"unit": "GPUs"}
     )
-    gpu_memory: float | None = Field(
+    gpu_memory: StrictFloat | None = Field(
         default=None,
         gt=0,
         le=1,
         description="How much of each GPU's memory vLLM may take; vLLM's own default unless given.",
         json_schema_extra={"unit": "share"},
     )
-    concurrency: int = Field(
+    concurrency: StrictInt = Field(
         default=256,
         ge=1,
         le=_MOST,
         description="Requests computed together, at most.",
         json_schema_extra={"unit": "requests"},
     )
-    thinking_tokens: int = Field(
+    thinking_tokens: StrictInt = Field(
         default=2048,
         ge=1,
         le=_MOST,
