@@ -194,6 +194,8 @@ def allowed(field: FieldInfo) -> str:
     bare = _bare(field.annotation)
     if choices := _choices(bare):
         return _either(choices)
+    if isinstance(field.json_schema_extra, dict) and "allowed" in field.json_schema_extra:
+        return str(field.json_schema_extra["allowed"])
     return _kind(bare) + _bounds(field.metadata)
 
 
