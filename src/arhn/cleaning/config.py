@@ -212,6 +212,7 @@ class CleanConfig(BaseModel):
         default=(),
         description="Calibrations of your own, or the paths of files that 'arhn calibrate' wrote; looked up before the "
         "shipped ones.",
+        json_schema_extra={"allowed": "a list of paths or tables"},
     )
     ranker: RankerSettings = Field(
         default_factory=RankerSettings, description="How the positives and the negatives that answer are ordered."

@@ -13,14 +13,17 @@ from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from functools import wraps
 from importlib import import_module
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import typer
+from typer.completion import get_completion_inspect_parameters, install_callback, show_callback
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from arhn import __version__
 
+Shell = Literal["bash", "zsh", "fish", "powershell", "pwsh"]
+_SHELLS = f"{', '.join(get_args(Shell)[:-1])} or {get_args(Shell)[-1]}"
 #: What to do after Ctrl-C, unless a command knows better.
 RUN_AGAIN = "Run the same command again"
 ANSWERS_STORED = "Every answer so far is kept; the same command goes on from there"
@@ -151,15 +154,45 @@ def _show_version(wanted: bool) -> None:
 
 def make_root() -> Any:
     """Make the whole command line."""
-    app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    get_completion_inspect_parameters()  # makes the shells known
 
-    @app.callback()
+    @app.callback(invoke_without_command=True)
     def arhn(
+        context: typer.Context,
         version: Annotated[
             bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
         ] = False,
+        install: Annotated[
+            Shell | None,
+            typer.Option(
+                "--install-completion",
+                metavar="SHELL",
+                callback=install_callback,
+                is_eager=True,
+                help=f"Install completion for {_SHELLS}.",
+            ),
+        ] = None,
+        show: Annotated[
+            Shell | None,
+            typer.Option(
+                "--show-completion",
+                metavar="SHELL",
+                callback=show_callback,
+                is_eager=True,
+                help="Show the script of a shell that completes.",
+            ),
+        ] = None,
     ) -> None:
         """Clean hard negatives with an LLM that you run yourself."""
+        del version, install, show  # their callbacks have done it
+        if context.invoked_subcommand is None:
+            typer.echo(context.get_help())
 
     found: Any = get_command(app)
     for name, summary in COMMANDS.items():

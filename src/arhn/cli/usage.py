@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from typing import Any
 
 from typer import TyperException
+
+#: How like a word has to be, from 0 to 1: `--treshold` isn't like `--method`.
+_NEAR = 0.75
 
 
 def explain(error: TyperException) -> str:
@@ -16,11 +21,49 @@ def explain(error: TyperException) -> str:
 
 def _describe(error: TyperException, context: Any) -> str:
     option, near = getattr(error, "option_name", ""), getattr(error, "possibilities", None)
+    if (found := _describe_choice(error)) is not None:
+        return found
     if not option or near is None:
         # Pydantic, which reads values for Typer, says which kind of exception it was.
         return " ".join(error.format_message().replace("Value error, ", "").split())
-    hint = _find_setting(option, context) or (f". Did you mean {' or '.join(sorted(near))}?" if near else "")
+    hint = _find_setting(option, context) or _find_near(option, context)
     return f"{' '.join(error.message.split())}{hint}"
+
+
+def _describe_choice(error: TyperException) -> str | None:
+    """A word that is none of an option's, as settings say it."""
+    parameter: Any = getattr(error, "param", None)
+    found = re.fullmatch(r"(.*) is not one of (.*)\.", error.message.removeprefix("Value error, "), re.DOTALL)
+    if not found or parameter is None or not parameter.opts[-1].startswith("-"):
+        return None
+    choices = re.findall("'([^']*)'", found[2])
+    near = get_close_matches(found[1].strip("'"), choices, n=1)
+    allowed = f"{', '.join(choices[:-1])} or {choices[-1]}" if len(choices) > 1 else choices[0]
+    hint = f". Did you mean {near[0]}?" if near else ""
+    return f"{parameter.opts[-1]}: found {found[1]}, allowed: {allowed}{hint}"
+
+
+def _find_near(option: str, context: Any) -> str:
+    """The nearest option, or else the setting of the nearest name."""
+    if context is None:
+        return ""
+    options = {each.lstrip("-"): each for parameter in context.command.get_params(context) for each in parameter.opts}
+    if near := get_close_matches(option.lstrip("-"), options, n=1, cutoff=_NEAR):
+        return f". Did you mean {options[near[0]]}?"
+    names = {path.rpartition(".")[2]: path for path in reversed(_list_settings(context))}
+    if near := get_close_matches(option.lstrip("-").replace("-", "_"), names, n=1, cutoff=_NEAR):
+        return f". Did you mean the setting {names[near[0]]}? Give --set {names[near[0]]}=VALUE"
+    return ""
+
+
+def _list_settings(context: Any) -> list[str]:
+    """Paths of all settings, where a command takes any."""
+    if not any("--set" in parameter.opts for parameter in context.command.params):
+        return []
+    from arhn.config.catalogue import list_settings
+    from arhn.config.settings import RunConfig
+
+    return [each.path for each in list_settings(RunConfig) if each.section is None]
 
 
 def _find_setting(option: str, context: Any) -> str:

@@ -194,6 +194,8 @@ def describe_allowed(field: FieldInfo) -> str:
     bare = _strip_annotation(field.annotation)
     if choices := _list_choices(bare):
         return _join_choices(choices)
+    if isinstance(field.json_schema_extra, dict) and "allowed" in field.json_schema_extra:
+        return str(field.json_schema_extra["allowed"])
     return _describe_kind(bare) + _describe_bounds(field.metadata)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date, time
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -79,7 +80,24 @@ def _describe(problem: Mapping[str, Any], model: type[BaseModel], values: Values
     allowed = setting.allowed if setting else problem["msg"]
     if problem["type"] == "less_than_equal" and f"{problem['ctx']['le']:g}" not in allowed:
         allowed += f", at most {problem['ctx']['le']}"
-    return f"{where}: found {shown(repr(problem['input']))}, allowed: {allowed}"
+    hint = _name_in_table(setting, problem["input"])
+    return f"{where}: found {shown(_write(problem['input']))}, allowed: {allowed}{hint}"
+
+
+def _write(found: object) -> str:
+    if isinstance(found, bool):
+        return str(found).lower()
+    return found.isoformat() if isinstance(found, date | time) else repr(found)
+
+
+def _name_in_table(setting: Setting | None, found: object) -> str:
+    """A word in place of a table is most likely the name in it."""
+    if setting is None or setting.section is None or not isinstance(found, str):
+        return ""
+    fields = setting.section.model_fields
+    is_model = "model" in fields and not ("name" in fields and found in ENGINES.names())
+    inner = "model" if is_model else "name"
+    return f". Did you mean {setting.path}.{inner}={shown(found)}?" if inner in fields else ""
 
 
 def _describe_unknown(key: tuple[str | int, ...], model: type[BaseModel], values: Values) -> str:

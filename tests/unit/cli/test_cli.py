@@ -61,6 +61,12 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert re.search(rf"^  {name} +{re.escape(summary)}$", text, re.MULTILINE), text
 
 
+def test_help_is_found_in_every_way(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "--help")
+    assert said(capsys, "-h") == said(capsys) == text
+    assert said(capsys, "clean", "-h") == said(capsys, "clean", "--help")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_that_fits_a_terminal(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, command, "--help")
@@ -119,8 +125,16 @@ def test_python_m() -> None:
             "See 'arhn clean --help'"]),
         (["agree", "a", "b", "--show", "0"], ["Invalid value for '--show': Input should be greater than or equal to 1",
                                               "See 'arhn agree --help'"]),
-        (["store", "a", "--prune", "x"], ["Invalid value for '--prune': 'x' is not one of 'unused', 'all'.",
+        (["store", "a", "--prune", "x"], ["--prune: found 'x', allowed: unused or all",
                                           "See 'arhn store --help'"]),
+        (["convert", "x", "-o", "y", "--on-bad-row", "skp"], [
+            "--on-bad-row: found 'skp', allowed: fail or skip. Did you mean skip?", "See 'arhn convert --help'"]),
+        (["clean", "x", "-o", "y", "--treshold", "4"], ["No such option: --treshold", "See 'arhn clean --help'"]),
+        (["clean", "x", "-o", "y", "--shufles", "4"], [
+            "No such option: --shufles. Did you mean the setting ranker.shuffles? Give --set ranker.shuffles=VALUE",
+            "See 'arhn clean --help'"]),
+        (["--show-completion", "tcsh"], [
+            "--show-completion: found 'tcsh', allowed: bash, zsh, fish, powershell or pwsh", "See 'arhn --help'"]),
         (["models", "x"], ["Got unexpected extra argument(s) (x)", "See 'arhn models --help'"]),
     ],
 )  # fmt: skip
@@ -148,6 +162,11 @@ def test_completion_scripts(shell: str, holds: str) -> None:
     script = python("import sys; from arhn.cli import main; sys.exit(main([]))", _ARHN_COMPLETE=f"source_{shell}")
     assert holds in script
     assert f"_ARHN_COMPLETE=complete_{shell}" in script
+
+
+@pytest.mark.parametrize(("shell", "holds"), [("bash", "complete -o"), ("zsh", "#compdef arhn"), ("fish", "complete ")])
+def test_a_completion_script_can_be_shown(shell: str, holds: str) -> None:
+    assert holds in python(f"from arhn.cli import main; main(['--show-completion', '{shell}'])")
 
 
 @pytest.mark.parametrize(
