@@ -150,6 +150,23 @@ def test_what_measures_needs_numpy(argv: list[str]) -> None:
     )
 
 
+@pytest.mark.parametrize("option", ["--mode", "--config", "-o"])
+def test_no_option_has_two_values(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name = {"-o": "--output"}.get(option, option)
+    text = said(capsys, "clean", "x", option, "R", option, "F", code=2)
+    assert text == f"arhn: {name}: given twice. Keep one of them\n"
+
+
+def test_an_interrupt_while_a_command_is_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("arhn.cli._prepare", interrupt)
+    assert said(capsys, "models", code=130) == "arhn: interrupted. Run the same command again\n"
+
+
 def test_no_error_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a\\x1b[2J.summary.json: " in said(capsys, "inspect", "a\x1b[2J.jsonl", "--query-id", "q", code=11)
 
