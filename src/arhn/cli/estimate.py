@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -77,7 +77,9 @@ def estimate(
     ] = None,
     characters: Annotated[
         float | None,
-        make_amount_option("--characters", "A token, where there is no tokenizer. Default: 4.4.", panel=FILES),
+        make_amount_option(
+            "--characters", "Characters per token, where there is no tokenizer. Default: 4.4.", panel=FILES
+        ),
     ] = None,
     json: JsonFile = None,
     overwrite: Overwrite = False,
@@ -90,7 +92,7 @@ def estimate(
     calls_per_second: Annotated[
         float | None, make_amount_option("--calls-per-second", "Instead of both.", panel=_SPEED)
     ] = None,
-    gpus: Annotated[int, make_count_option("--gpus", "Side by side, each that fast. Default: 1.", panel=_SPEED)] = 1,
+    gpus: Annotated[int, make_count_option("--gpus", "GPUs, each that fast. Default: 1.", panel=_SPEED)] = 1,
     gpu_price: Annotated[
         float | None, make_amount_option("--gpu-price", "Money for an hour of one GPU.", panel=_SPEED)
     ] = None,
@@ -98,7 +100,6 @@ def estimate(
     """Estimate what cleaning takes: calls, tokens, time, money."""
     from arhn.estimate import Pilot, counting
     from arhn.estimate import estimate as estimated
-    from arhn.estimate import view as report
     from arhn.store import StoredAnswers
 
     config = read_settings("estimate", values)
@@ -111,11 +112,17 @@ def estimate(
         models = _open_models(config, stack)
         counted = counting(config.engine, models.engine, characters, stack)
         found = estimated(groups, config=config.cleaning, models=models, counting=counted, pilot=learnt, stored=stored)
-    tariff = rates.tariff(found, config)
+    _report((found, rates.tariff(found, config), counted), json, overwrite=overwrite)
+
+
+def _report(estimate: tuple[Any, Any, Any], json: Path | None, *, overwrite: bool) -> None:
+    """Print an estimate with its tariff and how its tokens were counted, and write it where a file is wanted."""
+    from arhn.estimate import view as report
+
     if json:
-        report.write(json, report.content(found, tariff, counted), overwrite=overwrite)
+        report.write(json, report.content(*estimate), overwrite=overwrite)
     out = make_console()
-    out.print(report.view(found, tariff, counted))
+    out.print(report.view(*estimate))
     if json:
         out.print(str(json), soft_wrap=True)
 

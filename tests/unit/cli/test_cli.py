@@ -97,6 +97,13 @@ def test_help_says_what_settings_say(capsys: pytest.CaptureFixture[str]) -> None
     assert "--engine llamacpp|openai|vllm" in text
 
 
+def test_help_calls_values_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "clean", "--help")
+    assert "--url URL " in text
+    assert "--ray ADDRESS  The Ray cluster to use: " in text
+    assert "Needed." not in page()
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"arhn \d+\.\d+.*\n", said(capsys, "--version"))
 
