@@ -13,19 +13,18 @@ def models() -> None:
     from arhn import weights
 
     table = Table()
-    for column in ("name", "size", "licence", "from", "fetched"):
-        table.add_column(column, justify="right" if column == "size" else "left", overflow="fold")
-    for row in weights.listing():
+    for column in ("name", "size", "licence", "fetched"):
+        table.add_column(column, justify="right" if column == "size" else "left", no_wrap=column in ("name", "size"))
+    listed = weights.listing()
+    for row in listed:
         name = f"{row.model.name} (starter)" if row.starter else row.model.name
+        table.add_row(name, f"{row.model.size / 1e6:,.0f} MB", row.model.licence, "yes" if row.fetched else "no")
+    out = make_console()
+    out.print(table)
+    for row in listed:
+        fetched = f", in {row.path}" if row.fetched else ""
         source = f"{row.model.repo}@{row.model.revision[:12]}"
-        table.add_row(
-            name,
-            f"{row.model.size / 1e6:,.0f} MB",
-            row.model.licence,
-            source,
-            str(row.path) if row.fetched else "no",
-        )
-    make_console().print(table)
+        out.print(f"{row.model.name}: from {source}{fetched}", soft_wrap=True)
 
 
 command = make_command(models)

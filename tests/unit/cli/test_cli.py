@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field
 
-from arhn import cli, formats
+from arhn import cli, formats, weights
 from arhn.cli.app import COMMANDS
 from arhn.config.reference import page
 from arhn.engines import ENGINES, Engine
@@ -102,6 +102,14 @@ def test_help_calls_values_what_they_are(capsys: pytest.CaptureFixture[str]) -> 
     assert "--url URL " in text
     assert "--ray ADDRESS  The Ray cluster to use: " in text
     assert "Needed." not in page()
+
+
+def test_models_fit_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = said(capsys, "models")
+    for name in weights.MODELS:
+        assert re.search(rf"^│ {re.escape(name)} .*(yes|no) +│$", text, re.MULTILINE), text
+        assert f"\n{name}: from " in text
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
