@@ -193,15 +193,16 @@ class CleanConfig(BaseModel):
         default=None,
         gt=0,
         le=1,
-        description="Ask only about the likeliest negatives, by a small model or else by similarity: as many as agree "
-        "with asking about all on this share of the calibration's negatives, above 0 and up to 1. All, unless given.",
+        description="Ask the LLM only about the negatives that a small model, or else a similarity, finds likeliest to "
+        "answer. A higher share asks about more of them: at this share of the calibration's negatives, above 0 and up "
+        "to 1, the decision is the one that asking about all would give. All are asked about, unless given.",
     )
     samples: StrictInt = Field(
         default=0,
         ge=0,
         le=64,
-        description="Whole answers per passage that vote, 1 to 64, instead of reading log-probabilities. 0: one, and "
-        "only where the engine gives no log-probabilities.",
+        description="How many whole answers about a passage are sampled, 1 to 64; they vote. 0: log-probabilities are "
+        "read instead, or one answer is taken where the engine gives none.",
     )
     show_answer: StrictBool = Field(
         default=True,

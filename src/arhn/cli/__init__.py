@@ -18,6 +18,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or the `exit_code` of the error (errors.py), or 130 after Ctrl-C.
     """
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:  # while Typer or a command was imported
+        sys.stderr.write("arhn: interrupted. Run the same command again\n")
+        return INTERRUPTED
+
+
+def _run(argv: Sequence[str] | None) -> int:
     from typer import TyperException
 
     from arhn.cli.app import RUN_AGAIN, Interrupted, make_root

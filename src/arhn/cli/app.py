@@ -21,6 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from arhn import __version__
+from arhn.errors import UsageError
 
 Shell = Literal["bash", "zsh", "fish", "powershell", "pwsh"]
 _SHELLS = f"{', '.join(get_args(Shell)[:-1])} or {get_args(Shell)[-1]}"
@@ -60,7 +61,16 @@ def advise_after_interrupt(advice: str) -> Iterator[None]:
 
 
 class Command(TyperCommand):
-    """A command whose help lists its options in their groups."""
+    """A command whose help lists its options in their groups, and that takes no option twice that has one value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words. Raises UsageError: an option has two values."""
+        if not ctx.resilient_parsing:
+            _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+            for place, option in enumerate(order):
+                if option in order[:place] and not option.multiple and not getattr(option, "is_flag", False):
+                    raise UsageError(f"{option.opts[-1]}: given twice. Keep one of them")
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options, group by group."""

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -83,7 +83,9 @@ def estimate(
     ] = None,
     characters: Annotated[
         float | None,
-        make_amount_option("--characters", "A token, where there is no tokenizer. Default: 4.4.", panel=FILES),
+        make_amount_option(
+            "--characters", "Characters per token, where there is no tokenizer. Default: 4.4.", panel=FILES
+        ),
     ] = None,
     json: JsonFile = None,
     overwrite: Overwrite = False,
@@ -93,7 +95,6 @@ def estimate(
     """Estimate what cleaning takes: calls, tokens, time, money."""
     from arhn.estimate import Pilot, choose_counting
     from arhn.estimate import estimate as estimated
-    from arhn.estimate import view as report
     from arhn.store import StoredAnswers
 
     config = read_settings("estimate", values)
@@ -105,11 +106,17 @@ def estimate(
         models = _open_models(config, stack)
         counted = choose_counting(config.engine, models.engine, characters, stack)
         found = estimated(groups, config=config.cleaning, models=models, counting=counted, pilot=learnt, stored=stored)
-    tariff = rates.tariff(found, config)
+    _report((found, rates.tariff(found, config), counted), json, overwrite=overwrite)
+
+
+def _report(estimate: tuple[Any, Any, Any], json: Path | None, *, overwrite: bool) -> None:
+    """Print an estimate with its tariff and how its tokens were counted, and write it where a file is wanted."""
+    from arhn.estimate import view as report
+
     if json:
-        report.write(json, report.make_content(found, tariff, counted), overwrite=overwrite)
+        report.write(json, report.make_content(*estimate), overwrite=overwrite)
     out = make_console()
-    out.print(report.view(found, tariff, counted))
+    out.print(report.view(*estimate))
     if json:
         out.print(str(json), soft_wrap=True)
 

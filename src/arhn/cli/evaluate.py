@@ -34,9 +34,9 @@ class Data:
             rich_help_panel=_DATA,
         ),
     ] = None
-    split: Annotated[str, typer.Option("--split", metavar="NAME", help="Of the folders.", rich_help_panel=_DATA)] = (
-        "test"
-    )
+    split: Annotated[
+        str, typer.Option("--split", metavar="NAME", help="The folders' split.", rich_help_panel=_DATA)
+    ] = "test"
     tasks: Annotated[
         str | None,
         typer.Option(
@@ -132,7 +132,7 @@ class Texts:
         typer.Option(
             "--query-prompt",
             metavar="TEXT",
-            help="Put before queries; the model's own unless given.",
+            help="Text put before queries; the model's own unless given.",
             rich_help_panel=_MODEL,
         ),
     ] = None
@@ -141,7 +141,7 @@ class Texts:
         typer.Option(
             "--document-prompt",
             metavar="TEXT",
-            help="Put before passages; the model's own unless given.",
+            help="Text put before passages; the model's own unless given.",
             rich_help_panel=_MODEL,
         ),
     ] = None
@@ -171,7 +171,7 @@ class Texts:
         typer.Option(
             "--dtype",
             metavar="NAME",
-            help="Of the weights, such as bfloat16; as they are stored unless given.",
+            help="Type of the weights, such as bfloat16; as they are stored unless given.",
             rich_help_panel=_MODEL,
         ),
     ] = None

@@ -22,31 +22,35 @@ class Cluster(BaseModel):
     address: str | None = Field(
         default=None,
         min_length=1,
-        description="host:port; auto, for the cluster that this machine belongs to; or local, to start one for this "
-        "run. Cleaned in this process, unless given.",
+        description="The Ray cluster to use: host:port; auto, for the cluster that this machine belongs to; or local, "
+        "to start one for this run. Groups are cleaned in this process, unless given.",
     )
     workers: StrictInt = Field(
         default=1,
         ge=1,
         le=_MOST,
-        description="Each has models of its own.",
+        description="Workers, each of which has models of its own.",
         json_schema_extra={"unit": "workers"},
     )
     partition: StrictInt = Field(
-        default=USUAL_PARTITION, ge=1, le=_MOST, description="Handed out at once.", json_schema_extra={"unit": "groups"}
+        default=USUAL_PARTITION,
+        ge=1,
+        le=_MOST,
+        description="Groups handed out to a worker at once.",
+        json_schema_extra={"unit": "groups"},
     )
     cpus: StrictFloat = Field(
         default=1.0,
         ge=0,
         lt=_MOST_UNITS,
-        description="Of its machine's, for a worker.",
+        description="CPUs of its machine that a worker takes.",
         json_schema_extra={"unit": "CPUs"},
     )
     gpus: StrictFloat = Field(
         default=0.0,
         ge=0,
         lt=_MOST_UNITS,
-        description="Of its machine's, for a worker.",
+        description="GPUs of its machine that a worker takes.",
         json_schema_extra={"unit": "GPUs"},
     )
     work: str | None = Field(

@@ -47,7 +47,7 @@ class SimilaritySettings(BaseModel):
     model: str = Field(
         min_length=1,
         description="An embedding model that arhn models lists; or a sentence-transformers folder, or its name on "
-        "the hub. Needed.",
+        "the hub. Required with a similarity.",
     )
     device: str | None = Field(
         default=None, description="As PyTorch names it, such as cpu or cuda:1; the best there is unless given."
@@ -60,7 +60,7 @@ class SimilaritySettings(BaseModel):
         json_schema_extra={"unit": "threads"},
     )
     batch_size: StrictInt = Field(
-        default=32, ge=1, le=_MOST, description="Encoded at once.", json_schema_extra={"unit": "texts"}
+        default=32, ge=1, le=_MOST, description="Texts encoded at once.", json_schema_extra={"unit": "texts"}
     )
 
 
@@ -207,7 +207,7 @@ class FileSettings(BaseModel):
         default=None,
         ge=1,
         le=_MOST,
-        description="Read the first ones only; all unless given.",
+        description="Read only the first N groups; all unless given.",
         json_schema_extra={"unit": "groups"},
     )
     on_bad_row: Literal["fail", "skip"] = Field(
@@ -255,7 +255,7 @@ class RefreshSettings(BaseModel):
     every: StrictInt = Field(
         ge=1,
         le=_MOST,
-        description="Epochs between two refreshes, with the model as it is by then. Needed.",
+        description="Epochs between two refreshes, with the model as it is by then. Required with a refresh.",
         json_schema_extra={"unit": "epochs"},
     )
     mining: RefreshMining = Field(default_factory=RefreshMining, description="How negatives are mined again.")

@@ -67,13 +67,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     negatives: StrictInt = Field(
-        default=7, ge=1, le=_MOST, description="At most, for a query.", json_schema_extra={"unit": "passages"}
+        default=7, ge=1, le=_MOST, description="Negatives of a query, at most.", json_schema_extra={"unit": "passages"}
     )
     range_min: StrictInt = Field(
         default=0,
         ge=0,
         le=_MOST,
-        description="Skipped at the top of a query's list.",
+        description="Passages skipped at the top of a query's list.",
         json_schema_extra={"unit": "passages"},
     )
     range_max: StrictInt = Field(
@@ -86,12 +86,12 @@ class Settings(BaseModel):
     sampling: Literal["top", "random"] = Field(
         default="top", description="Take the first ones of the range, or a sample that depends on the seed."
     )
-    seed: StrictInt = Field(default=0, ge=-_MOST, le=_MOST, description="Of the sampling random.")
+    seed: StrictInt = Field(default=0, ge=-_MOST, le=_MOST, description="Seed of the sampling random.")
     max_score: StrictFloat | None = Field(
-        default=None, allow_inf_nan=False, description="Take out what scores above it."
+        default=None, allow_inf_nan=False, description="Take out passages that score above it."
     )
     min_score: StrictFloat | None = Field(
-        default=None, allow_inf_nan=False, description="Take out what scores below it."
+        default=None, allow_inf_nan=False, description="Take out passages that score below it."
     )
     absolute_margin: StrictFloat | None = Field(
         default=None,

@@ -36,8 +36,10 @@ class ModelSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    query_prompt: str | None = Field(default=None, description="Put before queries; the model's own unless given.")
-    document_prompt: str | None = Field(default=None, description="Put before passages; the model's own unless given.")
+    query_prompt: str | None = Field(default=None, description="Text put before queries; the model's own unless given.")
+    document_prompt: str | None = Field(
+        default=None, description="Text put before passages; the model's own unless given."
+    )
     max_length: StrictInt | None = Field(
         default=None,
         ge=1,
@@ -46,7 +48,7 @@ class ModelSettings(BaseModel):
         json_schema_extra={"unit": "tokens"},
     )
     dtype: str | None = Field(
-        default=None, description="Of the weights, such as bfloat16; as they are stored unless given."
+        default=None, description="Type of the weights, such as bfloat16; as they are stored unless given."
     )
     device: str | None = Field(
         default=None, description="As PyTorch names it, such as cpu or cuda:1; the best there is unless given."
@@ -59,7 +61,7 @@ class ModelSettings(BaseModel):
         json_schema_extra={"unit": "threads"},
     )
     batch_size: StrictInt = Field(
-        default=32, ge=1, le=_MOST, description="Encoded at once.", json_schema_extra={"unit": "texts"}
+        default=32, ge=1, le=_MOST, description="Texts encoded at once.", json_schema_extra={"unit": "texts"}
     )
     embeddings: Path | None = Field(
         default=None, description="A folder that keeps the embeddings of the corpus for the next time."

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field
 
-from arhn import cli, formats
+from arhn import cli, formats, weights
 from arhn.cli.app import COMMANDS
 from arhn.config.reference import make_page
 from arhn.engines import ENGINES, Engine
@@ -97,6 +97,21 @@ def test_help_says_what_settings_say(capsys: pytest.CaptureFixture[str]) -> None
     assert "--engine llamacpp|openai|vllm" in text
 
 
+def test_help_calls_values_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "clean", "--help")
+    assert "--url URL " in text
+    assert "--ray ADDRESS  The Ray cluster to use: " in text
+    assert "Needed." not in page()
+
+
+def test_models_fit_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = said(capsys, "models")
+    for name in weights.MODELS:
+        assert re.search(rf"^│ {re.escape(name)} .*(yes|no) +│$", text, re.MULTILINE), text
+        assert f"\n{name}: from " in text
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"arhn \d+\.\d+.*\n", said(capsys, "--version"))
 
@@ -148,6 +163,23 @@ def test_what_measures_needs_numpy(argv: list[str]) -> None:
     assert python(f"{hide}; from arhn import cli; print(cli.main({argv}))") == (
         "arhn: numpy is needed for this and isn't installed. Run: pip install 'arhn[evaluate]'\n50\n"
     )
+
+
+@pytest.mark.parametrize("option", ["--mode", "--config", "-o"])
+def test_no_option_has_two_values(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name = {"-o": "--output"}.get(option, option)
+    text = said(capsys, "clean", "x", option, "R", option, "F", code=2)
+    assert text == f"arhn: {name}: given twice. Keep one of them\n"
+
+
+def test_an_interrupt_while_a_command_is_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("arhn.cli._prepare", interrupt)
+    assert said(capsys, "models", code=130) == "arhn: interrupted. Run the same command again\n"
 
 
 def test_no_error_moves_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:

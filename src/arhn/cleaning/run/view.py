@@ -123,7 +123,10 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
         **{f"left out, the format can't hold it: {what}": n for what, n in content["losses"].items()},
     }
     parts = [f"{n} {what}" for what, n in notes.items() if n]
-    console.print(f"{groups['read']} groups read, {groups['written']} written" + "".join(f"; {s}" for s in parts))
+    console.print(
+        f"{groups['read']} {'group' if groups['read'] == 1 else 'groups'} read, {groups['written']} written"
+        + "".join(f"; {s}" for s in parts)
+    )
 
 
 def _precision(content: Mapping[str, Any]) -> str:

@@ -57,6 +57,14 @@ MINE = {
     },
 }
 
+#: What the value of an option is called in its help, where its kind doesn't say it.
+_METAVARS = {
+    "engine.urls": "URL",
+    "cluster.address": "ADDRESS",
+    "mine.models.query_prompt": "TEXT",
+    "mine.models.document_prompt": "TEXT",
+    "mine.models.embeddings": "FOLDER",
+}
 #: The keys that commands look at, by their first name. A config file may hold the others too.
 _ALL = tuple(RunConfig.model_fields)
 READS: Mapping[str, Sequence[str]] = {
@@ -160,6 +168,8 @@ def _describe(path: str, known: Mapping[str, Sequence[Setting]]) -> str:
 
 
 def _choose_metavar(setting: Setting) -> str:
+    if setting.path in _METAVARS:
+        return _METAVARS[setting.path]
     words = setting.allowed
     kinds = (("path", "FILE"), ("whole number", "N"), ("number", "X"), ("tables", "FILE"))
     return next((metavar for word, metavar in kinds if word in words), "NAME")

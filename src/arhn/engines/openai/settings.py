@@ -61,7 +61,7 @@ class Key:
 
 def _price(of: str, default: float | None = 0.0) -> Any:
     unit: Any = {"unit": "money per million tokens"}
-    return Field(default=default, ge=0, allow_inf_nan=False, description=f"For {of}.", json_schema_extra=unit)
+    return Field(default=default, ge=0, allow_inf_nan=False, description=f"Price of {of}.", json_schema_extra=unit)
 
 
 def _seconds(default: float, what: str) -> Any:
@@ -74,9 +74,11 @@ class Timeouts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    connect: StrictFloat = _seconds(10.0, "For a connection.")
-    answer: StrictFloat = _seconds(120.0, "For one answer, from the first byte sent to the last one received.")
-    total: StrictFloat = _seconds(900.0, "For one request with all its repetitions.")
+    connect: StrictFloat = _seconds(10.0, "How long a connection may take.")
+    answer: StrictFloat = _seconds(
+        120.0, "How long one answer may take, from the first byte sent to the last one received."
+    )
+    total: StrictFloat = _seconds(900.0, "How long one request may take with all its repetitions.")
     patience: StrictFloat = _seconds(300.0, "How long no server at all may be there.")
 
 
@@ -90,7 +92,8 @@ class Settings(EngineSettings):
     model: str = Field(default="", description="The servers' name of the model; the only one they have, unless given.")
     urls: tuple[str, ...] = Field(
         default=(),
-        description="Base URLs, such as http://localhost:8000/v1; /v1 is added where it is missing. Needed.",
+        description="Base URLs, such as http://localhost:8000/v1; /v1 is added where it is missing. Required with "
+        "openai.",
     )
     api_key_env: str | None = Field(
         default=None, min_length=1, description="The environment variable that holds the API key; never the key itself."
@@ -167,17 +170,21 @@ class BudgetSettings(BaseModel):
         default=None,
         ge=0,
         le=_MOST,
-        description="Requests, repetitions included.",
+        description="At most so many requests, repetitions included.",
         json_schema_extra={"unit": "requests"},
     )
     tokens: StrictInt | None = Field(
-        default=None, ge=0, le=2**63 - 1, description="Tokens read and written.", json_schema_extra={"unit": "tokens"}
+        default=None,
+        ge=0,
+        le=2**63 - 1,
+        description="At most so many tokens, read and written.",
+        json_schema_extra={"unit": "tokens"},
     )
     money: StrictFloat | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="In the currency of the prices, which are needed for it.",
+        description="At most so much money, in the currency of the prices, which are required with it.",
         json_schema_extra={"unit": "money"},
     )
     prompt_price: StrictFloat = _price("prompt tokens")

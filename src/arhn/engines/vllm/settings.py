@@ -25,7 +25,7 @@ class Settings(EngineSettings):
 
     name: Literal["vllm"] = Field(default="vllm", description="vLLM in this process.")
     model: str = Field(
-        default="", description="A folder in Hugging Face's format, or a name of its hub: org/name. Needed."
+        default="", description="A folder in Hugging Face's format, or a name of its hub: org/name. Required with vllm."
     )
     tensor_parallel: StrictInt = Field(
         default=1, ge=1, le=_MOST, description="GPUs that share each layer.", json_schema_extra={"unit": "GPUs"}
