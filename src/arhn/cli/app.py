@@ -61,14 +61,15 @@ def advise_after_interrupt(advice: str) -> Iterator[None]:
 
 
 class Command(TyperCommand):
-    """A command whose help lists its options in their groups, and that takes no option twice that has one value."""
+    """A command whose help lists its options in their groups, and that takes no setting twice."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the words. Raises UsageError: an option has two values."""
+        """Read the words. Raises UsageError: an option of a setting has two values."""
         if not ctx.resilient_parsing:
             _, _, order = self.make_parser(ctx).parse_args(args=list(args))
             for place, option in enumerate(order):
-                if option in order[:place] and not option.multiple and not getattr(option, "is_flag", False):
+                sets = str(option.name).startswith("flag_") or option.name == "config"
+                if sets and option in order[:place] and not getattr(option, "multiple", False):
                     raise UsageError(f"{option.opts[-1]}: given twice. Keep one of them")
         return super().parse_args(ctx, args)
 

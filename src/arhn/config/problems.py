@@ -29,9 +29,8 @@ def check(model: type[M], values: Values) -> M:
         UsageError: one line for each thing that is wrong.
         CalibrationError: a file of calibrations that can't be read.
     """
-    values = _read_texts(model, values)
     try:
-        return model.model_validate(values.tree)
+        return model.model_validate(_read_texts(model, values).tree)
     except ValidationError as error:
         lines = dict.fromkeys(escaped(_describe(problem, model, values)) for problem in error.errors())
         raise UsageError(_BREAK.join(lines)) from None
@@ -39,9 +38,8 @@ def check(model: type[M], values: Values) -> M:
 
 def require_known(model: type[BaseModel], values: Values) -> None:
     """Refuse keys that there aren't, whoever would look at them. Raises UsageError."""
-    values = _read_texts(model, values)
     try:
-        model.model_validate(values.tree)
+        model.model_validate(_read_texts(model, values).tree)
     except ValidationError as error:
         unknown = [problem for problem in error.errors() if problem["type"] == "extra_forbidden"]
         lines = dict.fromkeys(escaped(_describe(problem, model, values)) for problem in unknown)
@@ -80,8 +78,9 @@ def _describe(problem: Mapping[str, Any], model: type[BaseModel], values: Values
     allowed = setting.allowed if setting else problem["msg"]
     if problem["type"] == "less_than_equal" and f"{problem['ctx']['le']:g}" not in allowed:
         allowed += f", at most {problem['ctx']['le']}"
-    hint = _name_in_table(setting, problem["input"])
-    return f"{where}: found {shown(_write(problem['input']))}, allowed: {allowed}{hint}"
+    found = values.at(key) if key in values.bare else problem["input"]
+    hint = _name_in_table(setting, found)
+    return f"{where}: found {shown(_write(found))}, allowed: {allowed}{hint}"
 
 
 def _write(found: object) -> str:

@@ -165,11 +165,10 @@ def test_what_measures_needs_numpy(argv: list[str]) -> None:
     )
 
 
-@pytest.mark.parametrize("option", ["--mode", "--config", "-o"])
+@pytest.mark.parametrize("option", ["--mode", "--config"])
 def test_no_option_has_two_values(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    name = {"-o": "--output"}.get(option, option)
     text = said(capsys, "clean", "x", option, "R", option, "F", code=2)
-    assert text == f"arhn: {name}: given twice. Keep one of them\n"
+    assert text == f"arhn: {option}: given twice. Keep one of them\n"
 
 
 def test_an_interrupt_while_a_command_is_imported(
