@@ -476,7 +476,6 @@ def test_flag_that_does_not_fit(arhn: Arhn, flags: Says, says: str) -> None:
 @pytest.mark.parametrize(
     "argv",
     [
-        (),
         ("clean",),
         ("clean", "train.jsonl"),
         ("calibrate",),
@@ -491,7 +490,7 @@ def test_incomplete_command(arhn: Arhn, argv: Says) -> None:
     done = arhn(*argv)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("arhn: ")
-    assert done.err.splitlines()[1:] == [f"See 'arhn{f' {argv[0]}' if argv and argv != ('nonsense',) else ''} --help'"]
+    assert done.err.splitlines()[1:] == [f"See 'arhn{f' {argv[0]}' if argv != ('nonsense',) else ''} --help'"]
 
 
 # --- Outputs in each other's place ----------------------------------------------------------------
@@ -1301,9 +1300,7 @@ def test_precision(labelled: Arhn) -> None:
     calibrated = (*wanted, "--calibration", "c.json")
     labelled.fails(
         CalibrationError,
-        *calibrated,
-        "--precision",
-        "0.99",
+        *(*CLEAN, "--calibration", "c.json", "--precision", "0.99"),
         says=("precision 0.99: no threshold reaches it for question", "gave at most 0.84. Ask for less"),
     )
     labelled.works(*calibrated)
