@@ -148,8 +148,8 @@ def test_the_driver_is_killed_and_started_again(cluster: str, whole: Whole, tmp_
 
 LOCAL = """
 import os, time
-from arhn.cluster.connect import connected
-with connected("local", 1) as ray:
+from arhn.cluster.connect import connect
+with connect("local", 1) as ray:
     print(ray.get(ray.remote(lambda: os.environ["ARHN_STARTED"]).remote()), flush=True)
     time.sleep(300)
 """

@@ -219,7 +219,7 @@ def test_flags_of_bm25_are_refused_without_it(
         (["--k1", "nan"], "BM25 needs k1 of 0 or more"),
         (["--stemmer", "klingon"], "There is no stemmer 'klingon'. Choose one of "),
         (["--stopwords", "klingon"], "Stop words of 'klingon' aren't known"),
-        (["--retriever", "MODEL", "--faiss-above", "-1"], "faiss_above: expected 0 or more, found -1"),
+        (["--retriever", "MODEL", "--faiss-above", "-1"], "found '-1', allowed: a whole number from 0"),
     ],
 )
 def test_what_can_be_seen_of_a_retriever_is_said_before_the_corpus_is_read(
