@@ -3,6 +3,7 @@ process."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -24,10 +25,10 @@ EXTRACT = prompts.load("question").extract
 
 
 @pytest.fixture(scope="module")
-def served(llama: LlamaCppEngine) -> OpenAIEngine:
+def served(llama: LlamaCppEngine) -> Iterator[OpenAIEngine]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLAMA_KEY", llama._http.headers["authorization"].removeprefix("Bearer "))
-        return connect(Settings(urls=(address(llama),), api_key_env="LLAMA_KEY", concurrency=2))
+        yield connect(Settings(urls=(address(llama),), api_key_env="LLAMA_KEY", concurrency=2))
 
 
 def address(llama: LlamaCppEngine) -> str:
