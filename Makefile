@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 NEWEST := .venv-newest
 # The torch of `make test-newest`; TORCH=torch takes the newest, on Linux with several GB of CUDA.
 TORCH ?= $(shell grep '^torch==' constraints.txt)
-# pytest-xdist's; 0 runs the tests one after the other.
+# How many parts of a check run at once.
 JOBS ?= 2
 
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -15,7 +15,7 @@ INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(PIP) --
 # What isn't compiled when it is installed, which would take as long again, is when it is first imported, and kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo check test test-newest docs lock clean
+.PHONY: demo check test test-newest docs lock clean part-torch part-units part-integration part-types part-lint
 
 # Sets up the environment and the starter model, cleans the demo data and compares with its gold labels.
 demo: $(VENV)/run.ready
@@ -25,11 +25,11 @@ demo: $(VENV)/run.ready
 
 # Sets up the environment and runs lint, types and unit tests.
 check: $(VENV)/dev.ready
-	$(call checks,$(BIN),tests/unit)
+	$(call at_once,$(VENV),$(UNITS))
 
 # Sets up the environment and runs every check: lint, types, tests (a real small model included).
 test: $(VENV)/dev.ready
-	$(call checks,$(BIN),tests)
+	$(call at_once,$(VENV),part-integration $(UNITS))
 	$(call model,$(BIN))
 
 # The same with the newest release of everything but torch, in an environment of its own. docs/log has what fails.
@@ -37,14 +37,35 @@ test-newest:
 	[ -x $(NEWEST)/bin/python ] || $(PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--upgrade --upgrade-strategy eager -e '.[dev]' '$(TORCH)'
-	$(call checks,$(NEWEST)/bin,tests)
+	$(call at_once,$(NEWEST),part-integration $(UNITS))
 	$(call model,$(NEWEST)/bin)
 
-define checks
-$(1)/ruff check .
-$(1)/ruff format --check .
-$(1)/mypy
-$(1)/pytest -n $(JOBS) -m 'not model' $(2)
+# The longest first.
+UNITS := part-torch part-units part-types part-lint
+# These are one process, for loading torch and what is built on it takes longer than most tests.
+TORCH_TESTS := $(addprefix tests/unit/,evaluate mine retrieval train)
+
+at_once = $(MAKE) --no-print-directory --keep-going --jobs $(JOBS) VENV=$(1) $(2)
+
+part-torch:
+	$(call report,$(BIN)/pytest $(TORCH_TESTS))
+
+part-units:
+	$(call report,$(BIN)/pytest tests/unit $(TORCH_TESTS:%=--ignore=%))
+
+part-integration:
+	$(call report,$(BIN)/pytest -m 'not model' tests/integration)
+
+part-types:
+	$(call report,$(BIN)/mypy)
+
+part-lint:
+	$(call report,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
+
+# In one piece once it is done, for others run at the same time.
+define report
+@echo "$(1)"
+@{ $(1); } > $(VENV)/$@.log 2>&1; status=$$?; printf '\n== %s\n' "$(1)"; cat $(VENV)/$@.log; exit $$status
 endef
 
 # By itself: the threads of the model wait for each other, and for every core that other tests use.

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from arhn.errors import UsageError
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import EntryPoint, EntryPoints
 
 T = TypeVar("T")
 _LONGEST = 80
@@ -25,10 +26,16 @@ _LONGEST = 80
 
 def entry_points(*, group: str, name: str | None = None) -> Iterable[EntryPoint]:
     """Those of a group, or the one of a name. `importlib.metadata` takes long to import: not before it is needed."""
+    found = _read_entry_points(group)
+    return found if name is None else found.select(name=name)
+
+
+@cache
+def _read_entry_points(group: str) -> EntryPoints:
+    """Once for a process: it reads a file of every package there is, and most readers of data ask for the formats."""
     from importlib import metadata
 
-    found = metadata.entry_points(group=group)
-    return found if name is None else found.select(name=name)
+    return metadata.entry_points(group=group)
 
 
 class Registry(Generic[T]):
