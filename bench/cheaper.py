@@ -29,6 +29,7 @@ from arhn import weights
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import Calibration, find_calibration
 from arhn.cleaning.evidence.confidence import find_band, make_confidences, pick_likeliest
+from arhn.cleaning.evidence.signals import VERDICT
 from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.methods.arhn import find_asked_negatives
 from arhn.cleaning.models import Models
@@ -108,7 +109,7 @@ class Asked:
 
     @property
     def odds(self) -> list[Odds]:
-        return [e.negatives for e in self.evidence]
+        return [e.negatives[VERDICT] for e in self.evidence]
 
 
 class Asking:
@@ -170,7 +171,10 @@ def _calibration(engine: Engine) -> Calibration:
 
 def _found(full: Asked, calibration: Calibration) -> list[list[bool]]:
     return [
-        [c is not None and find_band(c, calibration) == "answer" for c in make_confidences(odds, calibration)]
+        [
+            c is not None and find_band(c, calibration) == "answer"
+            for c in make_confidences({VERDICT: odds}, calibration)
+        ]
         for odds in full.odds
     ]
 

@@ -21,6 +21,7 @@ from typing import Any
 from arhn import formats, weights
 from arhn.agree import judgements
 from arhn.agree.judgements import ABSTAINED, Judgements, Kind
+from arhn.cleaning.evidence.signals import QUERY
 from arhn.cleaning.relabel import choose_action
 from arhn.cleaning.stats import Stats
 from arhn.engines.llamacpp import LlamaCppEngine
@@ -119,7 +120,7 @@ def decided(cleaned: Sequence[CleanedGroup], gold: Gold, mode: Mode = Mode.RF) -
     rows = []
     for c in cleaned:
         labels = gold[c.group.query_id]
-        scores = {e.doc_id: e.confidence for e in c.extractions} or c.similarities
+        scores = {e.doc_id: e.confidence for e in c.extractions} or {d: s[QUERY] for d, s in c.similarities.items()}
         for d in on_negatives(c):
             label = labels.get(d.doc_id)
             if label not in ("false_negative", "true_negative"):

@@ -15,7 +15,7 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
 
-from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, TriagePoint
+from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, SignalWeight, TriagePoint
 from arhn.cleaning.evidence.confidence import (
     centre_group,
     find_band,
@@ -26,6 +26,7 @@ from arhn.cleaning.evidence.confidence import (
     take_means,
     weigh,
 )
+from arhn.cleaning.evidence.signals import QUERY, VERDICT, Signals
 from arhn.errors import CalibrationError, MissingDependency
 
 #: Fewer labels of a class than this can't be told from chance.
@@ -45,23 +46,27 @@ _BINS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledGroup:
-    """Evidence and labels of one group's negatives, in the same order; and the log-odds of its positives.
+    """Signals and labels of one group's negatives, in the same order; and the log-odds of its positives.
 
     `labels`: True for a false negative, False for a true one, None for what counts in the group's means only
     (ambiguous and unlabelled ones). `flags`: log-odds of a small model in front, where there is one.
     """
 
     query_id: str
-    log_odds: tuple[float | None, ...]
-    similarities: tuple[float, ...] | None
+    signals: Signals
     labels: tuple[bool | None, ...]
     positives: tuple[float | None, ...] = ()
     flags: tuple[float | None, ...] | None = None
 
     @property
-    def signal(self) -> Sequence[float | None] | None:
+    def complete(self) -> bool:
+        """Whether no signal of any negative is missing."""
+        return not any(None in values for values in self.signals.values())
+
+    @property
+    def likelihood(self) -> Sequence[float | None] | None:
         """What triage goes by."""
-        return self.similarities if self.flags is None else self.flags
+        return self.signals.get(QUERY) if self.flags is None else self.flags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +124,10 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
             true ones.
         MissingDependency: scikit-learn isn't installed.
     """
-    usable = [
-        g for g in groups if not any(o is None for o in g.log_odds) and any(label is not None for label in g.labels)
-    ]
+    usable = [g for g in groups if g.complete and any(label is not None for label in g.labels)]
     require_enough(usable, len(groups) - len(usable))
     weights = _fit_weights(usable)
+    _require_telling(weights)
     held_out: list[tuple[float, bool]] = []
     for fold in range(FOLDS):
         seen = [g for i, g in enumerate(usable) if i % FOLDS != fold]
@@ -171,8 +175,8 @@ def measure_triage(groups: Sequence[LabelledGroup], calibration: Calibration) ->
     Labels aren't looked at. Groups with a broken answer are left out, also by the small model in front: it would make
     a share look as if it agreed further than where nothing breaks. Empty where there is no signal.
     """
-    usable = [g for g in groups if g.signal is not None and None not in (*g.signal, *g.log_odds)]
-    total = sum(len(g.log_odds) for g in usable)
+    usable = [g for g in groups if g.complete and g.likelihood is not None and None not in g.likelihood]
+    total = sum(len(g.labels) for g in usable)
     if not total:
         return ()
     agreed = {share: sum(_count_agreeing(g, calibration, share) for g in usable) for share in SHARES}
@@ -181,13 +185,11 @@ def measure_triage(groups: Sequence[LabelledGroup], calibration: Calibration) ->
 
 def _count_agreeing(group: LabelledGroup, calibration: Calibration, share: float) -> int:
     """Negatives of a group that are found to answer, or not to, as if all were asked about."""
-    similarities = group.similarities
-    asked = pick_likeliest(group.signal or (), share)
-    odds = [group.log_odds[i] for i in asked]
-    means = centre_group(odds, similarities, calibration, size=len(group.log_odds))
-    own = None if similarities is None else [similarities[i] for i in asked]
-    some = make_confidences(odds, calibration, similarities=own, means=means)
-    every = make_confidences(group.log_odds, calibration, similarities=similarities)
+    asked = pick_likeliest(group.likelihood or (), share)
+    own = {name: [values[i] for i in asked] for name, values in group.signals.items()}
+    means = centre_group({**group.signals, VERDICT: own[VERDICT]}, calibration, size=len(group.labels))
+    some = make_confidences(own, calibration, means=means)
+    every = make_confidences(group.signals, calibration)
     found = {i for i, c in zip(asked, some, strict=True) if _answers(c, calibration)}
     return sum((i in found) == _answers(c, calibration) for i, c in enumerate(every))
 
@@ -226,15 +228,16 @@ def _fit_weights(groups: Sequence[LabelledGroup]) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    centring = fit_centring([g.log_odds for g in groups], [g.similarities or () for g in groups])
+    names = list(groups[0].signals)
+    centring = {name: fit_centring(name, [g.signals[name] for g in groups]) for name in names}
     rows, labels = [], []
-    priors = Calibration.model_validate(centring)
+    priors = Calibration(signals={name: SignalWeight(weight=1.0, **centring[name]) for name in names})
     for group in groups:
-        means = take_means(group.log_odds, group.similarities, priors)
-        similarities = group.similarities or (None,) * len(group.labels)
-        for odds, similarity, label in zip(group.log_odds, similarities, group.labels, strict=True):
-            if label is not None and odds is not None:
-                rows.append(predict_from(odds, similarity, means))
+        means = take_means(group.signals, priors)
+        for values, label in zip(zip(*group.signals.values(), strict=True), group.labels, strict=True):
+            if label is not None:
+                # Those with a value missing were left out.
+                rows.append(predict_from(dict(zip(names, map(float, values), strict=True)), means))
                 labels.append(label)
     if len(set(labels)) < 2:
         raise CalibrationError(
@@ -246,15 +249,16 @@ def _fit_weights(groups: Sequence[LabelledGroup]) -> dict[str, Any]:
     spread = [s or 1.0 for s in scaler.scale_.tolist()]
     coefficients = [c / s for c, s in zip(model.coef_[0].tolist(), spread, strict=True)]
     intercept = model.intercept_[0] - sum(c * m for c, m in zip(coefficients, scaler.mean_.tolist(), strict=True))
-    weights = weigh(coefficients, float(intercept))
-    if weights["slope"] <= 0:
+    return {"signals": weigh(names, coefficients, centring), "intercept": round(float(intercept), 5)}
+
+
+def _require_telling(weights: Mapping[str, Any]) -> None:
+    """Raises CalibrationError where higher log-odds aren't more often false negatives."""
+    if weights["signals"][VERDICT].weight <= 0:
         raise CalibrationError(
             "this model's log-odds don't tell false negatives from true ones: higher ones aren't more often false "
             "negatives. Check that labels and groups belong together, or use a larger model"
         )
-    if "similarity" not in weights:
-        del centring["similarity_prior"]
-    return {name: round(weight, 5) for name, weight in (weights | centring).items()}
 
 
 def _find_doubtful(groups: Sequence[LabelledGroup]) -> float:
@@ -268,9 +272,7 @@ def _score(groups: Sequence[LabelledGroup], weights: Mapping[str, Any]) -> list[
     return [
         (confidence, label)
         for g in groups
-        for confidence, label in zip(
-            make_confidences(g.log_odds, calibration, similarities=g.similarities), g.labels, strict=True
-        )
+        for confidence, label in zip(make_confidences(g.signals, calibration), g.labels, strict=True)
         if label is not None and confidence is not None
     ]
 

@@ -162,9 +162,7 @@ def _find_too_small(groups: Sequence[Labelled], fitting: Fitting, judgements: Ju
     problems: dict[Family, str] = {}
     for family in sorted(families):
         placeholders = [
-            LabelledGroup(
-                query_id=g.query_id, log_odds=(0.0,) * len(labels), similarities=None, labels=tuple(labels.values())
-            )
+            LabelledGroup(query_id=g.query_id, signals={}, labels=tuple(labels.values()))
             for g, labels, f in groups
             if f is family
         ]
@@ -215,8 +213,7 @@ def _fit_families(
         by_family[family].append(
             LabelledGroup(
                 query_id=group.query_id,
-                log_odds=found.negatives,
-                similarities=found.similarities,
+                signals=found.negatives,
                 labels=tuple(labels.values()),
                 positives=found.positives,
                 flags=found.flags,

@@ -45,8 +45,8 @@ def fit_view(fit: Fit) -> RenderableType:
     heading = (
         f"{c.family}: {c.fitted['groups']} groups, {c.fitted['false_negatives']} false and "
         f"{c.fitted['true_negatives']} true negatives. All below is cross-validated over groups.\n"
-        f"AUC {fit.auc:.3f}, Brier score {fit.brier:.3f}; confidence = sigmoid({c.slope:.3g} * (log-odds "
-        f"- {c.centre:.2f} * group mean){_similarity(fit)} {c.intercept:+.3g})"
+        f"AUC {fit.auc:.3f}, Brier score {fit.brier:.3f}; confidence = sigmoid({_describe_signals(fit)} "
+        f"{c.intercept:+.3g})"
     )
     if fit.skipped_groups:
         heading += f"\n{fit.skipped_groups} groups without a usable label or with a broken answer were left out"
@@ -54,9 +54,10 @@ def fit_view(fit: Fit) -> RenderableType:
     return Group(heading, *shown, *([_triage(fit)] if c.triage else []))
 
 
-def _similarity(fit: Fit) -> str:
-    c = fit.calibration
-    return f" {c.similarity:+.3g} * (similarity - {c.similarity_centre:.2f} * its group mean)" if c.scorer else ""
+def _describe_signals(fit: Fit) -> str:
+    return " ".join(
+        f"{w.weight:+.3g} * ({name} - {w.centre:.2f} * its group mean)" for name, w in fit.calibration.signals.items()
+    ).removeprefix("+")
 
 
 def _reliability(fit: Fit) -> Table:

@@ -210,7 +210,7 @@ def finish(
     *,
     extractions: Mapping[str, Extraction] = MappingProxyType({}),
     ranking: Ranking | None = None,
-    similarities: Mapping[str, float] = MappingProxyType({}),
+    similarities: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
     family: str = "",
     family_from: str = "",
 ) -> CleanedGroup:
@@ -225,7 +225,7 @@ def finish(
         decisions=floored.decisions,
         extractions=tuple(extractions[p.doc_id] for p in group.passages if p.doc_id in extractions),
         ranking=ranking,
-        similarities=dict(similarities),
+        similarities={doc_id: dict(found) for doc_id, found in similarities.items()},
         below_floor=floored.below,
         dropped=floored.dropped,
         family=family,

@@ -53,7 +53,7 @@ class Outcome:
     dropped: bool
     family: str
     family_from: str
-    similarities: Mapping[str, float]
+    similarities: Mapping[str, Mapping[str, float]]
 
     @classmethod
     def of(cls, cleaned: CleanedGroup) -> Outcome:

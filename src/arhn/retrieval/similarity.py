@@ -8,18 +8,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, Protocol
 
 from arhn import weights
 from arhn.retrieval.embedder import Embedder, as_text, require_positive
 from arhn.retrieval.onnx_embedder import OnnxEmbedder
+from arhn.retrieval.sentences import split_sentences
 from arhn.types import Group, Passage
 
 #: Groups encoded together: enough to fill batches with texts of similar length, few enough to hold in memory.
 WINDOW = 256
 #: Digits that a similarity is rounded to.
 DIGITS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likeness:
+    """Cosine similarities of a group's negatives, each in [-1, 1] and one a negative, in their order.
+
+    `query`: with the query. `positive`: with the positive that each is most like. `sentence`: of the sentence that is
+    most like the positives' sentence closest to the query, with that one.
+    """
+
+    query: tuple[float, ...]
+    positive: tuple[float, ...]
+    sentence: tuple[float, ...]
 
 
 class Encoder(Protocol):
@@ -104,6 +119,24 @@ class Similarity:
         For many queries use `many` or `groups`, which encode texts in full batches. Raises as `many` does.
         """
         return next(self.many([(query, passages)]))
+
+    def compare(self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage]) -> Likeness:
+        """How like its query and its positives each negative of a group is. Raises as `many` does.
+
+        Args:
+            positives: at least one.
+        """
+        known, found = [as_text(p) for p in positives], [as_text(p) for p in negatives]
+        sentences = {text: split_sentences(text) for text in (*known, *found)}
+        asked = self._encode(self._embedder.encode_queries, [query])[query]
+        vectors = self._encode(self._embedder.encode_documents, chain(known, found, *sentences.values()))
+        candidates = dict.fromkeys(chain.from_iterable(sentences[text] for text in known))
+        answer = vectors[max(candidates, key=lambda sentence: _cosine(asked, vectors[sentence]))]
+        return Likeness(
+            query=tuple(_cosine(asked, vectors[text]) for text in found),
+            positive=tuple(max(_cosine(vectors[other], vectors[text]) for other in known) for text in found),
+            sentence=tuple(max(_cosine(answer, vectors[part]) for part in sentences[text]) for text in found),
+        )
 
     def groups(self, groups: Iterable[Group]) -> Iterator[tuple[float, ...]]:
         """For each group, its query's similarities with `group.passages`: positives, then negatives. As `many`."""

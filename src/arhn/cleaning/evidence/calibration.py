@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import takewhile
@@ -12,7 +12,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from arhn.cleaning.evidence.signals import QUERY, VERDICT
 from arhn.errors import CalibrationError
+
+_OLDER = frozenset({"slope", "centre", "prior", "spread", "similarity", "similarity_centre", "similarity_prior"})
 
 
 class CurvePoint(BaseModel):
@@ -39,14 +42,26 @@ class TriagePoint(BaseModel):
     agreement: float = Field(ge=0, le=1)
 
 
-class Calibration(BaseModel):
-    """How log-odds become confidences and bands, for one model, prompt, signal and scorer.
+class SignalWeight(BaseModel):
+    """How one signal counts: `weight * (value - centre * group mean)`.
 
-    confidence = sigmoid(slope * (log_odds - centre * group mean of log_odds)
-                         + similarity * (similarity - similarity_centre * group mean of similarities) + intercept).
-    Log-odds are clipped to `spread` around their group's median before the mean is taken, and the means are drawn to
-    the priors. A passage answers where that is at least `threshold`, doesn't where it is below `lower`; between, arhn
-    abstains.
+    The group's mean is drawn to `prior`, as if the group held `PRIOR_PASSAGES` more of it. Values further than
+    `spread` from their group's median are clipped to it before the mean is taken.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    weight: float
+    centre: float = 0.0
+    prior: float = 0.0
+    spread: float = Field(default=1000.0, ge=0)
+
+
+class Calibration(BaseModel):
+    """How the signals of a passage become a confidence and a band, for one model, prompt and scorer.
+
+    confidence = sigmoid(sum of weight * (value - centre * group mean) over the signals + intercept).
+    A passage answers where that is at least `threshold`, doesn't where it is below `lower`; between, arhn abstains.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -57,20 +72,13 @@ class Calibration(BaseModel):
     family: str = ""
     samples: int = Field(default=0, ge=0)
     scorer: str = ""
-    slope: float = 1.0
-    centre: float = 0.0
+    #: By name (`signals.py`); all of them must be there for a passage to have a confidence.
+    signals: dict[str, SignalWeight] = Field(default_factory=lambda: {VERDICT: SignalWeight(weight=1.0)})
     intercept: float = 0.0
-    similarity: float = 0.0
-    similarity_centre: float = 0.0
     threshold: float = Field(default=0.5, ge=0, le=1)
     lower: float = Field(default=0.5, ge=0, le=1)
     #: Log-odds (uncentred) under which a labelled positive is doubtful.
     doubtful: float = 0.0
-    #: Mean of the groups' means: a small group's own mean is drawn towards it, as if it held `PRIOR_PASSAGES` more.
-    prior: float = 0.0
-    similarity_prior: float = 0.0
-    #: How far from its group's median a passage's log-odds may pull the mean.
-    spread: float = Field(default=1000.0, ge=0)
     #: By falling threshold; empty where nothing was fitted.
     curve: tuple[CurvePoint, ...] = ()
     #: By falling share; empty where neither a similarity nor a small model in front was given.
@@ -79,6 +87,20 @@ class Calibration(BaseModel):
     flagger: str = ""
     #: What it was fitted on: groups, labels, date.
     fitted: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, values: Any) -> Any:
+        """Calibrations written before signals had names: the verdict's and the query's weights stood side by side."""
+        if not isinstance(values, Mapping) or not _OLDER & set(values) or "signals" in values:
+            return values
+        old = {name: values[name] for name in _OLDER if name in values}
+        rest = {name: value for name, value in values.items() if name not in _OLDER}
+        signals = {VERDICT: _pick(old, weight="slope", centre="centre", prior="prior", spread="spread")}
+        signals[VERDICT].setdefault("weight", 1.0)
+        if old.get("similarity"):
+            signals[QUERY] = _pick(old, weight="similarity", centre="similarity_centre", prior="similarity_prior")
+        return {**rest, "signals": signals}
 
     @model_validator(mode="after")
     def _require_order(self) -> Calibration:
@@ -121,6 +143,10 @@ class Calibration(BaseModel):
         # By falling share: that a smaller one agrees further than a larger one is luck.
         reached = takewhile(lambda point: point.agreement >= agreement, self.triage)
         return min((point.share for point in reached), default=1.0)
+
+
+def _pick(old: Mapping[str, Any], **names: str) -> dict[str, Any]:
+    return {new: old[name] for new, name in names.items() if name in old}
 
 
 #: For prompts without a fitted calibration: the LLM's own word, as in the paper.

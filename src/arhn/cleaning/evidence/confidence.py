@@ -1,22 +1,22 @@
-"""How sure we are that a passage answers: log-odds to calibrated confidences, centred within their group. Pure.
+"""How sure we are that a passage answers: signals to calibrated confidences, centred within their group. Pure.
 
-Log-odds carry an offset per query (docs/log, 2026-11-23), so a confidence is made against the group's mean; a
-retriever's similarity, if there is one, is a second piece of evidence, centred likewise. Which weights turn these into
-a probability is fitted on labelled groups, for one model and one prompt each (calibrate/fit.py), with `fit_centring`,
-`predict_from` and `weigh`: what is centred on what is decided in this file alone.
+Signals carry an offset per query (docs/log, 2026-11-23), so each is taken against its group's mean. Which weights turn
+them into a probability is fitted on labelled groups (calibrate/fit.py), with `fit_centring`, `predict_from` and
+`weigh`, or assumed from other data (assume.py): what is centred on what is decided in this file alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median
 
-from arhn.cleaning.evidence.calibration import Calibration
+from arhn.cleaning.evidence.calibration import Calibration, SignalWeight
+from arhn.cleaning.evidence.signals import VERDICT, Signals
 from arhn.types import Band
 
-#: Means of a group's log-odds and of its similarities.
-Means = tuple[float, float]
+#: A group's means, by signal.
+Means = Mapping[str, float]
 
 #: How many passages the prior of a group's mean weighs.
 PRIOR_PASSAGES = 1.0
@@ -25,54 +25,52 @@ WITHIN = 0.95
 
 
 def make_confidences(
-    log_odds: Sequence[float | None],
-    calibration: Calibration,
-    *,
-    similarities: Sequence[float] | None = None,
-    means: Means | None = None,
+    signals: Signals, calibration: Calibration, *, means: Means | None = None
 ) -> tuple[float | None, ...]:
     """Confidences of one group's passages, in [0, 1] and in the same order.
 
-    None for a passage without log-odds; and for all of them where a mean that lacks a passage would move its
-    neighbours' labels.
+    None for a passage that lacks a signal of the calibration; and for all of them where a mean that lacks a passage
+    would move its neighbours' labels.
 
     Args:
-        similarities: a retriever's, one per passage.
+        signals: at least those of the calibration, all of the same length.
         means: of the group, if known from before (passages taken in later don't move them).
     """
-    means = means or centre_group(log_odds, similarities, calibration)
+    weights = calibration.signals
+    used = {name: signals[name] for name in weights}
+    means = means or centre_group(used, calibration)
+    found = zip(*used.values(), strict=True)
     if means is None:
-        return (None,) * len(log_odds)
-    mean, similarity_mean = means
-    return tuple(
-        None
-        if odds is None
-        else sigmoid(
-            calibration.slope * (odds - calibration.centre * mean)
-            + calibration.similarity * (similarity - calibration.similarity_centre * similarity_mean)
-            + calibration.intercept
-        )
-        for odds, similarity in zip(log_odds, similarities or (0.0,) * len(log_odds), strict=True)
-    )
+        return tuple(None for _ in found)
+    return tuple(_make_confidence(values, weights, means, calibration.intercept) for values in found)
 
 
-def centre_group(
-    log_odds: Sequence[float | None],
-    similarities: Sequence[float] | None,
-    calibration: Calibration,
-    *,
-    size: int | None = None,
-) -> Means | None:
+def _make_confidence(
+    values: Sequence[float | None], weights: Mapping[str, SignalWeight], means: Means, intercept: float
+) -> float | None:
+    total = intercept
+    for value, (name, w) in zip(values, weights.items(), strict=True):
+        if value is None:
+            return None
+        total += w.weight * (value - w.centre * means[name])
+    return sigmoid(total)
+
+
+def centre_group(signals: Signals, calibration: Calibration, *, size: int | None = None) -> Means | None:
     """What a group's confidences are made against; None where a broken answer is missing from it, so that nothing can.
 
     Args:
-        log_odds: of the passages that were asked about.
-        similarities: of all the group's passages.
+        signals: the verdict of the passages that were asked about, the others of all the group's passages.
         size: passages of the group; as many as were asked about, unless given.
     """
-    if calibration.centre and None in log_odds:
-        return None
-    return take_means(add_spared(log_odds, size or len(log_odds)), similarities, calibration)
+    weights = calibration.signals
+    known = {name: signals[name] for name in weights}
+    if VERDICT in weights:
+        odds = known[VERDICT]
+        if weights[VERDICT].centre and None in odds:
+            return None
+        known[VERDICT] = add_spared(odds, size or len(odds))
+    return take_means(known, calibration)
 
 
 def add_spared(log_odds: Sequence[float | None], size: int) -> tuple[float | None, ...]:
@@ -87,36 +85,25 @@ def add_spared(log_odds: Sequence[float | None], size: int) -> tuple[float | Non
     return (*log_odds, *[min(known, default=None)] * (size - len(log_odds)))
 
 
-def take_means(
-    log_odds: Sequence[float | None], similarities: Sequence[float] | None, calibration: Calibration
-) -> Means:
-    """Means of the log-odds that are known, and of the similarities, drawn towards the calibration's priors."""
-    known = [odds for odds in log_odds if odds is not None]
+def take_means(signals: Signals, calibration: Calibration) -> Means:
+    """Means of what is known of each signal of the calibration, drawn towards its prior."""
+    return {name: _take_mean(signals[name], weight) for name, weight in calibration.signals.items()}
+
+
+def _take_mean(values: Iterable[float | None], weight: SignalWeight) -> float:
+    known = [value for value in values if value is not None]
     if known:
         # One passage with extreme log-odds must not decide about its neighbours.
         middle = median(known)
-        known = [max(middle - calibration.spread, min(middle + calibration.spread, odds)) for odds in known]
-    return _mean(known, calibration.prior), _mean(similarities or (), calibration.similarity_prior)
+        known = [max(middle - weight.spread, min(middle + weight.spread, value)) for value in known]
+    return (math.fsum(known) + PRIOR_PASSAGES * weight.prior) / (len(known) + PRIOR_PASSAGES)
 
 
-def _mean(values: Sequence[float], prior: float) -> float:
-    return (math.fsum(values) + PRIOR_PASSAGES * prior) / (len(values) + PRIOR_PASSAGES)
-
-
-def fit_centring(
-    log_odds: Sequence[Sequence[float | None]], similarities: Sequence[Sequence[float]]
-) -> dict[str, float]:
-    """What `take_means` needs of a calibration, from groups: `prior`, `similarity_prior` and `spread`."""
-    return {
-        "prior": _mean_of_means(log_odds),
-        "similarity_prior": _mean_of_means(similarities),
-        "spread": _spread(log_odds),
-    }
-
-
-def _mean_of_means(values: Sequence[Sequence[float | None]]) -> float:
-    means = [fmean(known) for group in values if (known := [v for v in group if v is not None])]
-    return fmean(means) if means else 0.0
+def fit_centring(name: str, groups: Sequence[Sequence[float | None]]) -> dict[str, float]:
+    """What `take_means` needs of one signal, from its values by group: `prior` and, for the verdict, `spread`."""
+    means = [fmean(known) for group in groups if (known := [v for v in group if v is not None])]
+    centring = {"prior": fmean(means) if means else 0.0}
+    return {**centring, "spread": _spread(groups)} if name == VERDICT else centring
 
 
 def _spread(groups: Sequence[Sequence[float | None]]) -> float:
@@ -129,21 +116,23 @@ def _spread(groups: Sequence[Sequence[float | None]]) -> float:
     return distances[math.floor(WITHIN * (len(distances) - 1))]
 
 
-def predict_from(log_odds: float, similarity: float | None, means: Means) -> list[float]:
-    """What a logistic regression of a passage's label is fitted on: differences from the group's means, and these."""
-    mean, similarity_mean = means
-    fused = [] if similarity is None else [similarity - similarity_mean, similarity_mean]
-    return [log_odds - mean, mean, *fused]
+def predict_from(values: Mapping[str, float], means: Means) -> list[float]:
+    """What a logistic regression of a passage's label is fitted on: for each signal its difference from the group's
+    mean, and the mean.
+    """
+    return [part for name, value in values.items() for part in (value - means[name], means[name])]
 
 
-def weigh(coefficients: Sequence[float], intercept: float) -> dict[str, float]:
-    """Weights of a calibration, by name, from the coefficients of what `predict_from` gives."""
-    own, mean, *fused = coefficients
-    weights = {"slope": own, "centre": 1 - mean / own if own else 0.0, "intercept": intercept}
-    if fused:
-        weights["similarity"] = fused[0]
-        weights["similarity_centre"] = 1 - fused[1] / fused[0] if fused[0] else 0.0
-    return weights
+def weigh(
+    names: Sequence[str], coefficients: Sequence[float], centring: Mapping[str, Mapping[str, float]]
+) -> dict[str, SignalWeight]:
+    """Weights of a calibration, from the coefficients of what `predict_from` gives and from `fit_centring`."""
+    found = {}
+    for name, own, mean in zip(names, coefficients[::2], coefficients[1::2], strict=True):
+        centre = 1 - mean / own if own else 0.0
+        parts = {"weight": own, "centre": centre, **centring[name]}
+        found[name] = SignalWeight(**{part: round(value, 5) for part, value in parts.items()})
+    return found
 
 
 def pick_likeliest(signal: Sequence[float | None], share: float) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.confidence import Means, centre_group, find_band, make_confidences, pick_likeliest, sigmoid
+from arhn.cleaning.evidence.signals import POSITIVE, QUERY, SENTENCE, VERDICT, Signals
 from arhn.cleaning.extract.questions import Verdict, find_known_answer
 from arhn.cleaning.extract.verdicts import VerdictAsker, Wording
 from arhn.cleaning.setup import FamilySetup, count_samples
@@ -25,14 +26,13 @@ from arhn.types import Band, Extraction, Passage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """Raw signals of one group: log-odds of the positives and of the negatives, and the negatives' similarities.
+    """Raw signals of one group: log-odds of the positives, and all signals of the negatives.
 
     `flags`: the negatives' log-odds by the small model in front, where there is one.
     """
 
     positives: tuple[float | None, ...]
-    negatives: tuple[float | None, ...]
-    similarities: tuple[float, ...] | None
+    negatives: Signals
     flags: tuple[float | None, ...] | None = None
 
 
@@ -40,13 +40,13 @@ class Evidence:
 class Extracted:
     """The extractions of one group, and what further negatives of it are asked with and held against.
 
-    `similarities` are the negatives', where a retriever was asked. `means` are None where a broken answer is missing
-    from them, so that nothing can be held against them.
+    `similarities` are the negatives', by signal; empty without a retriever. `means` are None where a broken answer is
+    missing from them, so that nothing can be held against them.
     """
 
     extractions: tuple[Extraction, ...]
     known: str
-    similarities: tuple[float, ...] | None
+    similarities: Signals
     means: Means | None
 
 
@@ -79,15 +79,15 @@ class ExtractionStage:
         """Ask about every passage of a group, each once."""
         self._announce(len(positives), len(negatives), setup)
         found, known = await self._extract_positives(query, positives, setup)
-        similarities = await self._score(query, negatives)
+        similarities = await self._compare(query, positives, negatives)
         extractions, means = await self._extract_negatives(query, negatives, setup, known, similarities)
         return Extracted(extractions=(*found, *extractions), known=known, similarities=similarities, means=means)
 
     async def extract_another(
-        self, query: str, passage: Passage, setup: FamilySetup, extracted: Extracted
+        self, query: str, positives: Sequence[Passage], passage: Passage, setup: FamilySetup, extracted: Extracted
     ) -> Extraction:
         """Ask about a further negative of a group whose means are known."""
-        similarities = await self._score(query, [passage])
+        similarities = await self._compare(query, positives, [passage])
         [found], _ = await self._extract_negatives(
             query, [passage], setup, extracted.known, similarities, extracted.means
         )
@@ -102,8 +102,10 @@ class ExtractionStage:
         verdicts = await self._verdicts.judge(query, negatives, _word_for_negatives(setup, known))
         return Evidence(
             positives=tuple(e.log_odds for e in found),
-            negatives=tuple(v.log_odds for v in verdicts),
-            similarities=await self._score(query, negatives),
+            negatives={
+                VERDICT: tuple(v.log_odds for v in verdicts),
+                **await self._compare(query, positives, negatives),
+            },
             flags=await self._ask_small_model(query, negatives, setup, known),
         )
 
@@ -140,7 +142,7 @@ class ExtractionStage:
         passages: Sequence[Passage],
         setup: FamilySetup,
         known: str,
-        similarities: tuple[float, ...] | None,
+        similarities: Signals,
         means: Means | None = None,
     ) -> tuple[tuple[Extraction, ...], Means | None]:
         """Extractions of negatives of one group, and the means that their confidences were made against.
@@ -150,14 +152,14 @@ class ExtractionStage:
         places: Sequence[int] = range(len(passages))
         if means is None and setup.asked < 1:
             flags = await self._ask_small_model(query, passages, setup, known)
-            places = pick_likeliest((similarities or ()) if flags is None else flags, setup.asked)
+            places = pick_likeliest(similarities[QUERY] if flags is None else flags, setup.asked)
         wording = _word_for_negatives(setup, known)
         asked = [passages[i] for i in places]
         verdicts = await self._verdicts.judge(query, asked, wording)
         odds = [v.log_odds for v in verdicts]
-        means = means or centre_group(odds, similarities, setup.calibration, size=len(passages))
-        own = None if similarities is None else [similarities[i] for i in places]
-        found = make_confidences(odds, setup.calibration, similarities=own, means=means)
+        means = means or centre_group({VERDICT: odds, **similarities}, setup.calibration, size=len(passages))
+        own = {name: [values[i] for i in places] for name, values in similarities.items()}
+        found = make_confidences({VERDICT: odds, **own}, setup.calibration, means=means)
         answering = [c is not None and find_band(c, setup.calibration) == "answer" for c in found]
         spans = await self._verdicts.find_snippets(query, verdicts, answering, wording)
         extractions = {
@@ -173,10 +175,12 @@ class ExtractionStage:
         # A single answer is yes or no, without a degree.
         return tuple(replace(e, confidence=None, log_odds=None) for e in extractions)
 
-    async def _score(self, query: str, passages: Sequence[Passage]) -> tuple[float, ...] | None:
+    async def _compare(self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage]) -> Signals:
+        """The similarities of negatives by signal; empty where there is no retriever."""
         if self._similarity is None:
-            return None
-        return await asyncio.to_thread(self._similarity.scores, query, passages)
+            return {}
+        found = await asyncio.to_thread(self._similarity.compare, query, positives, negatives)
+        return {QUERY: found.query, POSITIVE: found.positive, SENTENCE: found.sentence}
 
     async def _ask_small_model(
         self, query: str, passages: Sequence[Passage], setup: FamilySetup, known: str

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.evidence.signals import Signals
 from arhn.cleaning.extract.stage import Evidence, Extracted, ExtractionStage
 from arhn.cleaning.extract.verdicts import VerdictAsker
 from arhn.cleaning.methods.method import AskerFor, Basis, require_llm
@@ -13,7 +15,7 @@ from arhn.cleaning.rank.fullness import FullnessStage
 from arhn.cleaning.rank.stage import RankingStage
 from arhn.cleaning.relabel import decide, find_reasons, finish, hold_against_floor
 from arhn.cleaning.select import Parts, add_copies, find_spares, take_apart
-from arhn.cleaning.setup import FamilySetup, set_up, set_up_uncalibrated
+from arhn.cleaning.setup import set_up, set_up_uncalibrated
 from arhn.engines import Engine
 from arhn.errors import UsageError
 from arhn.families.choice import family_of
@@ -79,14 +81,17 @@ class Arhn:
         decisions = decide(group, found, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
         floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)
         if floored.wanted:
-            taken = await self._backfill(group, parts, extractions, extracted, floored.wanted, setup)
+            another = partial(
+                self._extraction.extract_another, group.query, positives, setup=setup, extracted=extracted
+            )
+            taken = await self._backfill(parts, extractions, extracted, floored.wanted, another)
             floored = floored.backfill(taken)
         return finish(
             group,
             floored,
             extractions=extractions,
             ranking=ranking,
-            similarities={p.doc_id: s for p, s in zip(negatives, extracted.similarities or (), strict=False)},
+            similarities=_by_passage(negatives, extracted.similarities),
             family=choice.family.value,
             family_from=choice.source,
         )
@@ -99,12 +104,11 @@ class Arhn:
 
     async def _backfill(
         self,
-        group: Group,
         parts: Parts,
         extractions: dict[str, Extraction],
         extracted: Extracted,
         wanted: int,
-        setup: FamilySetup,
+        extract: Callable[[Passage], Awaitable[Extraction]],
     ) -> frozenset[str]:
         """Ask unused negatives in their order until enough of them don't answer; returns those."""
         if extracted.means is None:
@@ -113,11 +117,19 @@ class Arhn:
         for passage in find_spares(parts):
             if len(taken) == wanted:
                 break
-            extraction = await self._extraction.extract_another(group.query, passage, setup, extracted)
+            extraction = await extract(passage)
             extractions[passage.doc_id] = extraction
             if extraction.status == "no_answer":
                 taken.append(passage.doc_id)
         return frozenset(taken)
+
+
+def _by_passage(passages: Sequence[Passage], signals: Signals) -> dict[str, dict[str, float]]:
+    """The signals of each passage, by `doc_id`."""
+    return {
+        p.doc_id: {name: value for name, values in signals.items() if (value := values[i]) is not None}
+        for i, p in enumerate(passages if signals else ())
+    }
 
 
 def _check_small_model(models: Models) -> Engine | None:

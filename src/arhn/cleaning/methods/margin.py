@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.evidence.signals import QUERY
 from arhn.cleaning.margin_rule import find_dropped
 from arhn.cleaning.methods.method import AskerFor
 from arhn.cleaning.models import Models
@@ -49,7 +50,7 @@ class MarginMethod:
         if floored.wanted:
             spare = [p.doc_id for p in find_spares(parts) if found[p.doc_id] is Reason.UNDISPUTED]
             floored = floored.backfill(frozenset(spare[: floored.wanted]))
-        return finish(group, floored, similarities=scores)
+        return finish(group, floored, similarities={doc_id: {QUERY: score} for doc_id, score in scores.items()})
 
     def _scores(self, group: Group) -> dict[str, float]:
         scores = self._similarity.scores(group.query, group.passages)

@@ -12,6 +12,7 @@ from typing import Any
 
 from arhn import __version__
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.evidence.signals import POSITIVE, QUERY, SENTENCE
 from arhn.cleaning.methods.method import Basis, Recorded, find_method
 from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run.tally import Progress, Tally
@@ -27,6 +28,7 @@ def make_decision_rows(cleaned: CleanedGroup) -> Iterator[dict[str, Any]]:
     rank = {doc_id: i for i, doc_id in enumerate(cleaned.ranking.order, 1)} if cleaned.ranking else {}
     for passage, label, decision in zip(cleaned.group.passages, _list_labels(cleaned), cleaned.decisions, strict=True):
         extraction = extractions.get(passage.doc_id)
+        similarities = cleaned.similarities.get(passage.doc_id, {})
         yield {
             "query_id": cleaned.group.query_id,
             "doc_id": passage.doc_id,
@@ -41,7 +43,9 @@ def make_decision_rows(cleaned: CleanedGroup) -> Iterator[dict[str, Any]]:
             "log_odds": extraction.log_odds if extraction else None,
             "rank": rank.get(passage.doc_id),
             "cut": extraction.cut if extraction else False,
-            "similarity": cleaned.similarities.get(passage.doc_id),
+            "similarity": similarities.get(QUERY),
+            "positive_similarity": similarities.get(POSITIVE),
+            "sentence_similarity": similarities.get(SENTENCE),
             "fullness": extraction.fullness if extraction else None,
             "family": cleaned.family or None,
         }
