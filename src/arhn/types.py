@@ -22,16 +22,17 @@ RankingStatus = Literal["ok", "repaired", "failed"]
 
 
 class Mode(StrEnum):
-    """Which actions are taken: R relabels, F filters, R+F does both."""
+    """Which actions are taken: R relabels, F filters, R+F does both, and drop filters whatever answers."""
 
     R = "R"
     F = "F"
     RF = "R+F"
+    DROP = "drop"
 
     @property
     def relabels(self) -> bool:
         """Whether negatives may become positives."""
-        return self is not Mode.F
+        return self in (Mode.R, Mode.RF)
 
     @property
     def filters(self) -> bool:
@@ -59,6 +60,11 @@ class Reason(StrEnum):
     #: A negative that ranks above the best positive, and may answer only a part of the query: the LLM's answer on that
     #: was broken, and the label stays.
     FULLNESS_UNKNOWN = "fullness_unknown"
+    #: A negative that ranks above the best positive, but not surely enough to become a positive itself, or in a group
+    #: whose positives are all doubtful.
+    UNSURE = "unsure"
+    #: A negative that answers; mode drop doesn't ask how directly.
+    ANSWERS = "answers"
     #: A negative that holds a snippet and ranks above or below the best positive depending on the order shown.
     UNSTABLE = "unstable"
     #: A negative that holds a snippet and ranks below the best labelled positive.

@@ -15,18 +15,16 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
 
-from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, SignalWeight, TriagePoint
+from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, SignalWeight
 from arhn.cleaning.evidence.confidence import (
-    centre_group,
-    find_band,
     fit_centring,
     make_confidences,
-    pick_likeliest,
     predict_from,
     take_means,
     weigh,
 )
 from arhn.cleaning.evidence.signals import QUERY, VERDICT, Signals
+from arhn.cleaning.evidence.triage import measure_triage
 from arhn.errors import CalibrationError, MissingDependency
 
 #: Fewer labels of a class than this can't be told from chance.
@@ -39,8 +37,6 @@ MOST_MISSED = 0.05
 #: Labelled positives, as a share, that may be called doubtful.
 DOUBTFUL = 0.1
 FOLDS = 5
-#: Shares of a group's negatives to ask about that are tried.
-SHARES = tuple(n / 20 for n in range(20, 0, -1))
 _BINS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
 
 
@@ -153,7 +149,9 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
             "auc": round(auc(held_out), 4),
         },
     )
-    calibration = calibration.model_copy(update={"triage": measure_triage(usable, calibration)})
+    calibration = calibration.model_copy(
+        update={"triage": measure_triage([(g.signals, g.likelihood) for g in usable], calibration)}
+    )
     named = [_measure_at(held_out, "threshold", threshold), _measure_at(held_out, "lower", lower)]
     for precision in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
         reached = [p.threshold for p in calibration.curve if p.precision >= precision]
@@ -167,35 +165,6 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
         thresholds=tuple(named),
         skipped_groups=len(groups) - len(usable),
     )
-
-
-def measure_triage(groups: Sequence[LabelledGroup], calibration: Calibration) -> tuple[TriagePoint, ...]:
-    """How far asking only about the likeliest negatives agrees with asking about all of them; see `TriagePoint`.
-
-    Labels aren't looked at. Groups with a broken answer are left out, also by the small model in front: it would make
-    a share look as if it agreed further than where nothing breaks. Empty where there is no signal.
-    """
-    usable = [g for g in groups if g.complete and g.likelihood is not None and None not in g.likelihood]
-    total = sum(len(g.labels) for g in usable)
-    if not total:
-        return ()
-    agreed = {share: sum(_count_agreeing(g, calibration, share) for g in usable) for share in SHARES}
-    return tuple(TriagePoint(share=share, agreement=round(n / total, 4)) for share, n in agreed.items())
-
-
-def _count_agreeing(group: LabelledGroup, calibration: Calibration, share: float) -> int:
-    """Negatives of a group that are found to answer, or not to, as if all were asked about."""
-    asked = pick_likeliest(group.likelihood or (), share)
-    own = {name: [values[i] for i in asked] for name, values in group.signals.items()}
-    means = centre_group({**group.signals, VERDICT: own[VERDICT]}, calibration, size=len(group.labels))
-    some = make_confidences(own, calibration, means=means)
-    every = make_confidences(group.signals, calibration)
-    found = {i for i, c in zip(asked, some, strict=True) if _answers(c, calibration)}
-    return sum((i in found) == _answers(c, calibration) for i, c in enumerate(every))
-
-
-def _answers(confidence: float | None, calibration: Calibration) -> bool:
-    return confidence is not None and find_band(confidence, calibration) == "answer"
 
 
 def require_library() -> None:

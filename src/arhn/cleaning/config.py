@@ -5,12 +5,12 @@ The descriptions are what help texts and the reference of settings show.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from os import PathLike
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -49,6 +49,10 @@ class RankBy(StrEnum):
 
 
 FloorPolicy = Literal["keep", "drop", "backfill"]
+
+#: What decides where no calibration of the user's own fits.
+Fallback = Literal["auto", "shipped", "none"]
+FALLBACKS: tuple[Fallback, ...] = get_args(Fallback)
 
 
 #: Settings that only some of our methods look at. Methods of other packages may look at all of them.
@@ -103,7 +107,7 @@ class RankerSettings(BaseModel):
         default="listwise",
         description="How candidates are put in order. listwise: all of them in one prompt, as in the paper; "
         "consistent: the same in several shuffled orders, which vote; pivot: each negative against the surest "
-        "positive, in both orders.",
+        "positive, in both orders; evidence: by confidence, without asking.",
     )
     by: RankBy = Field(
         default=RankBy.SNIPPET,
@@ -140,11 +144,17 @@ def _read_families(value: object) -> object:
 
 
 def _read_calibrations(value: object) -> object:
+    if isinstance(value, str):
+        return _read_calibrations((value,))
     if not isinstance(value, list | tuple):
         return value
-    return [
-        c for each in value for c in (load_calibrations(Path(each)) if isinstance(each, str | PathLike) else [each])
-    ]
+    return [c for each in value for c in _read_calibration(each)]
+
+
+def _read_calibration(value: object) -> Sequence[object]:
+    if value in FALLBACKS or not isinstance(value, str | PathLike):
+        return [value]
+    return load_calibrations(Path(value))
 
 
 class CleanConfig(BaseModel):
@@ -167,7 +177,7 @@ class CleanConfig(BaseModel):
     mode: Mode = Field(
         default=Mode.RF,
         description="Which actions are taken. R: false negatives that answer better than the positive become "
-        "positives; F: the others are filtered; R+F: both.",
+        "positives; F: the others are filtered; R+F: both; drop: whatever answers is filtered, and nothing is relabelled.",
     )
     negatives: StrictInt | None = Field(
         default=None,
@@ -209,11 +219,13 @@ class CleanConfig(BaseModel):
         description="Show the positives' answer when a negative is judged; else each passage is judged alone, as in "
         "the paper.",
     )
-    calibrations: Annotated[tuple[Calibration, ...], BeforeValidator(_read_calibrations)] = Field(
+    calibrations: Annotated[tuple[Calibration | Fallback, ...], BeforeValidator(_read_calibrations)] = Field(
         default=(),
-        description="Calibrations of your own, or the paths of files that 'arhn calibrate' wrote; looked up before the "
-        "shipped ones.",
-        json_schema_extra={"allowed": "a list of paths or tables"},
+        description="What turns signals into confidences. Calibrations of your own come first: the paths of files that "
+        "'arhn calibrate' wrote. Where none fits: auto, made from the input's first groups without labels, unless "
+        "shipped or none is named. shipped: those that come with arhn, then auto; none: the LLM's own word, as in "
+        "the paper.",
+        json_schema_extra={"allowed": "auto, shipped, none, or a list of these, paths and tables"},
     )
     ranker: RankerSettings = Field(
         default_factory=RankerSettings, description="How the positives and the negatives that answer are ordered."
@@ -234,6 +246,17 @@ class CleanConfig(BaseModel):
     )
     margin: Margin = Field(default_factory=Margin, description="The rule of method margin, and its value.")
 
+    @property
+    def own_calibrations(self) -> tuple[Calibration, ...]:
+        """The calibrations that were given."""
+        return tuple(c for c in self.calibrations if isinstance(c, Calibration))
+
+    @property
+    def fallback(self) -> Fallback:
+        """What decides where none of them fits."""
+        named = [c for c in self.calibrations if not isinstance(c, Calibration)]
+        return named[-1] if named else "auto"
+
     @field_validator("mode")
     @classmethod
     def _does_something(cls, mode: Mode, info: ValidationInfo) -> Mode:
@@ -253,4 +276,4 @@ class CleanConfig(BaseModel):
         return value
 
 
-__all__ = ["ONLY_WITH", "CleanConfig", "FloorPolicy", "RankBy", "RankerSettings"]
+__all__ = ["FALLBACKS", "ONLY_WITH", "CleanConfig", "Fallback", "FloorPolicy", "RankBy", "RankerSettings"]

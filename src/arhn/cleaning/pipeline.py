@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import aclosing
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from arhn.cleaning.asking import Asker, GroupRequests, current_group
+from arhn.cleaning.assumptions import make_assumptions, needs_assumptions
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.evidence.assume import FIRST_GROUPS
 from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.methods.arhn import Arhn
 from arhn.cleaning.methods.method import find_method
@@ -20,6 +23,7 @@ from arhn.cleaning.models import Models
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
+from arhn.families.choice import family_of
 from arhn.store import MemoryStore, ResponseStore
 from arhn.types import CleanedGroup, Group
 
@@ -56,6 +60,11 @@ async def aclean(
     models = Models.of(models)
     askers = _Askers(store or MemoryStore(), stats or Stats(), on_failure)
     config = config or CleanConfig()
+    if needs_assumptions(config, models):
+        groups = iter(groups)
+        first = list(islice(groups, FIRST_GROUPS))
+        config = await assume(first, models, config=config, store=askers.store, stats=askers.stats)
+        groups = chain(first, groups)
     method = find_method(config)(config, models, askers.get)
     async with aclosing(_clean_in_order(groups, method.clean, models, askers)) as cleaned:
         async for each in cleaned:
@@ -76,17 +85,34 @@ async def aevidence(
             yield each
 
 
+async def assume(
+    first: Sequence[Group], models: Models, *, config: CleanConfig, store: ResponseStore, stats: Stats
+) -> CleanConfig:
+    """The settings with calibrations made from the input's first groups; the same ones if none are to be made.
+
+    What is asked for it is stored: cleaning these groups asks nothing twice. Raises as `aclean` does.
+
+    Args:
+        first: the first `FIRST_GROUPS` of the input, or all of a smaller one.
+    """
+    if not needs_assumptions(config, models):
+        return config
+    evidence = [each async for each in aevidence(first, models, config=config, store=store, stats=stats)]
+    families = [family_of(group, config.families).family for group in first]
+    return make_assumptions(list(zip(families, evidence, strict=True)), config, models.record)
+
+
 class _Askers:
     """One asker per engine."""
 
     def __init__(self, store: ResponseStore, stats: Stats, on_failure: OnFailure | None = None) -> None:
-        self._store = store
-        self._stats = stats
+        self.store = store
+        self.stats = stats
         self._on_failure = on_failure
         self._made: dict[int, Asker] = {}
 
     def get(self, engine: Engine) -> Asker:
-        return self._made.setdefault(id(engine), Asker(engine, self._store, self._stats, self._on_failure))
+        return self._made.setdefault(id(engine), Asker(engine, self.store, self.stats, self._on_failure))
 
     async def abandon(self) -> None:
         for asker in self._made.values():
@@ -142,4 +168,4 @@ def clean(
             loop.run(stream.aclose)
 
 
-__all__ = ["aclean", "aevidence", "clean"]
+__all__ = ["aclean", "aevidence", "assume", "clean"]

@@ -52,12 +52,32 @@ def find_candidates(
     return (*positives, *answering)[:MOST_RANKED] if positives else ()
 
 
+def hold_back_unsure(
+    group: Group, extractions: Mapping[str, Extraction], ranking: Ranking | None, *, bar: float
+) -> dict[str, Reason]:
+    """Why negatives that answer don't become positives: they aren't sure enough, or no positive answers itself.
+
+    What ranks above a positive that may be no answer is no better for it.
+
+    Args:
+        extractions, ranking: as in `find_reasons`.
+        bar: the confidence, in [0, 1], from which on a negative may become a positive.
+    """
+    sound = any(e.status == "answer" for p in group.positives if (e := extractions.get(p.doc_id)) is not None)
+    return {
+        doc_id: Reason.UNSURE
+        for doc_id in (ranking.order if ranking else ())
+        if not sound or (extractions[doc_id].confidence or 0.0) < bar
+    }
+
+
 def find_reasons(
     group: Group,
     extractions: Mapping[str, Extraction],
     ranking: Ranking | None,
     *,
     held_back: Mapping[str, Reason] = MappingProxyType({}),
+    ranks: bool = True,
 ) -> dict[str, Reason]:
     """What speaks for and against the label of each passage that was asked about.
 
@@ -65,6 +85,7 @@ def find_reasons(
         extractions: as in `find_candidates`.
         ranking: None where there was nothing to rank.
         held_back: why negatives above the best positive don't become positives themselves.
+        ranks: False where no ranking was wanted, since whatever answers is dropped.
     """
     positives = frozenset(p.doc_id for p in group.positives)
     rank = {doc_id: i for i, doc_id in enumerate(ranking.order)} if ranking else {}
@@ -72,6 +93,8 @@ def find_reasons(
     return {
         doc_id: _POSITIVE[extraction.status]
         if doc_id in positives
+        else Reason.ANSWERS
+        if extraction.status == "answer" and not ranks
         else _find_reason(extraction, rank.get(doc_id), best, ranking, held_back)
         for doc_id, extraction in extractions.items()
     }
@@ -112,7 +135,16 @@ def _find_reason(
 _RELABELLED = frozenset({Reason.RANKED_ABOVE, Reason.JUDGED_BETTER})
 #: Mode F alone leaves what ranks above the positive, as in the paper; RLHN's removal takes all that it found.
 _FILTERED = frozenset(
-    {Reason.RANKED_BELOW, Reason.UNSTABLE, Reason.PARTIAL, Reason.JUDGED_BETTER, Reason.JUDGED_WORSE, Reason.MARGIN}
+    {
+        Reason.RANKED_BELOW,
+        Reason.UNSTABLE,
+        Reason.PARTIAL,
+        Reason.UNSURE,
+        Reason.ANSWERS,
+        Reason.JUDGED_BETTER,
+        Reason.JUDGED_WORSE,
+        Reason.MARGIN,
+    }
 )
 
 
@@ -150,6 +182,8 @@ def choose_action(reason: Reason, mode: Mode) -> Action:
     """What a mode does for a reason."""
     if reason in _RELABELLED and mode.relabels:
         return "relabel"
+    if mode is Mode.DROP and reason in _RELABELLED:
+        return "filter"
     return "filter" if reason in _FILTERED and mode.filters else "keep"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from arhn.cleaning import prompts
@@ -19,14 +19,16 @@ from arhn.families.family import Family
 class FamilySetup:
     """What the queries of one family are asked with.
 
-    `fitted`: a calibration decides; else the LLM's own word does, or nothing is decided. `asked`: the share of a
-    group's negatives, in (0, 1] and the likeliest first, that are asked about.
+    `fitted`: a calibration decides; else the LLM's own word does, or nothing is decided. `source`: where it comes from,
+    `given`, `auto`, `shipped` or `none`. `asked`: the share of a group's negatives, in (0, 1] and the likeliest first,
+    that are asked about.
     """
 
     family: Family
     prompts: FamilyPrompts
     calibration: Calibration
     fitted: bool
+    source: str = "none"
     asked: float = 1.0
 
     def holds(self, log_odds: float | None) -> bool:
@@ -64,11 +66,13 @@ def set_up(config: CleanConfig, described: ModelsRecord) -> dict[Family, FamilyS
             samples=samples,
             scorer=scorer,
             small_model=small_model,
-            given=config.calibrations,
+            given=config.own_calibrations,
+            shipped=config.fallback != "none",
         )
         for family in Family
     }
-    if not any(found.values()) or (config.calibrations and not any(c in config.calibrations for c in found.values())):
+    own = config.own_calibrations
+    if not any(found.values()) or (own and not any(c in own for c in found.values())):
         _refuse_uncalibrated(config, model, samples, scorer)
     used = found if config.precision is None else _reach_precision(found, config.precision)
     instead = {
@@ -80,6 +84,7 @@ def set_up(config: CleanConfig, described: ModelsRecord) -> dict[Family, FamilyS
             prompts=prompts.load(family),
             calibration=known or instead[family],
             fitted=known is not None,
+            source=_find_source(known, own),
             asked=1.0 if config.triage is None or known is None else known.find_share(config.triage, small_model),
         )
         for family, known in used.items()
@@ -92,6 +97,14 @@ def set_up_uncalibrated() -> dict[Family, FamilySetup]:
         family: FamilySetup(family=family, prompts=prompts.load(family), calibration=OWN_WORD, fitted=False)
         for family in Family
     }
+
+
+def _find_source(calibration: Calibration | None, own: Sequence[Calibration]) -> str:
+    if calibration is None:
+        return "none"
+    if "rate" in calibration.fitted:
+        return "auto"
+    return "given" if calibration in own else "shipped"
 
 
 def _abstain(calibration: Calibration) -> Calibration:
@@ -118,7 +131,7 @@ def _refuse_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: 
         "precision": config.precision is not None,
         "triage": config.triage is not None,
         "similarity": bool(scorer),
-        "calibrations": bool(config.calibrations),
+        "calibrations": bool(config.own_calibrations),
     }
     flags = ", ".join(flag for flag, given in wanted.items() if given)
     if not flags:

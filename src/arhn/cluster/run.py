@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run import Cleaner, Files, Job, OnGroup, carry_out
 from arhn.cleaning.run.tally import Progress
@@ -60,7 +61,10 @@ def run(
 class OnRay:
     """Cleans with a pool of workers."""
 
-    def __init__(self, cluster: Cluster, pool: Pool, folder: WorkFolder, models: ModelsRecord, work: str) -> None:
+    def __init__(
+        self, config: CleanConfig, cluster: Cluster, pool: Pool, folder: WorkFolder, models: ModelsRecord, work: str
+    ) -> None:
+        self.config = config
         self._cluster = cluster
         self._pool = pool
         self._folder = folder
@@ -118,7 +122,7 @@ def _open_on_ray(job: Job, cluster: Cluster, open_models: OpenModels, stack: Exi
     pool = RayPool(ray, cluster.workers, options, open_models, job.config)
     stack.callback(pool.close)
     models = pool.open()
-    return OnRay(cluster, pool, WorkFolder(folder, digest_settings(job.config, models)), models, work)
+    return OnRay(job.config, cluster, pool, WorkFolder(folder, digest_settings(job.config, models)), models, work)
 
 
 def _find_work_folder(cluster: Cluster, files: Files) -> str:

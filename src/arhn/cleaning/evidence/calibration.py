@@ -77,6 +77,8 @@ class Calibration(BaseModel):
     intercept: float = 0.0
     threshold: float = Field(default=0.5, ge=0, le=1)
     lower: float = Field(default=0.5, ge=0, le=1)
+    #: From which on a passage may become a positive; from the threshold on unless given.
+    relabel: float = Field(default=0.0, ge=0, le=1)
     #: Log-odds (uncentred) under which a labelled positive is doubtful.
     doubtful: float = 0.0
     #: By falling threshold; empty where nothing was fitted.
@@ -168,6 +170,7 @@ def find_calibration(
     scorer: str = "",
     small_model: str = "",
     given: Sequence[Calibration] = (),
+    shipped: bool = True,
 ) -> Calibration | None:
     """The calibration fitted for this model, prompt hash, signal and scorer: the user's own first, then ours.
 
@@ -178,10 +181,11 @@ def find_calibration(
         samples: sampled answers per passage; 0 for log-probabilities.
         scorer: identity of the similarity model; empty without.
         small_model: the identity of the small model in front; empty without.
+        shipped: whether to look among ours.
     """
     fitting = [
         c
-        for c in (*given, *load_shipped())
+        for c in (*given, *(load_shipped() if shipped else ()))
         if (c.prompt, c.samples, c.scorer) == (prompt, samples, scorer) and _matches(c.model, model)
     ]
     same = (c for c in fitting if _matches(c.flagger, small_model))

@@ -13,14 +13,14 @@ from arhn.cleaning.methods.method import AskerFor, Basis, require_llm
 from arhn.cleaning.models import Models, ModelsRecord
 from arhn.cleaning.rank.fullness import FullnessStage
 from arhn.cleaning.rank.stage import RankingStage
-from arhn.cleaning.relabel import decide, find_reasons, finish, hold_against_floor
+from arhn.cleaning.relabel import decide, find_reasons, finish, hold_against_floor, hold_back_unsure
 from arhn.cleaning.select import Parts, add_copies, find_spares, take_apart
 from arhn.cleaning.setup import set_up, set_up_uncalibrated
 from arhn.engines import Engine
 from arhn.errors import UsageError
 from arhn.families.choice import family_of
 from arhn.families.family import Family
-from arhn.types import CleanedGroup, Extraction, Group, Passage
+from arhn.types import CleanedGroup, Extraction, Group, Mode, Passage
 
 
 class Arhn:
@@ -56,7 +56,7 @@ class Arhn:
             prompts={name: setups[Family(name)].prompts.hashes for name in families},
             calibrations={
                 name: (setup := setups[Family(name)]).calibration.model_dump(mode="json", exclude={"curve", "triage"})
-                | {"calibrated": setup.fitted}
+                | {"calibrated": setup.fitted, "source": setup.source}
                 for name in families
             },
         )
@@ -75,9 +75,12 @@ class Arhn:
         positives, negatives = _split_by_label(group, parts)
         extracted = await self._extraction.extract(group.query, positives, negatives, setup)
         extractions = add_copies({e.doc_id: e for e in extracted.extractions}, parts)
-        ranking = await self._ranking.rank(group, extractions, parts.copies, setup)
-        extractions, held_back = await self._fullness.compare(group, extractions, ranking, setup)
-        found = find_reasons(group, extractions, ranking, held_back=held_back)
+        ranks = config.mode is not Mode.DROP
+        ranking = await self._ranking.rank(group, extractions, parts.copies, setup) if ranks else None
+        bar = setup.calibration.relabel
+        unsure = hold_back_unsure(group, extractions, ranking, bar=bar) if config.mode.relabels else {}
+        extractions, held_back = await self._fullness.compare(group, extractions, ranking, setup, unsure)
+        found = find_reasons(group, extractions, ranking, held_back={**held_back, **unsure}, ranks=ranks)
         decisions = decide(group, found, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
         floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)
         if floored.wanted:

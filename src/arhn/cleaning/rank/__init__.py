@@ -14,6 +14,7 @@ RANKERS: Registry[Any] = Registry(
     "ranker",
     "arhn.rankers",
     {
+        "evidence": "arhn.cleaning.rank.evidence:EvidenceRanker",
         "listwise": "arhn.cleaning.rank.listwise:Listwise",
         "consistent": "arhn.cleaning.rank.consistent:Consistent",
         "pivot": "arhn.cleaning.rank.pivot:Pivot",

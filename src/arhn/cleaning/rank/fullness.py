@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from arhn.cleaning.asking import Asker
@@ -27,7 +27,12 @@ class FullnessStage:
         self._room = asker.capabilities.context - MARKUP_TOKENS
 
     async def compare(
-        self, group: Group, extractions: Mapping[str, Extraction], ranking: Ranking | None, setup: FamilySetup
+        self,
+        group: Group,
+        extractions: Mapping[str, Extraction],
+        ranking: Ranking | None,
+        setup: FamilySetup,
+        unsure: Collection[str] = (),
     ) -> tuple[dict[str, Extraction], dict[str, Reason]]:
         """Ask whether those that would be relabelled answer all of the query, and if one doesn't, whether the best
         positive does.
@@ -35,6 +40,7 @@ class FullnessStage:
         Args:
             extractions: by `doc_id`.
             ranking: None where there was nothing to rank.
+            unsure: candidates that don't become positives whatever is found.
 
         Returns:
             the extractions with what was found, and why negatives aren't to become positives.
@@ -46,7 +52,7 @@ class FullnessStage:
         best = next((d for d in ranking.order if d in positives), None)
         if best is None:
             return found, {}
-        above = [d for d in ranking.order[: ranking.order.index(best)] if d not in ranking.unstable]
+        above = [d for d in ranking.order[: ranking.order.index(best)] if d not in ranking.unstable and d not in unsure]
         passages = {p.doc_id: p for p in group.passages}
         full = await self._ask(group.query, [passages[d] for d in above], setup.prompts.fullness)
         held_back = {d: Reason.FULLNESS_UNKNOWN for d in above if full[d] is None}

@@ -7,14 +7,15 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from arhn import store
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.evidence.assume import FIRST_GROUPS
 from arhn.cleaning.models import Models, ModelsRecord
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import assume, clean
 from arhn.cleaning.run.files import Files
 from arhn.cleaning.run.outputs import Outputs
 from arhn.cleaning.run.records import summarize
@@ -57,6 +58,11 @@ class Cleaner(Protocol):
 
     def clean(self, groups: Iterator[Group], stats: Stats, on_failure: OnFailure) -> Generator[CleanedGroup]:
         """The groups cleaned, in their order; counted in `stats`."""
+        ...
+
+    @property
+    def config(self) -> CleanConfig:
+        """The settings that decided, with the calibrations that the run made itself once it has begun."""
         ...
 
     @property
@@ -127,12 +133,19 @@ class _InProcess:
     """Cleans in this process, with a response store on disk."""
 
     def __init__(self, job: Job, models: Models, answers: SqliteStore) -> None:
-        self._config = job.config
+        self.config = job.config
         self._models = models
         self._answers = answers
 
     def clean(self, groups: Iterator[Group], stats: Stats, on_failure: OnFailure) -> Generator[CleanedGroup]:
-        return clean(groups, self._models, config=self._config, store=self._answers, stats=stats, on_failure=on_failure)
+        first = list(islice(groups, FIRST_GROUPS))
+        with LoopThread() as loop:
+            found = assume(first, self._models, config=self.config, store=self._answers, stats=stats)
+            self.config = loop.run(lambda: found)
+        everything = chain(first, groups)
+        yield from clean(
+            everything, self._models, config=self.config, store=self._answers, stats=stats, on_failure=on_failure
+        )
 
     @property
     def models(self) -> ModelsRecord:
@@ -176,7 +189,7 @@ def _run(
     record = cleaner.models
     content = summarize(
         progress,
-        job.config,
+        cleaner.config,
         record,
         written=outputs.groups.written,
         settings={"limit": job.limit, "context": record.context},

@@ -1,0 +1,122 @@
+"""Calibrations made in the run itself, from what its first groups show and without any labels."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.evidence.assume import LEAST_NEGATIVES, Assumption, assume, find_transfer
+from arhn.cleaning.evidence.calibration import OWN_WORD, Calibration
+from arhn.cleaning.evidence.confidence import find_band, make_confidences
+from arhn.cleaning.evidence.signals import SIMILARITIES, VERDICT, Signals
+from arhn.cleaning.evidence.triage import measure_triage
+from arhn.cleaning.extract.stage import Evidence
+from arhn.cleaning.models import Models, ModelsRecord
+from arhn.cleaning.setup import choose_prompt, count_samples
+from arhn.errors import CalibrationError
+from arhn.families.family import Family
+
+#: A share of negatives acted on that no mined data has: then nothing is acted on.
+MOST_ACTED_ON = 0.5
+#: Share of the labelled positives that are taken for doubtful: those that the LLM finds least sure.
+DOUBTFUL = 0.1
+
+
+def needs_assumptions(config: CleanConfig, models: Models) -> bool:
+    """Whether a run makes calibrations from its first groups: the method asks an LLM that says how sure it is."""
+    engine = models.engine
+    if config.method != "arhn" or config.fallback != "auto" or engine is None:
+        return False
+    return count_samples(config, engine.capabilities) != 1
+
+
+def make_assumptions(
+    found: Sequence[tuple[Family, Evidence]], config: CleanConfig, record: ModelsRecord
+) -> CleanConfig:
+    """The settings with a calibration for every family that has none of the user's own.
+
+    A family with few negatives among the first groups goes by what all of them show.
+
+    Args:
+        found: what the first groups show, and their families.
+    """
+    assert record.capabilities is not None
+    own = {c.prompt for c in config.own_calibrations}
+    by_family: dict[Family, list[Evidence]] = defaultdict(list)
+    for family, evidence in found:
+        by_family[family].append(evidence)
+    made = []
+    for family in Family:
+        identity = {
+            "model": record.names["model"],
+            "prompt": choose_prompt(family, config).hash,
+            "family": family.value,
+            "samples": count_samples(config, record.capabilities),
+            "scorer": record.names.get("similarity", ""),
+            "flagger": record.names.get("flagger", ""),
+        }
+        if identity["prompt"] not in own:
+            evidence = by_family[family]
+            enough = sum(len(e.negatives[VERDICT]) for e in evidence) >= LEAST_NEGATIVES
+            made.append(_make_calibration(evidence if enough else [e for _, e in found], identity))
+    return config.model_copy(update={"calibrations": (*config.own_calibrations, *made, "none")})
+
+
+def _make_calibration(evidence: Sequence[Evidence], identity: Mapping[str, object]) -> Calibration:
+    names = (VERDICT, *SIMILARITIES) if identity["scorer"] else (VERDICT,)
+    signals = [e.negatives for e in evidence]
+    try:
+        assumption = assume(signals, find_transfer(names), **identity)
+    except CalibrationError as error:
+        return _stop(OWN_WORD.model_copy(update=dict(identity)), {"rate": 0.0, "stopped": str(error)})
+    calibration = assumption.calibration
+    calibration = calibration.model_copy(
+        update={
+            "doubtful": _find_doubtful([e.positives for e in evidence]),
+            "fitted": _describe(assumption),
+            "triage": measure_triage([(e.negatives, _find_likely(e)) for e in evidence], calibration),
+        }
+    )
+    acted_on = _measure_acted_on(signals, calibration)
+    if assumption.negatives >= LEAST_NEGATIVES and acted_on > MOST_ACTED_ON:
+        reason = f"{acted_on:.0%} of the negatives would be acted on"
+        return _stop(calibration, {**calibration.fitted, "stopped": reason})
+    return calibration
+
+
+def _describe(assumption: Assumption) -> dict[str, float]:
+    return {
+        "groups": assumption.groups,
+        "negatives": assumption.negatives,
+        "rate": assumption.rate,
+        "trust": round(assumption.trust, 4),
+    }
+
+
+def _stop(calibration: Calibration, fitted: Mapping[str, object]) -> Calibration:
+    """The same confidences, but nothing follows from them: all are below 1."""
+    update = {"threshold": 1.0, "lower": 0.0, "curve": (), "fitted": dict(fitted)}
+    return calibration.model_copy(update=update)
+
+
+def _find_doubtful(positives: Sequence[Sequence[float | None]]) -> float:
+    """The log-odds that nearly all labelled positives reach."""
+    known = sorted(odds for each in positives for odds in each if odds is not None)
+    return round(known[math.floor(DOUBTFUL * len(known))], 4) if known else 0.0
+
+
+def _find_likely(evidence: Evidence) -> Sequence[float | None] | None:
+    """What triage goes by: a small model in front, else the similarity with the query."""
+    return evidence.negatives.get("query") if evidence.flags is None else evidence.flags
+
+
+def _measure_acted_on(groups: Sequence[Signals], calibration: Calibration) -> float:
+    """Share of the negatives that are found to answer."""
+    found = [c for g in groups for c in make_confidences(g, calibration)]
+    acted_on = sum(c is not None and find_band(c, calibration) == "answer" for c in found)
+    return acted_on / len(found) if found else 0.0
+
+
+__all__ = ["MOST_ACTED_ON", "make_assumptions", "needs_assumptions"]

@@ -1,0 +1,192 @@
+"""A calibration without gold labels: weights that carried over between data sets, and this data set's own scale.
+
+Each signal is centred within its group and divided by its spread over the run's first groups. Shipped weights
+(transfer.json, fitted on other data sets by bench/transfer.py) make a posterior of it, expectation-maximisation finds
+the share of false negatives that fits it (Saerens, Latinne and Decaestecker 2002, Neural Computation 14), and how far
+the LLM's verdict goes with the other signals says how much it counts. Pure; pipeline.py gathers the evidence.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from statistics import fmean
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from arhn.cleaning.evidence.calibration import Calibration, SignalWeight
+from arhn.cleaning.evidence.confidence import fit_centring, take_means
+from arhn.cleaning.evidence.signals import VERDICT, Signals
+from arhn.errors import CalibrationError
+
+#: Groups at the input's beginning that the assumptions are made from.
+FIRST_GROUPS = 100
+#: With fewer negatives than this their own spread says little.
+LEAST_NEGATIVES = 30
+#: Bounds of the share of false negatives that is assumed.
+LEAST_RATE, MOST_RATE = 0.01, 0.5
+#: Negatives that the shipped share of false negatives counts as, against those of the run.
+RATE_WEIGHT = 50.0
+_ROUNDS = 200
+
+
+class Transfer(BaseModel):
+    """Weights for one set of signals, each a multiple of the signal's spread in the run.
+
+    `rate`: share of false negatives that `intercept` is for. `reference`: correlation of the verdict with the other
+    signals' weighted sum where it was worth its weight; 0 where there is no other signal.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    weights: dict[str, float]
+    intercept: float
+    rate: float = Field(gt=0, lt=1)
+    threshold: float = Field(gt=0, lt=1)
+    lower: float = Field(ge=0, lt=1)
+    relabel: float = Field(gt=0, le=1)
+    reference: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumption:
+    """What was assumed of one family of queries, and from how much.
+
+    `rate`: the share of false negatives among negatives that fits the signals best. `trust`: how much the LLM's verdict
+    counts, 1 where it goes with the other signals as on the data that the weights are from.
+    """
+
+    calibration: Calibration
+    groups: int
+    negatives: int
+    rate: float
+    trust: float
+
+
+@cache
+def load_transfer() -> tuple[Transfer, ...]:
+    """The weights that come with arhn."""
+    rows = json.loads(files("arhn.cleaning.evidence").joinpath("transfer.json").read_text("utf-8"))
+    return tuple(Transfer.model_validate(row) for row in rows)
+
+
+def find_transfer(names: Iterable[str], given: Sequence[Transfer] | None = None) -> Transfer:
+    """The weights for exactly these signals. Raises CalibrationError where there are none."""
+    wanted = frozenset(names)
+    for transfer in load_transfer() if given is None else given:
+        if frozenset(transfer.weights) == wanted:
+            return transfer
+    raise CalibrationError(f"there are no weights for the signals {', '.join(sorted(wanted))}")
+
+
+def assume(groups: Sequence[Signals], transfer: Transfer, **identity: Any) -> Assumption:
+    """A calibration for data of which only the signals are known.
+
+    Args:
+        groups: signals of each group's negatives. Groups that lack a value are left out.
+        identity: fields of `Calibration` that say what it is for.
+
+    Raises:
+        CalibrationError: no group is left.
+    """
+    names = tuple(transfer.weights)
+    usable = [{name: g[name] for name in names} for g in groups if _is_complete(g, names)]
+    if not usable:
+        raise CalibrationError("no group with all its signals to calibrate on")
+    centring = {name: fit_centring(name, [g[name] for g in usable]) for name in names}
+    centred = _centre(usable, centring)
+    scales = {name: math.sqrt(fmean(value * value for value in values)) for name, values in centred.items()}
+    parts = {
+        name: [transfer.weights[name] * value / scales[name] if scales[name] else 0.0 for value in values]
+        for name, values in centred.items()
+    }
+    trust = _find_trust(parts, transfer)
+    sums = [
+        transfer.intercept
+        + math.fsum(value * (trust if name == VERDICT else 1.0) for name, value in zip(names, values, strict=True))
+        for values in zip(*parts.values(), strict=True)
+    ]
+    rate = find_rate(sums, transfer.rate)
+    signals = {}
+    for name in names:
+        weight = transfer.weights[name] * (trust if name == VERDICT else 1.0)
+        numbers = {"weight": weight / scales[name] if scales[name] else 0.0, "centre": 1.0, **centring[name]}
+        signals[name] = SignalWeight(**{key: round(number, 5) for key, number in numbers.items()})
+    calibration = Calibration(
+        **identity,
+        signals=signals,
+        intercept=round(transfer.intercept + _logit(rate) - _logit(transfer.rate), 5),
+        threshold=transfer.threshold,
+        lower=transfer.lower,
+    )
+    return Assumption(calibration=calibration, groups=len(usable), negatives=len(sums), rate=rate, trust=trust)
+
+
+def _is_complete(group: Signals, names: Sequence[str]) -> bool:
+    return bool(group[names[0]]) and not any(None in group[name] for name in names)
+
+
+def _centre(groups: Sequence[Signals], centring: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
+    """All negatives' differences from their group's means, by signal."""
+    priors = Calibration(signals={name: SignalWeight(weight=1.0, **parts) for name, parts in centring.items()})
+    found: dict[str, list[float]] = {name: [] for name in centring}
+    for group in groups:
+        means = take_means(group, priors)
+        for name, values in found.items():
+            values += [value - means[name] for value in group[name] if value is not None]
+    return found
+
+
+def _find_trust(parts: Mapping[str, Sequence[float]], transfer: Transfer) -> float:
+    """How much of its shipped weight the verdict is given: as far as it goes with the other signals."""
+    others = [values for name, values in parts.items() if name != VERDICT]
+    if VERDICT not in parts or not others or not transfer.reference:
+        return 1.0
+    sums = [math.fsum(values) for values in zip(*others, strict=True)]
+    return min(1.0, max(0.0, correlate(parts[VERDICT], sums) / transfer.reference))
+
+
+def correlate(one: Sequence[float], other: Sequence[float]) -> float:
+    """Pearson's correlation; 0 where one of them is constant."""
+    mean, other_mean = fmean(one), fmean(other)
+    both = math.fsum((a - mean) * (b - other_mean) for a, b in zip(one, other, strict=True))
+    size = math.fsum((a - mean) ** 2 for a in one) * math.fsum((b - other_mean) ** 2 for b in other)
+    return both / math.sqrt(size) if size else 0.0
+
+
+def find_rate(sums: Sequence[float], rate: float) -> float:
+    """The share of false negatives that fits log-odds made for another share best, by expectation-maximisation.
+
+    The share that they were made for counts as `RATE_WEIGHT` negatives of its own.
+    """
+    before, found = _logit(rate), rate
+    for _ in range(_ROUNDS):
+        shift = _logit(found) - before
+        expected = math.fsum(1 / (1 + math.exp(-max(-60.0, min(60.0, z + shift)))) for z in sums)
+        new = (expected + RATE_WEIGHT * rate) / (len(sums) + RATE_WEIGHT)
+        new = min(MOST_RATE, max(LEAST_RATE, new))
+        if abs(new - found) < 1e-6:
+            break
+        found = new
+    return round(found, 4)
+
+
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
+__all__ = [
+    "FIRST_GROUPS",
+    "Assumption",
+    "Transfer",
+    "assume",
+    "correlate",
+    "find_rate",
+    "find_transfer",
+    "load_transfer",
+]
