@@ -37,12 +37,15 @@ def make_assumptions(
 ) -> CleanConfig:
     """The settings with a calibration for every family that has none of the user's own.
 
-    A family with few negatives among the first groups goes by what all of them show.
+    A family with few negatives among the first groups goes by what all of them show. Where these are few, too, nothing
+    can be learnt: then it is as with `shipped`.
 
     Args:
         found: what the first groups show, and their families.
     """
     assert record.capabilities is not None
+    if sum(len(e.negatives[VERDICT]) for _, e in found) < LEAST_NEGATIVES:
+        return config.model_copy(update={"calibrations": (*config.own_calibrations, "shipped")})
     own = {c.prompt for c in config.own_calibrations}
     by_family: dict[Family, list[Evidence]] = defaultdict(list)
     for family, evidence in found:
@@ -80,7 +83,7 @@ def _make_calibration(evidence: Sequence[Evidence], identity: Mapping[str, objec
         }
     )
     acted_on = _measure_acted_on(signals, calibration)
-    if assumption.negatives >= LEAST_NEGATIVES and acted_on > MOST_ACTED_ON:
+    if acted_on > MOST_ACTED_ON:
         reason = f"{acted_on:.0%} of the negatives would be acted on"
         return _stop(calibration, {**calibration.fitted, "stopped": reason})
     return calibration

@@ -177,7 +177,7 @@ class CleanConfig(BaseModel):
     mode: Mode = Field(
         default=Mode.RF,
         description="Which actions are taken. R: false negatives that answer better than the positive become "
-        "positives; F: the others are filtered; R+F: both; drop: whatever answers is filtered, and nothing is relabelled.",
+        "positives; F: the others are filtered; R+F: both; drop: whatever answers is filtered, nothing is relabelled.",
     )
     negatives: StrictInt | None = Field(
         default=None,

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from arhn.cleaning.evidence.calibration import Calibration, SignalWeight
+from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, SignalWeight
 from arhn.cleaning.evidence.confidence import fit_centring, take_means
 from arhn.cleaning.evidence.signals import VERDICT, Signals
 from arhn.errors import CalibrationError
@@ -39,7 +39,8 @@ class Transfer(BaseModel):
     """Weights for one set of signals, each a multiple of the signal's spread in the run.
 
     `rate`: share of false negatives that `intercept` is for. `reference`: correlation of the verdict with the other
-    signals' weighted sum where it was worth its weight; 0 where there is no other signal.
+    signals' weighted sum where it was worth its weight; 0 where there is no other signal. `curve`: what thresholds gave
+    on data that the weights weren't fitted on, where they gave least.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -51,6 +52,7 @@ class Transfer(BaseModel):
     lower: float = Field(ge=0, lt=1)
     relabel: float = Field(gt=0, le=1)
     reference: float = 0.0
+    curve: tuple[CurvePoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,38 @@ def find_transfer(names: Iterable[str], given: Sequence[Transfer] | None = None)
     raise CalibrationError(f"there are no weights for the signals {', '.join(sorted(wanted))}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standardized:
+    """Signals of all negatives of a run, centred on their groups and divided by their spread.
+
+    `values`: by signal, in the order of groups and passages; all 0 for a signal that doesn't vary. `scales`: the spread
+    (root mean square of the centred values). `centring`: as `fit_centring` gives it.
+    """
+
+    values: dict[str, list[float]]
+    scales: dict[str, float]
+    centring: dict[str, dict[str, float]]
+    groups: int
+
+
+def standardize(groups: Sequence[Signals], names: Sequence[str]) -> Standardized:
+    """These signals on the run's own scale. Groups that lack a value are left out.
+
+    Raises:
+        CalibrationError: no group is left.
+    """
+    usable = [{name: g[name] for name in names} for g in groups if is_complete(g, names)]
+    if not usable:
+        raise CalibrationError("no group has all its signals")
+    centring = {name: fit_centring(name, [g[name] for g in usable]) for name in names}
+    centred = _centre(usable, centring)
+    scales = {name: math.sqrt(fmean(value * value for value in values)) for name, values in centred.items()}
+    values = {
+        name: [value / scales[name] if scales[name] else 0.0 for value in values] for name, values in centred.items()
+    }
+    return Standardized(values=values, scales=scales, centring=centring, groups=len(usable))
+
+
 def assume(groups: Sequence[Signals], transfer: Transfer, **identity: Any) -> Assumption:
     """A calibration for data of which only the signals are known.
 
@@ -94,28 +128,18 @@ def assume(groups: Sequence[Signals], transfer: Transfer, **identity: Any) -> As
     Raises:
         CalibrationError: no group is left.
     """
-    names = tuple(transfer.weights)
-    usable = [{name: g[name] for name in names} for g in groups if _is_complete(g, names)]
-    if not usable:
-        raise CalibrationError("no group with all its signals to calibrate on")
-    centring = {name: fit_centring(name, [g[name] for g in usable]) for name in names}
-    centred = _centre(usable, centring)
-    scales = {name: math.sqrt(fmean(value * value for value in values)) for name, values in centred.items()}
-    parts = {
-        name: [transfer.weights[name] * value / scales[name] if scales[name] else 0.0 for value in values]
-        for name, values in centred.items()
-    }
-    trust = _find_trust(parts, transfer)
+    found = standardize(groups, tuple(transfer.weights))
+    trust = find_trust(found.values, transfer)
+    weights = {name: weight * (trust if name == VERDICT else 1.0) for name, weight in transfer.weights.items()}
     sums = [
-        transfer.intercept
-        + math.fsum(value * (trust if name == VERDICT else 1.0) for name, value in zip(names, values, strict=True))
-        for values in zip(*parts.values(), strict=True)
+        transfer.intercept + math.fsum(weights[name] * value for name, value in zip(weights, values, strict=True))
+        for values in zip(*(found.values[name] for name in weights), strict=True)
     ]
     rate = find_rate(sums, transfer.rate)
     signals = {}
-    for name in names:
-        weight = transfer.weights[name] * (trust if name == VERDICT else 1.0)
-        numbers = {"weight": weight / scales[name] if scales[name] else 0.0, "centre": 1.0, **centring[name]}
+    for name, weight in weights.items():
+        scale = found.scales[name]
+        numbers = {"weight": weight / scale if scale else 0.0, "centre": 1.0, **found.centring[name]}
         signals[name] = SignalWeight(**{key: round(number, 5) for key, number in numbers.items()})
     calibration = Calibration(
         **identity,
@@ -123,11 +147,14 @@ def assume(groups: Sequence[Signals], transfer: Transfer, **identity: Any) -> As
         intercept=round(transfer.intercept + _logit(rate) - _logit(transfer.rate), 5),
         threshold=transfer.threshold,
         lower=transfer.lower,
+        relabel=transfer.relabel,
+        curve=transfer.curve,
     )
-    return Assumption(calibration=calibration, groups=len(usable), negatives=len(sums), rate=rate, trust=trust)
+    return Assumption(calibration=calibration, groups=found.groups, negatives=len(sums), rate=rate, trust=trust)
 
 
-def _is_complete(group: Signals, names: Sequence[str]) -> bool:
+def is_complete(group: Signals, names: Sequence[str]) -> bool:
+    """Whether a group has negatives, and all these signals of them."""
     return bool(group[names[0]]) and not any(None in group[name] for name in names)
 
 
@@ -142,13 +169,20 @@ def _centre(groups: Sequence[Signals], centring: Mapping[str, Mapping[str, float
     return found
 
 
-def _find_trust(parts: Mapping[str, Sequence[float]], transfer: Transfer) -> float:
-    """How much of its shipped weight the verdict is given: as far as it goes with the other signals."""
-    others = [values for name, values in parts.items() if name != VERDICT]
-    if VERDICT not in parts or not others or not transfer.reference:
+def find_trust(values: Mapping[str, Sequence[float]], transfer: Transfer) -> float:
+    """How much of its shipped weight the verdict is given, 0 to 1: as far as it goes with the other signals.
+
+    Args:
+        values: standardized.
+    """
+    others = [name for name in transfer.weights if name != VERDICT]
+    if VERDICT not in transfer.weights or not others or not transfer.reference:
         return 1.0
-    sums = [math.fsum(values) for values in zip(*others, strict=True)]
-    return min(1.0, max(0.0, correlate(parts[VERDICT], sums) / transfer.reference))
+    sums = [
+        math.fsum(transfer.weights[name] * value for name, value in zip(others, row, strict=True))
+        for row in zip(*(values[name] for name in others), strict=True)
+    ]
+    return min(1.0, max(0.0, correlate(values[VERDICT], sums) / transfer.reference))
 
 
 def correlate(one: Sequence[float], other: Sequence[float]) -> float:
@@ -183,10 +217,13 @@ def _logit(share: float) -> float:
 __all__ = [
     "FIRST_GROUPS",
     "Assumption",
+    "Standardized",
     "Transfer",
     "assume",
     "correlate",
     "find_rate",
     "find_transfer",
+    "find_trust",
     "load_transfer",
+    "standardize",
 ]
