@@ -4,8 +4,8 @@
     python -m bench.transfer FOLDER ... --split test --shipped
 
 A FOLDER is a gold folder (bench.scoring). For each way of deciding, by the signals it has: the AUC of false against
-true negatives; F1 where at most 3% of the true negatives are lost; and, at the threshold to ship, with the base rate
-that the run itself assumes (arhn.cleaning.evidence.assume): F1, precision, true negatives lost, and the calibration
+true negatives; F1 where at most 3% of the true negatives are lost; and, at the threshold to ship, with what the run
+itself assumes (arhn.cleaning.evidence.assume): F1, precision, true negatives lost, and the calibration
 error (ten bins). No label of a set plays a part in what is decided on it. `--write` puts the weights fitted on all
 given sets where arhn ships them; `--shipped` judges by those. Intervals are over groups (bootstrap).
 """
@@ -118,7 +118,6 @@ def _fit_weights(sets: Sequence[LabelledSet], names: Sequence[str]) -> Transfer:
     return Transfer(
         weights=found_weights,
         intercept=round(float(best[-1]), 4),
-        rate=round(float(np.mean([y.mean() for y in labels])), 4),
         threshold=0.5,
         lower=0.1,
         relabel=0.9,

@@ -61,9 +61,9 @@ def make_assumptions(
             "flagger": record.names.get("flagger", ""),
         }
         if identity["prompt"] not in own:
-            evidence = by_family[family]
-            enough = sum(len(e.negatives[VERDICT]) for e in evidence) >= LEAST_NEGATIVES
-            made.append(_make_calibration(evidence if enough else [e for _, e in found], identity))
+            seen = by_family[family]
+            enough = sum(len(e.negatives[VERDICT]) for e in seen) >= LEAST_NEGATIVES
+            made.append(_make_calibration(seen if enough else [e for _, e in found], identity))
     return config.model_copy(update={"calibrations": (*config.own_calibrations, *made, "none")})
 
 

@@ -7,6 +7,8 @@ them together, and checks what one section asks of another.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -27,7 +29,7 @@ from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.methods import METHODS
 from arhn.cleaning.run.failures import USUAL_LIMIT
 from arhn.cluster.settings import Cluster
-from arhn.engines import DEFAULT_ENGINE, settings_of
+from arhn.engines import DEFAULT_ENGINE, ENGINES, settings_of
 from arhn.engines.openai.settings import BudgetSettings
 from arhn.engines.settings import EngineSettings
 from arhn.errors import UsageError
@@ -35,6 +37,8 @@ from arhn.formats import FORMATS
 from arhn.mine.settings import MiningSettings
 
 _MOST = 2**31 - 1
+#: What a small LLM's word is joined with.
+USUAL_SIMILARITY = "all-minilm-l6-v2-int8"
 #: Our methods that ask an LLM, and that look at similarities. Those of other packages may do both.
 _ASKING, _COMPARING = ("arhn", "rlhn"), ("arhn", "margin")
 
@@ -74,6 +78,11 @@ def _read_engine(value: object) -> object:
         raise ValidationError.from_exception_data("engine", [problem]) from None
 
 
+def _read_none(value: object) -> object:
+    named = value.get("model") if isinstance(value, Mapping) and len(value) == 1 else value
+    return None if named == "none" else value
+
+
 def _check_format(value: object) -> object:
     if isinstance(value, str) and value not in FORMATS.names():
         raise PydanticKnownError("enum", {"expected": ", ".join(FORMATS.names())})
@@ -96,8 +105,10 @@ class CleaningSettings(CleanConfig):
         description="A smaller LLM that is asked about every negative first: what triage goes by, and the first stage "
         "of method rlhn. What isn't given here is as in [engine], where the engine is the same.",
     )
-    similarity: SimilaritySettings | None = Field(
-        default=None, description="What method margin filters by; for method arhn a second signal, and triage's."
+    similarity: Annotated[SimilaritySettings | None, BeforeValidator(_read_none)] = Field(
+        default=None,
+        description="What method margin filters by; for method arhn further signals, and triage's. With an engine in "
+        f"this process {USUAL_SIMILARITY} unless given; none: no such signals.",
     )
     budget: BudgetSettings = Field(
         default_factory=BudgetSettings, description="When to stop asking servers; all engines of a run share it."
@@ -137,6 +148,23 @@ class CleaningSettings(CleanConfig):
             return values
         shared = {key: value for key, value in given.items() if key != "model"}
         return {**values, "small_model": {**shared, "name": name, **small}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _small_llms_are_not_alone(cls, values: Any) -> Any:
+        """Method arhn has similarities beside an LLM in this process, where what is calibrated isn't known before."""
+        if not isinstance(values, Mapping) or "similarity" in values or values.get("method", "arhn") != "arhn":
+            return values
+        calibrations = values.get("calibrations", ())
+        named = [calibrations] if isinstance(calibrations, str) else calibrations
+        engine = values.get("engine", {})
+        given = engine.model_dump(exclude_unset=True) if isinstance(engine, EngineSettings) else engine
+        if not isinstance(given, Mapping) or not all(each == "auto" for each in named) or not find_spec("onnxruntime"):
+            return values
+        with suppress(UsageError):
+            if ENGINES.get(str(given.get("name", DEFAULT_ENGINE))).in_process:
+                return {**values, "similarity": {"model": USUAL_SIMILARITY}}
+        return values
 
     @model_validator(mode="after")
     def _models_fit_the_method(self) -> Self:

@@ -31,6 +31,8 @@ class EngineSettings(BaseModel, ABC):
 
     #: Whether requests cost money, so that a budget can be kept to.
     paid: ClassVar[bool] = False
+    #: Whether it computes in this process: then it is a small model, on a machine of the user's own.
+    in_process: ClassVar[bool] = False
     counted: ClassVar[Counted] = "characters"
 
     name: str = Field(description="The engine.")

@@ -1,9 +1,10 @@
 """A calibration without gold labels: weights that carried over between data sets, and this data set's own scale.
 
 Each signal is centred within its group and divided by its spread over the run's first groups. Shipped weights
-(transfer.json, fitted on other data sets by bench/transfer.py) make a posterior of it, expectation-maximisation finds
-the share of false negatives that fits it (Saerens, Latinne and Decaestecker 2002, Neural Computation 14), and how far
-the LLM's verdict goes with the other signals says how much it counts. Pure; pipeline.py gathers the evidence.
+(transfer.json, fitted on other data sets by bench/transfer.py) make a confidence of it, and how far the LLM's verdict
+goes with the other signals says how much it counts. Guessing the share of false negatives besides, by
+expectation-maximisation (Saerens et al. 2002), made it worse (docs/log, 2026-11-28). Pure; pipeline.py gathers the
+evidence.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, SignalWeight
-from arhn.cleaning.evidence.confidence import fit_centring, take_means
+from arhn.cleaning.evidence.confidence import fit_centring, sigmoid, take_means
 from arhn.cleaning.evidence.signals import VERDICT, Signals
 from arhn.errors import CalibrationError
 
@@ -28,17 +29,12 @@ from arhn.errors import CalibrationError
 FIRST_GROUPS = 100
 #: With fewer negatives than this their own spread says little.
 LEAST_NEGATIVES = 30
-#: Bounds of the share of false negatives that is assumed.
-LEAST_RATE, MOST_RATE = 0.01, 0.5
-#: Negatives that the shipped share of false negatives counts as, against those of the run.
-RATE_WEIGHT = 50.0
-_ROUNDS = 200
 
 
 class Transfer(BaseModel):
     """Weights for one set of signals, each a multiple of the signal's spread in the run.
 
-    `rate`: share of false negatives that `intercept` is for. `reference`: correlation of the verdict with the other
+    `reference`: correlation of the verdict with the other
     signals' weighted sum where it was worth its weight; 0 where there is no other signal. `curve`: what thresholds gave
     on data that the weights weren't fitted on, where they gave least.
     """
@@ -47,7 +43,6 @@ class Transfer(BaseModel):
 
     weights: dict[str, float]
     intercept: float
-    rate: float = Field(gt=0, lt=1)
     threshold: float = Field(gt=0, lt=1)
     lower: float = Field(ge=0, lt=1)
     relabel: float = Field(gt=0, le=1)
@@ -59,7 +54,7 @@ class Transfer(BaseModel):
 class Assumption:
     """What was assumed of one family of queries, and from how much.
 
-    `rate`: the share of false negatives among negatives that fits the signals best. `trust`: how much the LLM's verdict
+    `rate`: the share of the negatives that are false if the confidences are right. `trust`: how much the LLM's verdict
     counts, 1 where it goes with the other signals as on the data that the weights are from.
     """
 
@@ -135,7 +130,7 @@ def assume(groups: Sequence[Signals], transfer: Transfer, **identity: Any) -> As
         transfer.intercept + math.fsum(weights[name] * value for name, value in zip(weights, values, strict=True))
         for values in zip(*(found.values[name] for name in weights), strict=True)
     ]
-    rate = find_rate(sums, transfer.rate)
+    rate = fmean(sigmoid(z) for z in sums)
     signals = {}
     for name, weight in weights.items():
         scale = found.scales[name]
@@ -144,13 +139,15 @@ def assume(groups: Sequence[Signals], transfer: Transfer, **identity: Any) -> As
     calibration = Calibration(
         **identity,
         signals=signals,
-        intercept=round(transfer.intercept + _logit(rate) - _logit(transfer.rate), 5),
+        intercept=transfer.intercept,
         threshold=transfer.threshold,
         lower=transfer.lower,
         relabel=transfer.relabel,
         curve=transfer.curve,
     )
-    return Assumption(calibration=calibration, groups=found.groups, negatives=len(sums), rate=rate, trust=trust)
+    return Assumption(
+        calibration=calibration, groups=found.groups, negatives=len(sums), rate=round(rate, 4), trust=trust
+    )
 
 
 def is_complete(group: Signals, names: Sequence[str]) -> bool:
@@ -193,27 +190,6 @@ def correlate(one: Sequence[float], other: Sequence[float]) -> float:
     return both / math.sqrt(size) if size else 0.0
 
 
-def find_rate(sums: Sequence[float], rate: float) -> float:
-    """The share of false negatives that fits log-odds made for another share best, by expectation-maximisation.
-
-    The share that they were made for counts as `RATE_WEIGHT` negatives of its own.
-    """
-    before, found = _logit(rate), rate
-    for _ in range(_ROUNDS):
-        shift = _logit(found) - before
-        expected = math.fsum(1 / (1 + math.exp(-max(-60.0, min(60.0, z + shift)))) for z in sums)
-        new = (expected + RATE_WEIGHT * rate) / (len(sums) + RATE_WEIGHT)
-        new = min(MOST_RATE, max(LEAST_RATE, new))
-        if abs(new - found) < 1e-6:
-            break
-        found = new
-    return round(found, 4)
-
-
-def _logit(share: float) -> float:
-    return math.log(share / (1 - share))
-
-
 __all__ = [
     "FIRST_GROUPS",
     "Assumption",
@@ -221,7 +197,6 @@ __all__ = [
     "Transfer",
     "assume",
     "correlate",
-    "find_rate",
     "find_transfer",
     "find_trust",
     "load_transfer",

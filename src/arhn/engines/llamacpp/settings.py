@@ -18,6 +18,7 @@ _MOST = 2**31 - 1
 class Settings(EngineSettings):
     """A GGUF model, computed in this process."""
 
+    in_process: ClassVar[bool] = True
     counted: ClassVar[Counted] = "slots"
 
     name: Literal["llamacpp"] = Field(default="llamacpp", description="llama.cpp in this process.")
