@@ -17,6 +17,7 @@ from rich.text import Text
 
 from arhn.cleaning.run import OnGroup
 from arhn.cleaning.run.bars import LEFT, LOG_EVERY, SHOW_EVERY, group_bars, repeat_every
+from arhn.cleaning.run.calibration_notes import describe_calibrations
 from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.run.time_left import TimeLeft
 from arhn.types import Group, Passage
@@ -102,13 +103,8 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
     if content["families"]:
         families = ", ".join(f"{n} {name}" for name, n in content["families"].items())
         console.print(f"Families of queries: {families}", soft_wrap=True)
-    uncalibrated = [name for name, c in content["calibrations"].items() if not c["calibrated"]]
-    if uncalibrated:
-        console.print(
-            f"No calibration for this model{_precision(content)}: {', '.join(uncalibrated)}; {_instead(content)} "
-            "(see 'arhn calibrate')",
-            soft_wrap=True,
-        )
+    for line in describe_calibrations(content):
+        console.print(line, soft_wrap=True)
     groups = content["groups"]
     notes = {
         "dropped (below the floor)": groups["dropped"],
@@ -127,15 +123,6 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
         f"{groups['read']} {'group' if groups['read'] == 1 else 'groups'} read, {groups['written']} written"
         + "".join(f"; {s}" for s in parts)
     )
-
-
-def _precision(content: Mapping[str, Any]) -> str:
-    precision = content["settings"]["precision"]
-    return "" if precision is None else f" that reaches precision {precision:g}"
-
-
-def _instead(content: Mapping[str, Any]) -> str:
-    return "the LLM's own word decides" if content["settings"]["precision"] is None else "their labels stay"
 
 
 def _disagreement(content: Mapping[str, Any]) -> dict[str, str]:
