@@ -13,10 +13,13 @@ from arhn.cleaning.evidence.confidence import find_band, make_confidences
 from arhn.cleaning.evidence.signals import SIMILARITIES, VERDICT, Signals
 from arhn.cleaning.evidence.triage import measure_triage
 from arhn.cleaning.extract.stage import Evidence
-from arhn.cleaning.models import Models, ModelsRecord
+from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.setup import choose_prompt, count_samples
+from arhn.engines import Capabilities
 from arhn.errors import CalibrationError
+from arhn.families.choice import family_of
 from arhn.families.family import Family
+from arhn.types import Group
 
 #: A share of negatives acted on that no mined data has: then nothing is acted on.
 MOST_ACTED_ON = 0.5
@@ -24,16 +27,19 @@ MOST_ACTED_ON = 0.5
 DOUBTFUL = 0.1
 
 
-def needs_assumptions(config: CleanConfig, models: Models) -> bool:
-    """Whether a run makes calibrations from its first groups: the method asks an LLM that says how sure it is."""
-    engine = models.engine
-    if config.method != "arhn" or config.fallback != "auto" or engine is None:
+def needs_assumptions(config: CleanConfig, capabilities: Capabilities | None) -> bool:
+    """Whether a run makes calibrations from its first groups: the method asks an LLM that says how sure it is.
+
+    Args:
+        capabilities: the LLM's; None without one.
+    """
+    if config.method != "arhn" or config.fallback != "auto" or capabilities is None:
         return False
-    return count_samples(config, engine.capabilities) != 1
+    return count_samples(config, capabilities) != 1
 
 
 def make_assumptions(
-    found: Sequence[tuple[Family, Evidence]], config: CleanConfig, record: ModelsRecord
+    first: Sequence[Group], evidence: Sequence[Evidence], config: CleanConfig, record: ModelsRecord
 ) -> CleanConfig:
     """The settings with a calibration for every family that has none of the user's own.
 
@@ -41,15 +47,17 @@ def make_assumptions(
     can be learnt: then it is as with `shipped`.
 
     Args:
-        found: what the first groups show, and their families.
+        first: the input's first groups.
+        evidence: what each of them shows.
     """
     assert record.capabilities is not None
+    found = [(family_of(g, config.families).family, e) for g, e in zip(first, evidence, strict=True)]
     if sum(len(e.negatives[VERDICT]) for _, e in found) < LEAST_NEGATIVES:
         return config.model_copy(update={"calibrations": (*config.own_calibrations, "shipped")})
     own = {c.prompt for c in config.own_calibrations}
     by_family: dict[Family, list[Evidence]] = defaultdict(list)
-    for family, evidence in found:
-        by_family[family].append(evidence)
+    for family, each in found:
+        by_family[family].append(each)
     made = []
     for family in Family:
         identity = {

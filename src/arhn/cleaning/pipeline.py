@@ -23,7 +23,6 @@ from arhn.cleaning.models import Models
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
-from arhn.families.choice import family_of
 from arhn.store import MemoryStore, ResponseStore
 from arhn.types import CleanedGroup, Group
 
@@ -60,7 +59,7 @@ async def aclean(
     models = Models.of(models)
     askers = _Askers(store or MemoryStore(), stats or Stats(), on_failure)
     config = config or CleanConfig()
-    if needs_assumptions(config, models):
+    if _assumes(config, models):
         groups = iter(groups)
         first = list(islice(groups, FIRST_GROUPS))
         config = await assume(first, models, config=config, store=askers.store, stats=askers.stats)
@@ -72,13 +71,19 @@ async def aclean(
 
 
 async def aevidence(
-    groups: Iterable[Group], models: Models, *, config: CleanConfig, store: ResponseStore, stats: Stats
+    groups: Iterable[Group],
+    models: Models,
+    *,
+    config: CleanConfig,
+    store: ResponseStore,
+    stats: Stats,
+    on_failure: OnFailure | None = None,
 ) -> AsyncGenerator[Evidence]:
     """What confidences are made from, group by group in input order: extraction without the negatives' snippets.
 
     No calibration is needed. Raises as `aclean` does.
     """
-    askers = _Askers(store, stats)
+    askers = _Askers(store, stats, on_failure)
     arhn = Arhn(config, models, askers.get, calibrated=False)
     async with aclosing(_clean_in_order(groups, arhn.gather_evidence, models, askers)) as found:
         async for each in found:
@@ -95,11 +100,14 @@ async def assume(
     Args:
         first: the first `FIRST_GROUPS` of the input, or all of a smaller one.
     """
-    if not needs_assumptions(config, models):
+    if not _assumes(config, models):
         return config
     evidence = [each async for each in aevidence(first, models, config=config, store=store, stats=stats)]
-    families = [family_of(group, config.families).family for group in first]
-    return make_assumptions(list(zip(families, evidence, strict=True)), config, models.record)
+    return make_assumptions(first, evidence, config, models.record)
+
+
+def _assumes(config: CleanConfig, models: Models) -> bool:
+    return needs_assumptions(config, models.engine.capabilities if models.engine else None)
 
 
 class _Askers:

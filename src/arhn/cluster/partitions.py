@@ -10,6 +10,8 @@ from itertools import islice
 import zstandard
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.stats import Failure, StageStats, Stats
 from arhn.types import CleanedGroup, Decision, Extraction, Group, Ranking
 
@@ -18,10 +20,15 @@ _LEVEL = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
-    """Adjacent groups of the input; `number` counts from 0."""
+    """Adjacent groups of the input; `number` counts from 0.
+
+    `config`: the settings to clean them with. `gathers`: only their signals are wanted.
+    """
 
     number: int
     groups: tuple[Group, ...]
+    config: CleanConfig
+    gathers: bool = False
 
     @property
     def digest(self) -> str:
@@ -32,11 +39,11 @@ class Partition:
         return content.hexdigest()
 
 
-def cut(groups: Iterator[Group], size: int) -> Iterator[Partition]:
+def cut(groups: Iterator[Group], size: int, config: CleanConfig, *, gathers: bool = False) -> Iterator[Partition]:
     """Partitions of `size` groups, in order; the last one may be smaller."""
     number = 0
     while some := tuple(islice(groups, size)):
-        yield Partition(number=number, groups=some)
+        yield Partition(number=number, groups=some, config=config, gathers=gathers)
         number += 1
 
 
@@ -67,11 +74,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What came of a partition: an outcome per group, the requests that failed for good, and what was asked."""
+    """What came of a partition: an outcome per group, the requests that failed for good, and what was asked.
+
+    `evidence`: what each group shows, instead of outcomes, where only that was wanted.
+    """
 
     outcomes: tuple[Outcome, ...]
     failures: tuple[Failure, ...]
     stats: Stats
+    evidence: tuple[Evidence, ...] = ()
 
     def join(self, groups: Sequence[Group]) -> Iterator[CleanedGroup]:
         """The cleaned groups, in order."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arhn import __version__
-from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import ModelsRecord
 from arhn.cluster.partitions import Partition
 from arhn.cluster.schedule import may_succeed_elsewhere
@@ -46,12 +45,10 @@ class RayPool:
         options: what a worker takes of its machine, as Ray calls it.
     """
 
-    def __init__(
-        self, ray: Any, workers: int, options: Mapping[str, float], open_models: OpenModels, config: CleanConfig
-    ) -> None:
+    def __init__(self, ray: Any, workers: int, options: Mapping[str, float], open_models: OpenModels) -> None:
         self._ray = ray
         self._options = dict(options)
-        self._arguments = (open_models, config)
+        self._open_models = open_models
         self._seats = [_Seat() for _ in range(workers)]
         #: What is under way: whose, and which partition, None while a worker opens.
         self._running: dict[Any, tuple[_Seat, Any, Partition | None]] = {}
@@ -125,7 +122,7 @@ class RayPool:
         kind = self._ray.remote(Worker).options(
             max_concurrency=EACH + 2, max_restarts=0, scheduling_strategy="SPREAD", **self._options
         )
-        seat.actor, seat.ready, seat.tasks = kind.remote(*self._arguments), False, 0
+        seat.actor, seat.ready, seat.tasks = kind.remote(self._open_models), False, 0
         self._running[seat.actor.open.remote()] = (seat, seat.actor, None)
 
     def _read_outcome(self, ref: Any) -> Ready | Done | Failed:

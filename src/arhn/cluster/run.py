@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
+from arhn.cleaning.assumptions import make_assumptions, needs_assumptions
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.evidence.assume import FIRST_GROUPS
 from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run import Cleaner, Files, Job, OnGroup, carry_out
 from arhn.cleaning.run.tally import Progress
@@ -19,7 +22,7 @@ from arhn.cluster.partitions import cut
 from arhn.cluster.pool import EACH, RayPool
 from arhn.cluster.schedule import Pool, Schedule
 from arhn.cluster.settings import Cluster
-from arhn.cluster.storage import open_folder
+from arhn.cluster.storage import Folder, open_folder
 from arhn.cluster.work import OpenModels, Serving
 from arhn.cluster.work_folder import WorkFolder, digest_settings
 from arhn.files.names import strip_suffixes
@@ -62,7 +65,7 @@ class OnRay:
     """Cleans with a pool of workers."""
 
     def __init__(
-        self, config: CleanConfig, cluster: Cluster, pool: Pool, folder: WorkFolder, models: ModelsRecord, work: str
+        self, config: CleanConfig, cluster: Cluster, pool: Pool, folder: Folder, models: ModelsRecord, work: str
     ) -> None:
         self.config = config
         self._cluster = cluster
@@ -73,15 +76,35 @@ class OnRay:
 
     def clean(self, groups: Iterator[Group], stats: Stats, on_failure: OnFailure) -> Generator[CleanedGroup]:
         """The groups cleaned, in their order; raises as `Schedule.run` does."""
-        window = EACH * _AHEAD * self._cluster.workers
-        schedule = Schedule(self._pool, self._folder, stats, window=window)
-        for partition, part in schedule.run(cut(groups, self._cluster.partition)):
+        first = self._take_first(groups)
+        if first:
+            self.config = self._assume(first, stats)
+        schedule = self._plan(digest_settings(self.config, self._models), stats)
+        for partition, part in schedule.run(cut(chain(first, groups), self._cluster.partition, self.config)):
             for failure in part.failures:
                 on_failure(failure)
             yield from part.join(partition.groups)
         logger.info(
             "%d partitions cleaned, %d found complete, %d tried again", schedule.done, schedule.found, schedule.again
         )
+
+    def _take_first(self, groups: Iterator[Group]) -> list[Group]:
+        """Groups that calibrations are to be made from, as whole partitions: their answers are found again so."""
+        if not needs_assumptions(self.config, self._models.capabilities):
+            return []
+        size = self._cluster.partition
+        return list(islice(groups, -(-FIRST_GROUPS // size) * size))
+
+    def _assume(self, first: Sequence[Group], stats: Stats) -> CleanConfig:
+        """The settings with calibrations from the first groups, the same as without a cluster."""
+        schedule = self._plan(f"{digest_settings(self.config, self._models)}.signals", stats)
+        partitions = cut(iter(first), self._cluster.partition, self.config, gathers=True)
+        evidence = [each for _, part in schedule.run(partitions) for each in part.evidence]
+        return make_assumptions(first[:FIRST_GROUPS], evidence[:FIRST_GROUPS], self.config, self._models)
+
+    def _plan(self, settings: str, stats: Stats) -> Schedule:
+        window = EACH * _AHEAD * self._cluster.workers
+        return Schedule(self._pool, WorkFolder(self._folder, settings), stats, window=window)
 
     @property
     def models(self) -> ModelsRecord:
@@ -119,10 +142,10 @@ def _open_on_ray(job: Job, cluster: Cluster, open_models: OpenModels, stack: Exi
     assert cluster.address is not None
     ray = stack.enter_context(connect(cluster.address, cluster.workers * cluster.cpus))
     options = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus}
-    pool = RayPool(ray, cluster.workers, options, open_models, job.config)
+    pool = RayPool(ray, cluster.workers, options, open_models)
     stack.callback(pool.close)
     models = pool.open()
-    return OnRay(job.config, cluster, pool, WorkFolder(folder, digest_settings(job.config, models)), models, work)
+    return OnRay(job.config, cluster, pool, folder, models, work)
 
 
 def _find_work_folder(cluster: Cluster, files: Files) -> str:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from arhn import __version__
-from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.models import Models, ModelsRecord
-from arhn.cleaning.pipeline import aclean
+from arhn.cleaning.pipeline import aclean, aevidence
 from arhn.cleaning.stats import Failure, Stats
 from arhn.cluster.partitions import Outcome, Part, Partition
 from arhn.errors import ArhnError
 from arhn.store import SqliteStore
+from arhn.types import CleanedGroup
 
 OpenModels = Callable[[ExitStack], Models]
 #: What the engines report of how they answered, by role.
@@ -51,9 +53,8 @@ class Ready:
 class Worker:
     """Cleans partitions with models that it opens once. It raises nothing: what goes wrong is its answer."""
 
-    def __init__(self, open_models: OpenModels, config: CleanConfig) -> None:
+    def __init__(self, open_models: OpenModels) -> None:
         self._open_models = open_models
-        self._config = config
         self._stack = ExitStack()
         self._models = Models()
 
@@ -72,7 +73,7 @@ class Worker:
             answers: the response store of an earlier try.
         """
         try:
-            return await clean_partition(partition, self._models, self._config, answers)
+            return await clean_partition(partition, self._models, answers)
         except Exception as error:
             return _make_failure(error)
 
@@ -83,24 +84,35 @@ class Worker:
         self._stack.close()
 
 
-async def clean_partition(
-    partition: Partition, models: Models, config: CleanConfig, answers: bytes | None = None
-) -> Done:
-    """Clean a partition with a response store of its own. Raises as `aclean` does."""
+async def clean_partition(partition: Partition, models: Models, answers: bytes | None = None) -> Done:
+    """Clean a partition, or gather its signals, with a response store of its own. Raises as `aclean` does."""
     failures: list[Failure] = []
     stats = Stats()
+    config = partition.config
     with TemporaryDirectory(prefix="arhn-") as folder:
         place = Path(folder) / f"{partition.digest}.responses.sqlite"
         if answers is not None:
             place.write_bytes(answers)
         names = [engine.model for engine in models.engines] or [config.method]
+        outcomes: list[Outcome] = []
+        evidence: list[Evidence] = []
         with SqliteStore(place, model=names[0]) as store:
-            stream = aclean(
-                partition.groups, models, config=config, store=store, stats=stats, on_failure=failures.append
+            work = partial(
+                aevidence if partition.gathers else aclean,
+                partition.groups,
+                models,
+                config=config,
+                store=store,
+                stats=stats,
+                on_failure=failures.append,
             )
-            async with aclosing(stream):
-                outcomes = tuple([Outcome.of(each) async for each in stream])
-        part = Part(outcomes=outcomes, failures=tuple(failures), stats=stats)
+            async with aclosing(work()) as stream:
+                async for each in stream:
+                    if isinstance(each, CleanedGroup):
+                        outcomes.append(Outcome.of(each))
+                    else:
+                        evidence.append(each)
+        part = Part(outcomes=tuple(outcomes), failures=tuple(failures), stats=stats, evidence=tuple(evidence))
         return Done(part=part.pack(), answers=place.read_bytes(), serving=models.record.serving)
 
 
