@@ -144,8 +144,8 @@ def _read_families(value: object) -> object:
 
 
 def _read_calibrations(value: object) -> object:
-    if isinstance(value, str):
-        return _read_calibrations((value,))
+    if value in FALLBACKS:
+        return [value]
     if not isinstance(value, list | tuple):
         return value
     return [c for each in value for c in _read_calibration(each)]

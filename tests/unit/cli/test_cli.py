@@ -92,7 +92,7 @@ def test_help_of_clean_is_short_and_grouped(capsys: pytest.CaptureFixture[str]) 
 
 def test_help_says_what_settings_say(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(said(capsys, "clean", "--help").split())
-    assert "--mode R|F|R+F Which actions are taken." in text
+    assert "--mode R|F|R+F|drop Which actions are taken." in text
     assert "Default: R+F." in text
     assert "--engine llamacpp|openai|vllm" in text
 

@@ -124,12 +124,12 @@ BAD: dict[str, tuple[str, str]] = {
     "a name for a table": ("ranker = 'pivot'", "allowed: a table. Did you mean ranker.name=pivot?"),
     "a model for a table": ("similarity = 'm'", "allowed: a table. Did you mean similarity.model=m?"),
     "a date": ("floor = 2026-01-02", "found 2026-01-02, allowed: a whole"),
-    "no calibrations": ("calibrations = 'x.json'", "found 'x.json', allowed: a list of paths or tables"),
+    "no calibrations": ("calibrations = 'x.json'", "found 'x.json', allowed: auto, shipped, none, or a list"),
     "a table for a value": ("[floor]\nx = 1", "floor (run.toml, line 2): found {'x': 1}, allowed: a whole number"),
     "out of range": ("precision = 1.5", "precision (run.toml, line 1): found 1.5, allowed: a number above 0, at most"),
     "no multiple": ("ranker = {name = 'consistent', shuffles = 5}",
                     "ranker.shuffles (run.toml, line 1): found 5, allowed: a whole number from 2 to 64, a multiple of"),
-    "no choice": ("mode = 'X'", "mode (run.toml, line 1): found 'X', allowed: R, F or R+F"),
+    "no choice": ("mode = 'X'", "mode (run.toml, line 1): found 'X', allowed: R, F, R+F or drop"),
     "no format": ("[files]\nformat = 'csv'", "files.format (run.toml, line 2): found 'csv', allowed: tevatron,"),
     "another engine's key": (
         "[engine]\nslots = 2\nname = 'openai'",
@@ -152,7 +152,7 @@ BAD: dict[str, tuple[str, str]] = {
     "a similarity that isn't used": ("method = 'rlhn'\n[similarity]\nmodel = 'x'", "similarity (run.toml, line 3): "
                                      "does nothing with method rlhn"),
     "a similarity of nothing": ("[similarity]\ndevice = 'cpu'", "similarity.model: is missing. A"),
-    "triage by nothing": ("triage = 0.98", "triage (run.toml, line 1): needs something to tell likely from unlikely"),
+    "triage by nothing": ("triage = 0.98\nsimilarity = 'none'", "triage (run.toml, line 1): needs something to tell likely from unlikely"),
     "a small model for nothing": ("[small_model]\nmodel = 'm'", "small_model (run.toml, line 2): does nothing with "
                                   "method arhn without triage"),
     "a small model without a name": ("triage = 0.9\n[small_model]\nslots = 2", "small_model.model: names no model."),
@@ -394,7 +394,7 @@ def test_what_is_shown_can_be_used_again(tmp_path: Path) -> None:
     assert "requests; as engine.slots" in shown
     assert "requests; --set engine.slots=2" in shown
     assert "# precision =" in shown
-    assert "# [similarity] isn't given: What method margin filters by" in shown
+    assert 'model = "all-minilm-l6-v2-int8"' in shown
 
 
 def test_the_page_names_every_setting() -> None:
