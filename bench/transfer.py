@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 
 from arhn import weights
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.assume import Transfer, assume, correlate, find_transfer, standardize
+from arhn.cleaning.evidence.assume import Transfer, assume, find_transfer, find_trust, standardize
 from arhn.cleaning.evidence.calibration import CurvePoint
 from arhn.cleaning.evidence.confidence import make_confidences
 from arhn.cleaning.evidence.signals import SIMILARITIES, VERDICT, Signals
@@ -92,11 +92,24 @@ def fit_transfer(sets: Sequence[LabelledSet], names: Sequence[str]) -> Transfer:
 
 
 def _fit_weights(sets: Sequence[LabelledSet], names: Sequence[str]) -> Transfer:
-    """Logistic regression whose weights can't be negative."""
+    """Weights, with thresholds that are still to be chosen."""
+    trusts = [1.0] * len(sets)
+    others = [name for name in names if name != VERDICT]
+    if VERDICT in names and others:
+        first, _ = _regress(sets, others, trusts)
+        trusts = [find_trust(standardize(s.signals, names).values, {VERDICT: 1.0, **first}) for s in sets]
+    found, intercept = _regress(sets, names, trusts)
+    return Transfer(weights=found, intercept=intercept, threshold=0.5, lower=0.1, relabel=0.9)
+
+
+def _regress(
+    sets: Sequence[LabelledSet], names: Sequence[str], trusts: Sequence[float]
+) -> tuple[dict[str, float], float]:
+    """Logistic regression, every set counting alike, whose weights can't be negative; and its intercept."""
     rows, labels, shares = [], [], []
-    for each in sets:
+    for each, trust in zip(sets, trusts, strict=True):
         found = standardize(each.signals, names)
-        columns = [each.flat(found.values[name]) for name in names]
+        columns = [each.flat([(trust if n == VERDICT else 1.0) * v for v in found.values[n]]) for n in names]
         rows.append(np.stack([c[0] for c in columns], axis=1))
         labels.append(columns[0][1].astype(float))
         shares.append(np.full(len(rows[-1]), 1 / len(rows[-1]) / len(sets)))
@@ -110,28 +123,7 @@ def _fit_weights(sets: Sequence[LabelledSet], names: Sequence[str]) -> Transfer:
 
     bounds = [(0.0, None)] * len(names) + [(None, None)]
     best = minimize(loss, np.zeros(len(names) + 1), jac=True, method="L-BFGS-B", bounds=bounds).x
-    found_weights = {name: round(float(w), 4) for name, w in zip(names, best, strict=False)}
-    others = [name for name in names if name != VERDICT]
-    reference = 0.0
-    if VERDICT in names and others:
-        reference = float(np.median([_correlate_verdict(each, found_weights, others) for each in sets]))
-    return Transfer(
-        weights=found_weights,
-        intercept=round(float(best[-1]), 4),
-        threshold=0.5,
-        lower=0.1,
-        relabel=0.9,
-        reference=round(max(0.0, reference), 4),
-    )
-
-
-def _correlate_verdict(each: LabelledSet, fitted: Mapping[str, float], others: Sequence[str]) -> float:
-    found = standardize(each.signals, (VERDICT, *others)).values
-    sums = [
-        sum(fitted[n] * v for n, v in zip(others, row, strict=True))
-        for row in zip(*(found[n] for n in others), strict=True)
-    ]
-    return correlate(found[VERDICT], sums)
+    return {name: round(float(w), 4) for name, w in zip(names, best, strict=False)}, round(float(best[-1]), 4)
 
 
 Judged = tuple[np.ndarray, np.ndarray, np.ndarray]

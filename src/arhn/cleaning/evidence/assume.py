@@ -34,9 +34,8 @@ LEAST_NEGATIVES = 30
 class Transfer(BaseModel):
     """Weights for one set of signals, each a multiple of the signal's spread in the run.
 
-    `reference`: correlation of the verdict with the other
-    signals' weighted sum where it was worth its weight; 0 where there is no other signal. `curve`: what thresholds gave
-    on data that the weights weren't fitted on, where they gave least.
+    That of the verdict beside other signals is multiplied by `find_trust`. `curve`: what thresholds gave on data that
+    the weights weren't fitted on, where they gave least.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -46,7 +45,6 @@ class Transfer(BaseModel):
     threshold: float = Field(gt=0, lt=1)
     lower: float = Field(ge=0, lt=1)
     relabel: float = Field(gt=0, le=1)
-    reference: float = 0.0
     curve: tuple[CurvePoint, ...] = ()
 
 
@@ -54,8 +52,7 @@ class Transfer(BaseModel):
 class Assumption:
     """What was assumed of one family of queries, and from how much.
 
-    `rate`: the share of the negatives that are false if the confidences are right. `trust`: how much the LLM's verdict
-    counts, 1 where it goes with the other signals as on the data that the weights are from.
+    `rate`: the share of the negatives that are false if the confidences are right. `trust`: see `find_trust`.
     """
 
     calibration: Calibration
@@ -124,7 +121,7 @@ def assume(groups: Sequence[Signals], transfer: Transfer, **identity: Any) -> As
         CalibrationError: no group is left.
     """
     found = standardize(groups, tuple(transfer.weights))
-    trust = find_trust(found.values, transfer)
+    trust = find_trust(found.values, transfer.weights)
     weights = {name: weight * (trust if name == VERDICT else 1.0) for name, weight in transfer.weights.items()}
     sums = [
         transfer.intercept + math.fsum(weights[name] * value for name, value in zip(weights, values, strict=True))
@@ -166,20 +163,24 @@ def _centre(groups: Sequence[Signals], centring: Mapping[str, Mapping[str, float
     return found
 
 
-def find_trust(values: Mapping[str, Sequence[float]], transfer: Transfer) -> float:
-    """How much of its shipped weight the verdict is given, 0 to 1: as far as it goes with the other signals.
+def find_trust(values: Mapping[str, Sequence[float]], weights: Mapping[str, float]) -> float:
+    """How far the verdict can be trusted here, 0 to 1: its correlation with the other signals' weighted sum.
+
+    1 where there are no other signals. Good judges correlate more, and so the weight follows the model without a label:
+    the weight that fits two models of different size is the same multiple of it (docs/log, 2026-11-28).
 
     Args:
         values: standardized.
+        weights: of all signals.
     """
-    others = [name for name in transfer.weights if name != VERDICT]
-    if VERDICT not in transfer.weights or not others or not transfer.reference:
+    others = [name for name in weights if name != VERDICT]
+    if VERDICT not in weights or not others:
         return 1.0
     sums = [
-        math.fsum(transfer.weights[name] * value for name, value in zip(others, row, strict=True))
+        math.fsum(weights[name] * value for name, value in zip(others, row, strict=True))
         for row in zip(*(values[name] for name in others), strict=True)
     ]
-    return min(1.0, max(0.0, correlate(values[VERDICT], sums) / transfer.reference))
+    return max(0.0, correlate(values[VERDICT], sums))
 
 
 def correlate(one: Sequence[float], other: Sequence[float]) -> float:

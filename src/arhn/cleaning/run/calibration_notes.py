@@ -33,10 +33,14 @@ def describe_calibrations(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _describe_auto(named: str, fitted: Mapping[str, Any]) -> str:
-    trust = "" if fitted["trust"] >= 1 else f", the LLM's word at {fitted['trust']:.0%} of its usual weight"
+    trust = (
+        ""
+        if fitted["trust"] >= 1
+        else f" The LLM's verdicts count by how far they go with the similarities: {fitted['trust']:.2f} of 1."
+    )
     return (
         f"Confidences for {named} were made without labels, from the first {fitted['groups']} groups "
-        f"({fitted['negatives']} negatives): {fitted['rate']:.0%} of the negatives taken for false{trust}. {_ADVICE}"
+        f"({fitted['negatives']} negatives): {fitted['rate']:.0%} of the negatives taken for false.{trust} {_ADVICE}"
     )
 
 
