@@ -17,9 +17,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from arhn.cleaning.evidence.calibration import Calibration
+from arhn.cleaning.evidence.signals import QUERY, VERDICT
 from arhn.cleaning.rank import pivot
 from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf
 from arhn.engines.fake import FakeEngine, Script
+from arhn.retrieval.similarity import Likeness
 from arhn.types import Group, Passage
 
 # A run started in the background inherits an ignored SIGINT, and the tests of Ctrl-C would see nothing.
@@ -47,6 +50,31 @@ def group(
         positives=tuple(passage(f"{query_id}-p{i}", t) for i, t in enumerate(positives)),
         negatives=tuple(passage(f"{query_id}-n{i}", t) for i, t in enumerate(negatives)),
     )
+
+
+def calibrated(
+    query: Mapping[str, float] | None = None,
+    *,
+    weight: float = 1.0,
+    centre: float = 0.0,
+    prior: float = 0.0,
+    spread: float = 1000.0,
+    **fields: object,
+) -> Calibration:
+    """A calibration whose verdict counts like this, and the query's similarity where its `SignalWeight` is given."""
+    signals = {VERDICT: {"weight": weight, "centre": centre, "prior": prior, "spread": spread}}
+    return Calibration.model_validate({"signals": signals if query is None else {**signals, QUERY: query}, **fields})
+
+
+class FakeSimilarity:
+    """In the place of a similarity model: `scores` says how like anything a passage is, be it query or positive."""
+
+    def scores(self, query: str, passages: Sequence[Passage]) -> tuple[float, ...]:
+        raise NotImplementedError
+
+    def compare(self, query: str, _: Sequence[Passage], negatives: Sequence[Passage]) -> Likeness:
+        found = self.scores(query, negatives)
+        return Likeness(query=found, positive=found, sentence=found)
 
 
 def yes(snippet: str) -> str:

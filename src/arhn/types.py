@@ -205,9 +205,8 @@ class CleanedGroup:
     where no negative answers. `below_floor`: fewer negatives are left than the floor asks for. `dropped`:
     for that reason the whole group is left out of the cleaned data. `family` is the family that its query
     was taken for, `family_from` how that was found: `map` (the setting `families`), `known` (a known subset) or
-    `guessed`; empty for methods that don't ask. `similarities` are a
-    retriever's, by `doc_id` and then by what a passage was compared with: `query`, `positive`, `sentence`; empty where
-    none was asked.
+    `guessed`; empty for methods that don't ask. `similarities` are a retriever's, by `doc_id` and then by what a
+    passage was compared with: `query`, `positive`, `sentence`; empty where none was asked.
     """
 
     group: Group

@@ -45,7 +45,7 @@ from arhn.estimate import BlockReuse, Characters, Counting, estimate, spread
 from arhn.families.choice import FamilyMap
 from arhn.formats import FORMATS, detect, read
 from arhn.formats.convert import convert
-from arhn.retrieval.similarity import Similarity
+from arhn.retrieval.similarity import Likeness, Similarity
 from arhn.store import StoredAnswers
 
 Record = dict[str, dict[str, Any]]
@@ -245,6 +245,14 @@ class _Words:
 
     def scores(self, query: str, passages: Sequence[Any]) -> tuple[float, ...]:
         return tuple(round(_draw(query, p.text) - 0.1 + 0.3 * ("surely" in p.text), 6) for p in passages)
+
+    def compare(self, query: str, positives: Sequence[Any], negatives: Sequence[Any]) -> Likeness:
+        rows = [self.scores(p.text, negatives) for p in positives]
+        return Likeness(
+            query=self.scores(query, negatives),
+            positive=tuple(map(max, zip(*rows, strict=True))),
+            sentence=self.scores(f"sentence of {query}", negatives),
+        )
 
 
 def _similarity() -> Similarity:

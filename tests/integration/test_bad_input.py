@@ -60,7 +60,7 @@ from arhn.errors import (
 from arhn.files.locks import locked
 from arhn.store import SqliteStore
 from arhn.types import Passage
-from tests.conftest import NO, YES, answer_by_marks, many, put_in, shown, until, verdict
+from tests.conftest import NO, YES, FakeSimilarity, answer_by_marks, many, put_in, shown, until, verdict
 
 ROOT = Path(__file__).parents[2]
 GROUPS, NEGATIVES = 3, 4
@@ -919,7 +919,7 @@ def test_store_commands(arhn: Arhn) -> None:
 
 
 @dataclass
-class Similar:
+class Similar(FakeSimilarity):
     """In the place of a sentence-transformers model: what holds ANSWER is near."""
 
     identity: str
@@ -1325,7 +1325,8 @@ BAD_CALIBRATIONS: dict[str, tuple[str, Callable[[], object]]] = {
     "of no model": ("c.json: a calibration without model and prompt", change_calibration(model="")),
     "unknown keys": ("c.json: not a calibration: center: Extra inputs are not permitted. Expected a file that",
                      change_calibration(center=1)),
-    "a bad number": ("not a calibration: slope: Input should be a valid number", change_calibration(slope="steep")),
+    "a bad number": ("not a calibration: signals: verdict: weight: Input should be a valid number",
+                     change_calibration(signals={"verdict": {"weight": "steep"}})),
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import math
 import random
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -38,6 +38,7 @@ from arhn.cleaning import prompts
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import Calibration, load_calibrations
 from arhn.cleaning.evidence.confidence import sigmoid
+from arhn.cleaning.evidence.signals import QUERY, VERDICT
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.stats import Stats
@@ -47,7 +48,7 @@ from arhn.errors import BadRow, CalibrationError, EngineError, FileMissing, Miss
 from arhn.families.family import Family
 from arhn.retrieval.similarity import Similarity
 from arhn.types import Group, Passage
-from tests.conftest import answer_by_marks, kind_of, passage, shown, verdict, without_logprobs
+from tests.conftest import FakeSimilarity, answer_by_marks, kind_of, passage, shown, verdict, without_logprobs
 
 pytest.importorskip("sklearn")
 
@@ -73,13 +74,23 @@ def synthetic(
         groups.append(
             LabelledGroup(
                 query_id=f"q{i}",
-                log_odds=tuple(round(offset + x, 4) for x in own),
-                similarities=None if similar is None else tuple(round(near + s, 6) for s in scores),
+                signals={VERDICT: tuple(round(offset + x, 4) for x in own)}
+                | ({} if similar is None else {QUERY: tuple(round(near + s, 6) for s in scores)}),
                 labels=tuple(rng.random() < c for c in chances),
                 positives=(round(offset + rng.gauss(3, 1), 4),),
             )
         )
     return groups
+
+
+def alone(groups: Iterable[LabelledGroup]) -> list[LabelledGroup]:
+    """Groups without a similarity."""
+    return [replace(g, signals={VERDICT: g.signals[VERDICT]}) for g in groups]
+
+
+def broken(group: LabelledGroup) -> LabelledGroup:
+    """A group whose first answer broke."""
+    return replace(group, signals={VERDICT: (None, *group.signals[VERDICT][1:])})
 
 
 def chance(z: float) -> float:
@@ -96,24 +107,25 @@ def fitted(similar: float | None = None) -> Fit:
 
 def test_known_parameters_are_found_again() -> None:
     calibration = fitted().calibration
-    assert calibration.slope == pytest.approx(SLOPE, rel=0.15)
-    assert calibration.centre == pytest.approx(1.0, abs=0.1)
-    assert calibration.prior == pytest.approx(1.0, abs=0.5)
+    verdict_weight = calibration.signals[VERDICT]
+    assert verdict_weight.weight == pytest.approx(SLOPE, rel=0.15)
+    assert verdict_weight.centre == pytest.approx(1.0, abs=0.1)
+    assert verdict_weight.prior == pytest.approx(1.0, abs=0.5)
     # Held against a mean that holds the own noise of the passages, the intercept shifts by little.
     assert calibration.intercept == pytest.approx(INTERCEPT, abs=0.3)
     assert (calibration.model, calibration.prompt, calibration.family) == ("m", "p", "question")
-    assert (calibration.similarity, calibration.scorer) == (0.0, "")
+    assert (set(calibration.signals), calibration.scorer) == ({VERDICT}, "")
 
 
 def test_nearly_all_log_odds_lie_within_the_spread() -> None:
     groups = synthetic(300)
-    spread = fitted().calibration.spread
+    spread = fitted().calibration.signals[VERDICT].spread
     distances = [abs(odds - median(known(g))) for g in groups for odds in known(g)]
     assert sum(d <= spread + 1e-5 for d in distances) / len(distances) == pytest.approx(0.95, abs=0.001)
 
 
 def test_where_queries_have_no_offset_none_is_taken_off() -> None:
-    assert fit(synthetic(300, spread=0.0)).calibration.centre == pytest.approx(0.0, abs=0.5)
+    assert fit(synthetic(300, spread=0.0)).calibration.signals[VERDICT].centre == pytest.approx(0.0, abs=0.5)
 
 
 def test_confidences_are_good_on_groups_that_were_not_seen() -> None:
@@ -137,16 +149,17 @@ def test_confidences_are_good_on_groups_that_were_not_seen() -> None:
 
 def known(group: LabelledGroup) -> list[float]:
     """Its log-odds, none of them broken."""
-    return [odds for odds in group.log_odds if odds is not None]
+    return [odds for odds in group.signals[VERDICT] if odds is not None]
 
 
 def confidences_of(group: LabelledGroup, c: Calibration) -> list[float]:
     """By the formula in the documentation of `Calibration`, with the mean of what lies within its spread."""
     odds = known(group)
     middle = median(odds)
-    near = [middle + max(-c.spread, min(c.spread, own - middle)) for own in odds]
-    mean = (sum(near) + c.prior) / (len(odds) + 1)
-    return [sigmoid(c.slope * (own - c.centre * mean) + c.intercept) for own in odds]
+    w = c.signals[VERDICT]
+    near = [middle + max(-w.spread, min(w.spread, own - middle)) for own in odds]
+    mean = (sum(near) + w.prior) / (len(odds) + 1)
+    return [sigmoid(w.weight * (own - w.centre * mean) + c.intercept) for own in odds]
 
 
 def test_reliability_counts_every_label_once() -> None:
@@ -210,11 +223,11 @@ def test_the_precisions_that_are_shown_can_be_asked_for() -> None:
 
 def test_a_similarity_that_tells_more_makes_confidences_better() -> None:
     fused = fitted(similar=20.0)
-    alone = fit([replace(g, similarities=None) for g in synthetic(300, similar=20.0)])
-    assert fused.auc > alone.auc + 0.02
-    assert fused.calibration.similarity == pytest.approx(20.0, rel=0.2)
-    assert fused.calibration.similarity_centre == pytest.approx(1.0, abs=0.15)
-    assert fused.calibration.similarity_prior == pytest.approx(0.5, abs=0.05)
+    assert fused.auc > fit(alone(synthetic(300, similar=20.0))).auc + 0.02
+    query = fused.calibration.signals[QUERY]
+    assert query.weight == pytest.approx(20.0, rel=0.2)
+    assert query.centre == pytest.approx(1.0, abs=0.15)
+    assert query.prior == pytest.approx(0.5, abs=0.05)
 
 
 def test_triage_agrees_fully_where_all_are_asked_about_and_less_where_fewer_are() -> None:
@@ -224,48 +237,45 @@ def test_triage_agrees_fully_where_all_are_asked_about_and_less_where_fewer_are(
     assert agreement[0.05] < agreement[0.5] < agreement[0.75] < 1
     assert found.find_share(1.0) == 0.95  # of twelve, rounded up: all of them
     assert found.find_share(agreement[0.5]) <= 0.5
-    assert fit([replace(g, similarities=None) for g in synthetic(60)]).calibration.triage == ()
+    assert fit(synthetic(60)).calibration.triage == ()
 
 
 def test_triage_counts_what_would_be_found_otherwise() -> None:
     """One group, by hand: two of four are asked about, and one that answers is among the spared."""
-    calibration = Calibration(slope=1.0, threshold=0.5, lower=0.5)
-    group = LabelledGroup(
-        query_id="q", log_odds=(2.0, -2.0, 2.0, -2.0), similarities=(0.9, 0.8, 0.1, 0.2), labels=(None,) * 4
-    )
+    calibration = Calibration(threshold=0.5, lower=0.5)
+    signals = {VERDICT: (2.0, -2.0, 2.0, -2.0), QUERY: (0.9, 0.8, 0.1, 0.2)}
+    group = LabelledGroup(query_id="q", signals=signals, labels=(None,) * 4)
     agreement = {point.share: point.agreement for point in measure_triage([group], calibration)}
     assert (agreement[0.5], agreement[0.75], agreement[1.0]) == (0.75, 0.75, 1.0)
 
 
 def test_triage_goes_by_a_small_model_where_there_is_one() -> None:
-    calibration = Calibration(slope=1.0, threshold=0.5, lower=0.5)
+    calibration = Calibration(threshold=0.5, lower=0.5)
     group = LabelledGroup(
         query_id="q",
-        log_odds=(2.0, -2.0, 2.0, -2.0),
-        similarities=(0.9, 0.8, 0.1, 0.2),
+        signals={VERDICT: (2.0, -2.0, 2.0, -2.0), QUERY: (0.9, 0.8, 0.1, 0.2)},
         labels=(None,) * 4,
         flags=(1.0, -1.0, 2.0, -2.0),
     )
     agreement = {point.share: point.agreement for point in measure_triage([group], calibration)}
     assert (agreement[0.25], agreement[0.5], agreement[1.0]) == (0.75, 1.0, 1.0)
-    alone = replace(group, similarities=None)
-    assert measure_triage([alone], calibration) == measure_triage([group], calibration)
+    assert measure_triage(alone([group]), calibration) == measure_triage([group], calibration)
 
 
 def test_a_group_whose_flags_broke_says_nothing_of_a_share() -> None:
     """Asked about besides, the broken one would make a share look better than it is where none breaks."""
-    calibration = Calibration(slope=1.0, threshold=0.5, lower=0.5)
-    group = LabelledGroup(query_id="q", log_odds=(-2.0, 2.0), similarities=None, labels=(None,) * 2, flags=(1.0, -1.0))
-    broken = replace(group, flags=(1.0, None))
-    assert measure_triage([group, broken], calibration) == measure_triage([group], calibration) != ()
-    assert measure_triage([broken], calibration) == ()
+    calibration = Calibration(threshold=0.5, lower=0.5)
+    group = LabelledGroup(query_id="q", signals={VERDICT: (-2.0, 2.0)}, labels=(None,) * 2, flags=(1.0, -1.0))
+    half = replace(group, flags=(1.0, None))
+    assert measure_triage([group, half], calibration) == measure_triage([group], calibration) != ()
+    assert measure_triage([half], calibration) == ()
 
 
 def test_a_similarity_that_is_always_the_same_does_no_harm() -> None:
-    groups = [replace(g, similarities=(0.5,) * len(g.labels)) for g in synthetic(60)]
-    found, alone = fit(groups), fit(synthetic(60))
-    assert found.calibration.similarity == 0.0
-    assert found.auc == pytest.approx(alone.auc, abs=0.01)
+    groups = [replace(g, signals={**g.signals, QUERY: (0.5,) * len(g.labels)}) for g in synthetic(60)]
+    found = fit(groups)
+    assert found.calibration.signals[QUERY].weight == 0.0
+    assert found.auc == pytest.approx(fit(synthetic(60)).auc, abs=0.01)
 
 
 def test_ambiguous_passages_count_in_the_mean_only() -> None:
@@ -274,15 +284,14 @@ def test_ambiguous_passages_count_in_the_mean_only() -> None:
     found = fit(hidden)
     assert sum(b.count for b in found.reliability) == 60 * 11
     # Another mean would give other parameters.
-    dropped = [replace(g, log_odds=g.log_odds[1:], labels=g.labels[1:]) for g in groups]
-    assert fit(dropped).calibration.prior != found.calibration.prior
+    dropped = [replace(g, signals={VERDICT: g.signals[VERDICT][1:]}, labels=g.labels[1:]) for g in groups]
+    assert fit(dropped).calibration.signals[VERDICT].prior != found.calibration.signals[VERDICT].prior
 
 
 def test_groups_with_a_broken_answer_or_without_a_label_are_left_out() -> None:
     groups = synthetic(60)
-    broken = replace(groups[0], log_odds=(None, *groups[0].log_odds[1:]))
     unlabelled = replace(groups[1], labels=(None,) * 12)
-    found, whole = fit([broken, *groups, unlabelled]), fit(groups)
+    found, whole = fit([broken(groups[0]), *groups, unlabelled]), fit(groups)
     assert (found.skipped_groups, whole.skipped_groups) == (2, 0)
     assert found.calibration == whole.calibration
 
@@ -308,7 +317,7 @@ def test_groups_with_a_broken_answer_or_without_a_label_are_left_out() -> None:
             f"{LEAST_OF_A_CLASS - 1} false negatives, {360 - LEAST_OF_A_CLASS + 1} true negatives in 30 groups",
         ),
         (
-            [replace(g, log_odds=(None, *g.log_odds[1:])) for g in synthetic(30)],
+            [broken(g) for g in synthetic(30)],
             "in 0 groups (30 groups without a label or with a broken answer left out)",
         ),
     ],
@@ -373,7 +382,9 @@ def made(count: int, *, seed: int = 0, subset: str = "nq", size: int = 6) -> Ite
     """Groups with the labels of their negatives."""
     for labelled in synthetic(count, size=size, seed=seed, spread=1.5):
         name = f"{subset}-{labelled.query_id}"
-        negatives = [passage(f"{name}-n{i}", f"{i} of {name} odds {o:.4f}") for i, o in enumerate(labelled.log_odds)]
+        negatives = [
+            passage(f"{name}-n{i}", f"{i} of {name} odds {o:.4f}") for i, o in enumerate(labelled.signals[VERDICT])
+        ]
         group = Group(
             query_id=name,
             query=f"what is {name}?",
@@ -477,8 +488,8 @@ def test_a_fit_is_written_with_what_it_is_for(calibrating: Calibrating) -> None:
     assert calibration.prompt == prompts.load("question").check.hash
     assert calibration.fitted["data"] == "groups.jsonl"
     assert calibration.fitted["groups"] == 60
-    assert calibration.slope == pytest.approx(SLOPE, rel=0.3)
-    assert calibration.centre == pytest.approx(1.0, abs=0.3)
+    assert calibration.signals[VERDICT].weight == pytest.approx(SLOPE, rel=0.3)
+    assert calibration.signals[VERDICT].centre == pytest.approx(1.0, abs=0.3)
     assert done == [(i, 60) for i in range(61)]
     # Verdict and snippet of the positive, verdicts of six negatives.
     assert len(calibrating.asked) == 60 * 8
@@ -660,8 +671,7 @@ def test_clean_takes_the_calibration(calibrating: Calibrating, show_answer: bool
         own = {e.doc_id: e for e in cleaned.extractions}
         evidence = LabelledGroup(
             query_id=group.query_id,
-            log_odds=tuple(own[p.doc_id].log_odds for p in group.negatives),
-            similarities=None,
+            signals={VERDICT: tuple(own[p.doc_id].log_odds for p in group.negatives)},
             labels=tuple(labels.values()),
         )
         expected = confidences_of(evidence, calibration)
@@ -693,7 +703,7 @@ def test_a_precision_beyond_the_labelled_groups_is_refused(calibrating: Calibrat
 
 
 @dataclass
-class Halves:
+class Halves(FakeSimilarity):
     """A similarity that goes by the passage's number: later ones are nearer."""
 
     identity: str = "halves@1"
@@ -709,8 +719,8 @@ def test_a_similarity_is_fused_and_clean_needs_the_same(calibrating: Calibrating
     fits = calibrating(similarity=HALVES)
     [calibration] = calibrating.written
     assert calibration.scorer == "halves@1"
-    assert calibration.similarity_prior == pytest.approx(0.25)
-    assert fits[Family.QUESTION].calibration.slope > 0
+    assert calibration.signals[QUERY].prior == pytest.approx(0.25)
+    assert fits[Family.QUESTION].calibration.signals[VERDICT].weight > 0
     groups = [g for g, _ in made(3)]
     config = CleanConfig(calibrations=calibrating.written)
     fused = list(clean(groups, Models(engine=FakeEngine(by_numbers), similarity=HALVES), config=config))

@@ -5,7 +5,7 @@ import re
 import signal
 import threading
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ import pytest
 from arhn.cleaning import prompts
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, TriagePoint
+from arhn.cleaning.evidence.signals import SIMILARITIES
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.spans import cut
@@ -29,8 +30,10 @@ from arhn.types import CleanedGroup, Group, Mode, Passage, Reason
 from tests.conftest import (
     NO,
     YES,
+    FakeSimilarity,
     Kind,
     answer_by_marks,
+    calibrated,
     group,
     kind_of,
     known,
@@ -552,8 +555,8 @@ def test_a_calibration_is_for_passages_alone_or_not(engine: FakeEngine) -> None:
 # Calibrations: confidences of the fake engine's answers are 0.91, 0.5 ("MAYBE") and 0.09.
 
 
-def fitted(family: str = "question", **fields: object) -> Calibration:
-    return Calibration(model="fake", prompt=prompts.load(family).check.hash, family=family, **fields)  # type: ignore[arg-type]
+def fitted(family: str = "question", query: Mapping[str, float] | None = None, **fields: Any) -> Calibration:
+    return calibrated(query, model="fake", prompt=prompts.load(family).check.hash, family=family, **fields)
 
 
 def hesitant(request: Request) -> Completion | str:
@@ -699,7 +702,7 @@ def test_under_a_precision_a_family_without_calibration_abstains_however_sure_th
 def test_under_a_precision_that_it_misses_a_family_keeps_its_confidences_and_abstains() -> None:
     g = group(query="Bees dance to tell where flowers are.", negatives=["has ANSWER0", "nothing"])
     low = (CurvePoint(threshold=0.3, precision=0.5, recall=0.9),)
-    calibrations = (fitted(curve=CURVE), fitted("claim", slope=2.0, lower=0.2, curve=low))
+    calibrations = (fitted(curve=CURVE), fitted("claim", weight=2.0, lower=0.2, curve=low))
     without, under = (
         cleaned(g, FakeEngine(answer_by_marks), calibrations=calibrations, precision=p) for p in (None, 0.7)
     )
@@ -713,7 +716,7 @@ def test_under_a_precision_that_it_misses_a_family_keeps_its_confidences_and_abs
 
 
 @dataclass
-class Words:
+class Words(FakeSimilarity):
     """A similarity that reads its score from the text: NEAR is 0.9, anything else 0.1."""
 
     identity: str = "words"
@@ -727,18 +730,19 @@ WORDS = cast("Similarity", Words())
 
 def test_a_similarity_is_fused_where_the_calibration_says_how() -> None:
     g = group(positives=["NEAR ANSWER1"], negatives=["NEAR nothing", "far ANSWER3", "far"])
-    calibration = fitted(scorer="words", similarity=10.0, similarity_centre=1.0, similarity_prior=0.5)
+    calibration = fitted(scorer="words", query={"weight": 10.0, "centre": 1.0, "prior": 0.5})
     result = cleaned(g, FakeEngine(answer_by_marks), similarity=WORDS, calibrations=(calibration,))
     # The negatives' mean is 0.4, so similarities add 5 or take 3: more than the LLM's 2.3.
     assert [e.status for e in result.extractions] == ["answer", "unknown", "no_answer", "no_answer"]
     assert [e.log_odds for e in result.extractions] == pytest.approx([2.3, -2.3, 2.3, -2.3])
     assert [e.confidence for e in result.extractions] == pytest.approx([0.909, 0.937, 0.332, 0.005], abs=1e-3)
-    assert result.similarities == {"q1-n0": 0.9, "q1-n1": 0.1, "q1-n2": 0.1}
+    near, far = (dict.fromkeys(SIMILARITIES, score) for score in (0.9, 0.1))
+    assert result.similarities == {"q1-n0": near, "q1-n1": far, "q1-n2": far}
 
 
 def test_backfill_is_held_against_the_means_of_the_group() -> None:
     g = group(positives=["NEAR ANSWER1"], negatives=["far ANSWER2", "far", "NEAR ANSWER3", "far away"])
-    calibration = fitted(scorer="words", centre=1.0, similarity=10.0, similarity_centre=1.0, similarity_prior=0.1)
+    calibration = fitted(scorer="words", centre=1.0, query={"weight": 10.0, "centre": 1.0, "prior": 0.1})
     settings: dict[str, Any] = {"negatives": 2, "floor": 3, "floor_policy": "backfill"}
     result = cleaned(g, FakeEngine(answer_by_marks), similarity=WORDS, calibrations=(calibration,), **settings)
     assert [e.confidence for e in result.extractions][4] == result.extractions[2].confidence

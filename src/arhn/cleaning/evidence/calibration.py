@@ -10,12 +10,10 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from arhn.cleaning.evidence.signals import QUERY, VERDICT
+from arhn.cleaning.evidence.signals import QUERY, SIMILARITIES, VERDICT
 from arhn.errors import CalibrationError
-
-_OLDER = frozenset({"slope", "centre", "prior", "spread", "similarity", "similarity_centre", "similarity_prior"})
 
 
 class CurvePoint(BaseModel):
@@ -57,6 +55,28 @@ class SignalWeight(BaseModel):
     spread: float = Field(default=1000.0, ge=0)
 
 
+class _Older(BaseModel):
+    """The weights of calibrations written before signals had names: the verdict's and the query's side by side."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    slope: float = 1.0
+    centre: float = 0.0
+    prior: float = 0.0
+    spread: float = Field(default=1000.0, ge=0)
+    similarity: float = 0.0
+    similarity_centre: float = 0.0
+    similarity_prior: float = 0.0
+
+    @property
+    def signals(self) -> dict[str, SignalWeight]:
+        verdict = SignalWeight(weight=self.slope, centre=self.centre, prior=self.prior, spread=self.spread)
+        if not self.similarity:
+            return {VERDICT: verdict}
+        query = SignalWeight(weight=self.similarity, centre=self.similarity_centre, prior=self.similarity_prior)
+        return {VERDICT: verdict, QUERY: query}
+
+
 class Calibration(BaseModel):
     """How the signals of a passage become a confidence and a band, for one model, prompt and scorer.
 
@@ -93,16 +113,19 @@ class Calibration(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_older(cls, values: Any) -> Any:
-        """Calibrations written before signals had names: the verdict's and the query's weights stood side by side."""
-        if not isinstance(values, Mapping) or not _OLDER & set(values) or "signals" in values:
+        older = _Older.model_fields
+        if not isinstance(values, Mapping) or "signals" in values or not older.keys() & values.keys():
             return values
-        old = {name: values[name] for name in _OLDER if name in values}
-        rest = {name: value for name, value in values.items() if name not in _OLDER}
-        signals = {VERDICT: _pick(old, weight="slope", centre="centre", prior="prior", spread="spread")}
-        signals[VERDICT].setdefault("weight", 1.0)
-        if old.get("similarity"):
-            signals[QUERY] = _pick(old, weight="similarity", centre="similarity_centre", prior="similarity_prior")
-        return {**rest, "signals": signals}
+        rest = {name: value for name, value in values.items() if name not in older}
+        return {**rest, "signals": _Older.model_validate(values).signals}
+
+    @field_validator("signals")
+    @classmethod
+    def _require_known(cls, signals: dict[str, SignalWeight]) -> dict[str, SignalWeight]:
+        known = (VERDICT, *SIMILARITIES)
+        if not signals or not signals.keys() <= set(known):
+            raise ValueError(f"expected at least one of {', '.join(known)}, found {', '.join(signals) or 'none'}")
+        return signals
 
     @model_validator(mode="after")
     def _require_order(self) -> Calibration:
@@ -145,10 +168,6 @@ class Calibration(BaseModel):
         # By falling share: that a smaller one agrees further than a larger one is luck.
         reached = takewhile(lambda point: point.agreement >= agreement, self.triage)
         return min((point.share for point in reached), default=1.0)
-
-
-def _pick(old: Mapping[str, Any], **names: str) -> dict[str, Any]:
-    return {new: old[name] for new, name in names.items() if name in old}
 
 
 #: For prompts without a fitted calibration: the LLM's own word, as in the paper.
@@ -220,4 +239,9 @@ def load_calibrations(path: Path) -> tuple[Calibration, ...]:
         raise CalibrationError(f"{path}: not JSON ({error}). Expected a file that 'arhn calibrate' wrote") from error
     if any(not (c.model and c.prompt) for c in found):
         raise CalibrationError(f"{path}: a calibration without model and prompt. Make it anew with 'arhn calibrate'")
+    if any(not c.scorer and not c.signals.keys().isdisjoint(SIMILARITIES) for c in found):
+        raise CalibrationError(
+            f"{path}: a calibration that weighs similarities, but without the scorer they come from. Make it anew with "
+            "'arhn calibrate'"
+        )
     return found

@@ -57,7 +57,7 @@ def _make_confidence(
 
 
 def centre_group(signals: Signals, calibration: Calibration, *, size: int | None = None) -> Means | None:
-    """What a group's confidences are made against; None where a broken answer is missing from it, so that nothing can.
+    """What a group's confidences are made against; None where a value is missing from it, so that nothing can.
 
     Args:
         signals: the verdict of the passages that were asked about, the others of all the group's passages.
@@ -65,10 +65,10 @@ def centre_group(signals: Signals, calibration: Calibration, *, size: int | None
     """
     weights = calibration.signals
     known = {name: signals[name] for name in weights}
+    if any(weight.centre and None in known[name] for name, weight in weights.items()):
+        return None
     if VERDICT in weights:
         odds = known[VERDICT]
-        if weights[VERDICT].centre and None in odds:
-            return None
         known[VERDICT] = add_spared(odds, size or len(odds))
     return take_means(known, calibration)
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from arhn import formats
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.evidence.signals import QUERY
 from arhn.cleaning.margin_rule import Margin
 from arhn.cleaning.methods import METHODS
 from arhn.cleaning.methods.rlhn import Judgement, read
@@ -255,7 +256,8 @@ def test_margin_filters_what_is_as_similar_as_the_positive() -> None:
         ("keep", Reason.UNDISPUTED),
         ("filter", Reason.EQUALS_POSITIVE),
     ]
-    assert cleaned.similarities == dict(zip([p.doc_id for p in g.passages], [0.8, 0.79, 0.6, 0.1, 0.8], strict=True))
+    scores = [{QUERY: score} for score in (0.8, 0.79, 0.6, 0.1, 0.8)]
+    assert cleaned.similarities == dict(zip([p.doc_id for p in g.passages], scores, strict=True))
     assert cleaned.extractions == ()
     assert cleaned.family == ""
 

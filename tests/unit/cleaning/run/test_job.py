@@ -59,7 +59,7 @@ def test_writes_groups_decisions_and_summary(folder: Path) -> None:
     assert len(decisions) == 12 * 8
     assert list(decisions[0]) == [
         "query_id", "doc_id", "label", "action", "reason", "status", "snippet", "start", "end", "confidence",
-        "log_odds", "rank", "cut", "similarity", "fullness", "family",
+        "log_odds", "rank", "cut", "similarity", "positive_similarity", "sentence_similarity", "fullness", "family",
     ]  # fmt: skip
     cleaned = {g.query_id: g for g in formats.read(folder / "cleaned.jsonl", require_negatives=False)}
     originals = {g.query_id: g for g in formats.read(folder / "train.jsonl")}
