@@ -13,7 +13,7 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from arhn.cleaning.asking import Asker, GroupRequests, current_group
-from arhn.cleaning.assumptions import make_assumptions, needs_assumptions
+from arhn.cleaning.auto_calibration import make_assumptions, needs_assumptions
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.assume import FIRST_GROUPS
 from arhn.cleaning.extract.stage import Evidence

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
-from arhn.cleaning.assumptions import make_assumptions, needs_assumptions
+from arhn.cleaning.auto_calibration import make_assumptions, needs_assumptions
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.assume import FIRST_GROUPS
 from arhn.cleaning.models import ModelsRecord

@@ -14,7 +14,7 @@ RANKERS: Registry[Any] = Registry(
     "ranker",
     "arhn.rankers",
     {
-        "evidence": "arhn.cleaning.rank.evidence:EvidenceRanker",
+        "evidence": "arhn.cleaning.rank.by_confidence:EvidenceRanker",
         "listwise": "arhn.cleaning.rank.listwise:Listwise",
         "consistent": "arhn.cleaning.rank.consistent:Consistent",
         "pivot": "arhn.cleaning.rank.pivot:Pivot",
