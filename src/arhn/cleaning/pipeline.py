@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from arhn.cleaning.asking import Asker, GroupRequests, current_group
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence
+from arhn.cleaning.first_groups import open_groups
 from arhn.cleaning.methods.arhn import Arhn
 from arhn.cleaning.methods.method import find_method
 from arhn.cleaning.models import Models
@@ -38,7 +39,7 @@ async def aclean(
     """Clean groups as they are read; yields in input order, holding only a window of them in memory.
 
     Args:
-        groups: read lazily.
+        groups: read lazily, once their first ones have settled the families of queries (`open_groups`).
         models: what decisions are made with, or the LLM alone. LLMs are asked for every answer that the store doesn't
             hold, and not closed.
         config: the settings; the usual ones unless given.
@@ -55,7 +56,7 @@ async def aclean(
     """
     models = Models.of(models)
     askers = _Askers(store or MemoryStore(), stats or Stats(), on_failure)
-    config = config or CleanConfig()
+    config, groups = open_groups(groups, config or CleanConfig())
     method = find_method(config)(config, models, askers.get)
     async with aclosing(_clean_in_order(groups, method.clean, models, askers)) as cleaned:
         async for each in cleaned:
@@ -70,6 +71,7 @@ async def aevidence(
     No calibration is needed. Raises as `aclean` does.
     """
     askers = _Askers(store, stats)
+    config, groups = open_groups(groups, config)
     arhn = Arhn(config, models, askers.get, calibrated=False)
     async with aclosing(_clean_in_order(groups, arhn.gather_evidence, models, askers)) as found:
         async for each in found:
