@@ -21,6 +21,7 @@ from arhn.agree.judgements import ABSTAINED, NEITHER, Judgements, Kind, load
 from arhn.calibrate.fit import Fit, LabelledGroup, fit, require_enough, require_library
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence
+from arhn.cleaning.first_groups import open_groups
 from arhn.cleaning.methods.arhn import find_asked_negatives
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import aevidence
@@ -29,8 +30,7 @@ from arhn.cleaning.stats import Stats
 from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
 from arhn.errors import CalibrationError, DataError, UsageError
-from arhn.families.choice import family_of
-from arhn.families.family import Family
+from arhn.families.choice import LEFT_ALONE, family_of
 from arhn.files.apart import require_apart
 from arhn.files.atomic import AtomicFile
 from arhn.formats import detect, read
@@ -94,7 +94,10 @@ def calibrate(
     require_library()
     judgements = load(str(fitting.gold))
     try:
-        groups = list(islice(_read_labelled(fitting, config, judgements), fitting.limit))
+        source = detect(fitting.groups, split=fitting.split, format=fitting.format)
+        # The first groups of the file, labelled or not: a cleaning run of it settles the same.
+        config, read_again = open_groups(read(source), config)
+        groups = list(islice(_read_labelled(read_again, config, judgements), fitting.limit))
     except DataError as error:
         if error.advice == CORRECT_OR_SKIP:
             error.advice = "Correct the row"
@@ -107,9 +110,9 @@ def calibrate(
         models = open_models(stack)
         evidence = _gather_evidence(groups, fitting, config, models, stack, on_group)
         fits, failed = _fit_families(groups, evidence, config, models)
-        source = {"data": Path(fitting.groups).name, "when": datetime.now(UTC).date().isoformat()}
+        fitted_on = {"data": Path(fitting.groups).name, "when": datetime.now(UTC).date().isoformat()}
         rows = [
-            c.model_copy(update={"fitted": {**c.fitted, **source}}).model_dump(mode="json")
+            c.model_copy(update={"fitted": {**c.fitted, **fitted_on}}).model_dump(mode="json")
             for c in (f.calibration for f in fits.values())
         ]
         output.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
@@ -120,24 +123,25 @@ def calibrate(
 class Calibrated:
     """The fits by family, and why other families have none."""
 
-    fits: Mapping[Family, Fit]
-    skipped: Mapping[Family, str]
+    fits: Mapping[str, Fit]
+    skipped: Mapping[str, str]
 
 
-Labelled = tuple[Group, Labels, Family]
+Labelled = tuple[Group, Labels, str]
 
 
-def _read_labelled(fitting: Fitting, config: CleanConfig, judgements: Judgements) -> Iterator[Labelled]:
+def _read_labelled(read_groups: Iterator[Group], config: CleanConfig, judgements: Judgements) -> Iterator[Labelled]:
     """The groups that have labels which count, and these by `doc_id`: about others the LLM needn't be asked."""
-    for group in read(detect(fitting.groups, split=fitting.split, format=fitting.format)):
+    for group in read_groups:
         words = judgements.groups.get(group.query_id)
-        if words is None:
+        family = family_of(group, config.families).family
+        if words is None or family == LEFT_ALONE:
             continue
         unnamed = NEITHER if judgements.kind is Kind.VERDICTS else None
         asked = find_asked_negatives(group, config.negatives)
         labels = {p.doc_id: _read_label(words.get(p.doc_id, unnamed)) for p in asked}
         if any(label is not None for label in labels.values()):
-            yield group, labels, family_of(group, config.families).family
+            yield group, labels, family
 
 
 def _read_label(word: str | None) -> bool | None:
@@ -146,7 +150,7 @@ def _read_label(word: str | None) -> bool | None:
     return None if found is None else found == "found"
 
 
-def _find_too_small(groups: Sequence[Labelled], fitting: Fitting, judgements: Judgements) -> dict[Family, str]:
+def _find_too_small(groups: Sequence[Labelled], fitting: Fitting, judgements: Judgements) -> dict[str, str]:
     """The families with too few labels, found before the LLM is asked for hours.
 
     Raises:
@@ -159,12 +163,12 @@ def _find_too_small(groups: Sequence[Labelled], fitting: Fitting, judgements: Ju
             f"negative in {fitting.groups}. Give the groups that these labels are of, with the same query_id and doc_id"
         )
     families = {family for _, _, family in groups}
-    problems: dict[Family, str] = {}
+    problems: dict[str, str] = {}
     for family in sorted(families):
         placeholders = [
             LabelledGroup(query_id=g.query_id, signals={}, labels=tuple(labels.values()))
             for g, labels, f in groups
-            if f is family
+            if f == family
         ]
         try:
             require_enough(placeholders)
@@ -207,8 +211,8 @@ def _gather_evidence(
 
 def _fit_families(
     groups: Sequence[Labelled], evidence: Sequence[Evidence], config: CleanConfig, models: Models
-) -> tuple[dict[Family, Fit], dict[Family, str]]:
-    by_family: dict[Family, list[LabelledGroup]] = defaultdict(list)
+) -> tuple[dict[str, Fit], dict[str, str]]:
+    by_family: dict[str, list[LabelledGroup]] = defaultdict(list)
     for (group, labels, family), found in zip(groups, evidence, strict=True):
         by_family[family].append(
             LabelledGroup(
@@ -221,15 +225,15 @@ def _fit_families(
         )
     engine = models.engine
     assert engine is not None
-    fits: dict[Family, Fit] = {}
-    failures: dict[Family, CalibrationError] = {}
+    fits: dict[str, Fit] = {}
+    failures: dict[str, CalibrationError] = {}
     for family, labelled in by_family.items():
         try:
             fits[family] = fit(
                 labelled,
                 model=_identify(engine),
                 prompt=choose_prompt(family, config).hash,
-                family=family.value,
+                family=str(family),
                 samples=count_samples(config, engine.capabilities),
                 scorer=models.similarity.identity if models.similarity else "",
                 flagger=_identify(models.small_model) if models.small_model else "",

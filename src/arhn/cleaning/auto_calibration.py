@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.assume import LEAST_NEGATIVES, Assumption, assume, find_transfer
@@ -14,11 +14,10 @@ from arhn.cleaning.evidence.signals import SIMILARITIES, VERDICT, Signals
 from arhn.cleaning.evidence.triage import measure_triage
 from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.models import ModelsRecord
-from arhn.cleaning.setup import choose_prompt, count_samples
+from arhn.cleaning.setup import choose_prompt, count_samples, list_families
 from arhn.engines import Capabilities
 from arhn.errors import CalibrationError
 from arhn.families.choice import family_of
-from arhn.families.family import Family
 from arhn.types import Group
 
 #: A share of negatives acted on that no mined data has: then nothing is acted on.
@@ -51,28 +50,33 @@ def make_assumptions(
         evidence: what each of them shows.
     """
     assert record.capabilities is not None
-    found = [(family_of(g, config.families).family, e) for g, e in zip(first, evidence, strict=True)]
-    if sum(len(e.negatives[VERDICT]) for _, e in found) < LEAST_NEGATIVES:
+    found = [(family_of(g, config.families).family, e) for g, e in zip(first, evidence, strict=True) if e.negatives]
+    if _count(e for _, e in found) < LEAST_NEGATIVES:
         return config.model_copy(update={"calibrations": (*config.own_calibrations, "shipped")})
     own = {c.prompt for c in config.own_calibrations}
-    by_family: dict[Family, list[Evidence]] = defaultdict(list)
+    by_family: dict[str, list[Evidence]] = defaultdict(list)
     for family, each in found:
         by_family[family].append(each)
     made = []
-    for family in Family:
+    for family in list_families(config):
         identity = {
             "model": record.names["model"],
             "prompt": choose_prompt(family, config).hash,
-            "family": family.value,
+            "family": str(family),
             "samples": count_samples(config, record.capabilities),
             "scorer": record.names.get("similarity", ""),
             "flagger": record.names.get("flagger", ""),
         }
         if identity["prompt"] not in own:
             seen = by_family[family]
-            enough = sum(len(e.negatives[VERDICT]) for e in seen) >= LEAST_NEGATIVES
+            enough = _count(seen) >= LEAST_NEGATIVES
             made.append(_make_calibration(seen if enough else [e for _, e in found], identity))
     return config.model_copy(update={"calibrations": (*config.own_calibrations, *made, "none")})
+
+
+def _count(evidence: Iterable[Evidence]) -> int:
+    """Negatives that were asked about."""
+    return sum(len(each.negatives[VERDICT]) for each in evidence)
 
 
 def _make_calibration(evidence: Sequence[Evidence], identity: Mapping[str, object]) -> Calibration:

@@ -30,9 +30,12 @@ from pydantic_core import PydanticCustomError
 from arhn.cleaning.evidence.calibration import Calibration, load_calibrations
 from arhn.cleaning.margin_rule import Margin
 from arhn.cleaning.methods import METHODS
+from arhn.cleaning.prompts.own import OwnFamily, check_own
 from arhn.cleaning.rank import RANKERS
 from arhn.errors import UsageError
 from arhn.families.choice import FamilyMap
+from arhn.families.data_set_names import normalize
+from arhn.families.family import Family
 from arhn.registry import Registry
 from arhn.types import Mode
 
@@ -65,6 +68,7 @@ ONLY_WITH: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "calibrations": ("arhn",),
         "ranker": ("arhn",),
         "fullness": ("arhn",),
+        "family": ("arhn",),
         "families": ("arhn",),
         "margin": ("margin",),
     }
@@ -139,8 +143,16 @@ class RankerSettings(BaseModel):
         return value
 
 
-def _read_families(value: object) -> object:
-    return FamilyMap.of(value) if isinstance(value, Mapping) else value
+def _read_families(value: object, info: ValidationInfo) -> object:
+    own = tuple(info.data.get("family", ()))
+    if isinstance(value, FamilyMap):
+        return FamilyMap.of({}, own) if own and value == FamilyMap() else value
+    # Where `family` isn't sound its names aren't known, and only that is said.
+    return FamilyMap.of(value, own) if isinstance(value, Mapping) and "family" in info.data else FamilyMap()
+
+
+def _read_own_families(value: object) -> object:
+    return check_own(value, {normalize(family): family for family in Family})
 
 
 def _read_calibrations(value: object) -> object:
@@ -235,14 +247,23 @@ class CleanConfig(BaseModel):
         description="Keep a negative that answers a part of the query, where the positive answers all of it, from "
         "becoming a positive.",
     )
+    family: Annotated[Mapping[str, OwnFamily], BeforeValidator(_read_own_families)] = Field(
+        default_factory=dict,
+        description="Families of your own by name, each a table. answers: a sentence that says what answers such a "
+        "query. examples: a JSON lines file, or a list of tables, with query, passage and answer, the words of the "
+        "passage that answer (none where it doesn't); taken from the first groups unless given. prompt: how passage "
+        "and query are shown, with {passage} and {query}.",
+        json_schema_extra={"allowed": "a table of tables"},
+    )
     families: Annotated[
         FamilyMap,
         BeforeValidator(_read_families),
         PlainSerializer(lambda found: found.entries, return_type=dict[str, str]),
     ] = Field(
         default_factory=FamilyMap,
+        validate_default=True,
         description="Family of queries by subset, such as tickets = duplicate; * stands for every subset that isn't "
-        "named. Known subsets and the query's form decide about the others.",
+        "named. Known subsets, the task that a row names and the form of the first queries decide about the others.",
     )
     margin: Margin = Field(default_factory=Margin, description="The rule of method margin, and its value.")
 

@@ -17,6 +17,7 @@ from arhn.cleaning.auto_calibration import make_assumptions, needs_assumptions
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.assume import FIRST_GROUPS
 from arhn.cleaning.extract.stage import Evidence
+from arhn.cleaning.first_groups import open_groups
 from arhn.cleaning.methods.arhn import Arhn
 from arhn.cleaning.methods.method import find_method
 from arhn.cleaning.models import Models
@@ -41,7 +42,7 @@ async def aclean(
     """Clean groups as they are read; yields in input order, holding only a window of them in memory.
 
     Args:
-        groups: read lazily.
+        groups: read lazily, once their first ones have settled the families of queries (`open_groups`).
         models: what decisions are made with, or the LLM alone. LLMs are asked for every answer that the store doesn't
             hold, and not closed.
         config: the settings; the usual ones unless given.
@@ -58,9 +59,8 @@ async def aclean(
     """
     models = Models.of(models)
     askers = _Askers(store or MemoryStore(), stats or Stats(), on_failure)
-    config = config or CleanConfig()
+    config, groups = open_groups(groups, config or CleanConfig())
     if _assumes(config, models):
-        groups = iter(groups)
         first = list(islice(groups, FIRST_GROUPS))
         config = await assume(first, models, config=config, store=askers.store, stats=askers.stats)
         groups = chain(first, groups)
@@ -84,6 +84,7 @@ async def aevidence(
     No calibration is needed. Raises as `aclean` does.
     """
     askers = _Askers(store, stats, on_failure)
+    config, groups = open_groups(groups, config)
     arhn = Arhn(config, models, askers.get, calibrated=False)
     async with aclosing(_clean_in_order(groups, arhn.gather_evidence, models, askers)) as found:
         async for each in found:

@@ -10,6 +10,7 @@ from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import OWN_WORD, Calibration, find_calibration
 from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.prompts import FamilyPrompts, Prompt
+from arhn.cleaning.prompts.own import make_prompts
 from arhn.engines import Capabilities
 from arhn.errors import CalibrationError
 from arhn.families.family import Family
@@ -24,7 +25,7 @@ class FamilySetup:
     that are asked about.
     """
 
-    family: Family
+    family: str
     prompts: FamilyPrompts
     calibration: Calibration
     fitted: bool
@@ -41,13 +42,24 @@ def count_samples(config: CleanConfig, capabilities: Capabilities) -> int:
     return config.samples or (0 if capabilities.logprobs else 1)
 
 
-def choose_prompt(family: Family, config: CleanConfig) -> Prompt:
+def list_families(config: CleanConfig) -> tuple[str, ...]:
+    """The names of all families: those that come with arhn, then the user's own."""
+    return (*Family, *config.family)
+
+
+def find_prompts(family: str, config: CleanConfig) -> FamilyPrompts:
+    """What queries of a family are asked with."""
+    own = config.family.get(family)
+    return prompts.load(family) if own is None else make_prompts(own)
+
+
+def choose_prompt(family: str, config: CleanConfig) -> Prompt:
     """What negatives are asked with, and so what a calibration is for."""
-    found = prompts.load(family)
+    found = find_prompts(family, config)
     return found.check if config.show_answer else found.extract
 
 
-def set_up(config: CleanConfig, described: ModelsRecord) -> dict[Family, FamilySetup]:
+def set_up(config: CleanConfig, described: ModelsRecord) -> dict[str, FamilySetup]:
     """Prompts and calibration of every family, for these models.
 
     Where a precision is asked for, a family that has no calibration, or one that doesn't reach it, abstains.
@@ -69,7 +81,7 @@ def set_up(config: CleanConfig, described: ModelsRecord) -> dict[Family, FamilyS
             given=config.own_calibrations,
             shipped=config.fallback != "none",
         )
-        for family in Family
+        for family in list_families(config)
     }
     own = config.own_calibrations
     if not any(found.values()) or (own and not any(c in own for c in found.values())):
@@ -81,7 +93,7 @@ def set_up(config: CleanConfig, described: ModelsRecord) -> dict[Family, FamilyS
     return {
         family: FamilySetup(
             family=family,
-            prompts=prompts.load(family),
+            prompts=find_prompts(family, config),
             calibration=known or instead[family],
             fitted=known is not None,
             source=_find_source(known, own),
@@ -91,11 +103,11 @@ def set_up(config: CleanConfig, described: ModelsRecord) -> dict[Family, FamilyS
     }
 
 
-def set_up_uncalibrated() -> dict[Family, FamilySetup]:
+def set_up_uncalibrated(config: CleanConfig) -> dict[str, FamilySetup]:
     """Prompts of every family, to make calibrations with."""
     return {
-        family: FamilySetup(family=family, prompts=prompts.load(family), calibration=OWN_WORD, fitted=False)
-        for family in Family
+        family: FamilySetup(family=family, prompts=find_prompts(family, config), calibration=OWN_WORD, fitted=False)
+        for family in list_families(config)
     }
 
 
@@ -112,8 +124,8 @@ def _abstain(calibration: Calibration) -> Calibration:
     return calibration.model_copy(update={"threshold": 1.0, "lower": 0.0})
 
 
-def _reach_precision(found: Mapping[Family, Calibration | None], precision: float) -> dict[Family, Calibration | None]:
-    reached: dict[Family, Calibration | None] = dict.fromkeys(found)
+def _reach_precision(found: Mapping[str, Calibration | None], precision: float) -> dict[str, Calibration | None]:
+    reached: dict[str, Calibration | None] = dict.fromkeys(found)
     problems = []
     for family, calibration in found.items():
         try:

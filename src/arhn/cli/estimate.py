@@ -27,6 +27,7 @@ from arhn.config.values import Values
 from arhn.errors import UsageError
 
 if TYPE_CHECKING:
+    from arhn.cleaning.config import CleanConfig
     from arhn.cleaning.models import Models
     from arhn.estimate import Estimate, Sample, Tariff
 
@@ -102,10 +103,10 @@ def estimate(
     learnt = Pilot.of_summary(pilot) if pilot else None
     with ExitStack() as stack:
         stored = stack.enter_context(closing(StoredAnswers(store))) if store else None
-        groups = _draw_sample(source, config, sample)
+        cleaning, groups = _draw_sample(source, config, sample)
         models = _open_models(config, stack)
         counted = choose_counting(config.engine, models.engine, characters, stack)
-        found = estimated(groups, config=config.cleaning, models=models, counting=counted, pilot=learnt, stored=stored)
+        found = estimated(groups, config=cleaning, models=models, counting=counted, pilot=learnt, stored=stored)
     _report((found, rates.tariff(found, config), counted), json, overwrite=overwrite)
 
 
@@ -130,8 +131,9 @@ def _require_sound(config: RunConfig, rates: Rates, store: Path | None) -> None:
         raise UsageError(f"--store: can't be used, because the model isn't known: {config.engine.missing}")
 
 
-def _draw_sample(source: str, config: RunConfig, size: int) -> Sample:
+def _draw_sample(source: str, config: RunConfig, size: int) -> tuple[CleanConfig, Sample]:
     from arhn import formats
+    from arhn.cleaning.first_groups import open_groups
     from arhn.estimate import spread
     from arhn.types import Group
 
@@ -142,7 +144,9 @@ def _draw_sample(source: str, config: RunConfig, size: int) -> Sample:
         return len(group.positives) + used
 
     found = formats.detect(source, split=files.split, format=files.format, skip_bad_rows=files.on_bad_row == "skip")
-    return spread(islice(formats.read(found, on_bad_row=files.on_bad_row), files.limit), size, passages)
+    read = islice(formats.read(found, on_bad_row=files.on_bad_row), files.limit)
+    cleaning, groups = open_groups(read, config.cleaning)
+    return cleaning, spread(groups, size, passages)
 
 
 def _open_models(config: RunConfig, stack: ExitStack) -> Models:

@@ -57,7 +57,7 @@ def run(
         PartitionsFailed: parts of the input could not be cleaned; everything else is kept.
         ArhnError: as `arhn.cleaning.run.job` does.
     """
-    opened = partial(_open_on_ray, job, cluster, open_models)
+    opened = partial(_open_on_ray, cluster, open_models)
     return carry_out(job, opened, progress=progress, on_group=on_group)
 
 
@@ -136,7 +136,7 @@ def _sum(one: Any, other: Any) -> Any:
     return {**one, **other, **both}
 
 
-def _open_on_ray(job: Job, cluster: Cluster, open_models: OpenModels, stack: ExitStack) -> Cleaner:
+def _open_on_ray(cluster: Cluster, open_models: OpenModels, job: Job, stack: ExitStack) -> Cleaner:
     # The folder first: a place that can't be written is found out before a cluster is waited for.
     folder = open_folder(work := _find_work_folder(cluster, job.files))
     assert cluster.address is not None

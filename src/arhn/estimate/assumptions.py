@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from arhn.cleaning import prompts
 from arhn.cleaning.asking import find_current_query
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.questions import request_verdict
 from arhn.cleaning.prompts import ExtractPrompt
+from arhn.cleaning.setup import find_prompts
 from arhn.engines import Completion, Matching, OneOf, Permutation, Request, SpanOf
 from arhn.engines.protocol import split_lead
 from arhn.families.choice import family_of
+from arhn.families.family import Family
 from arhn.types import Group
 
 #: Log-probabilities of the answer given and of the other: sure enough for any calibration.
@@ -89,7 +90,9 @@ class Assumed:
         query_id = find_current_query() or ""
         if query_id not in self._of:
             group = self._groups[query_id]
-            prompt = prompts.load(family_of(group, self._config.families).family).extract
+            family = family_of(group, self._config.families).family
+            # What is left alone isn't asked about.
+            prompt = find_prompts(family or Family.QUESTION, self._config).extract
             asked = (request_verdict(group.query, p, prompt) for p in group.positives)
             self._of[query_id] = prompt, tuple(r.messages[-1].content for r in asked)
         return self._of[query_id]

@@ -67,11 +67,12 @@ def list_names(group: Group) -> Iterator[tuple[str, str]]:
     for where in FIELDS:
         value = group.extra.get(where)
         if value is None:
-            value = _find_shared_value(group, where)
+            value = find_shared_value(group, where)
         if isinstance(value, str) and 0 < len(value.strip()) <= _LONGEST_NAME:
             yield where, value.strip()
 
 
-def _find_shared_value(group: Group, where: str) -> Any:
+def find_shared_value(group: Group, where: str) -> Any:
+    """The value of a field that all passages with that field share; None where there is none."""
     values = [p.extra[where] for p in group.passages if where in p.extra]
     return values[0] if values and all(value == values[0] for value in values) else None

@@ -14,6 +14,7 @@ class Family(StrEnum):
     ARGUMENT = "argument"
     TITLE = "title"
     DUPLICATE = "duplicate"
+    PARAPHRASE = "paraphrase"
 
 
 #: Well-known data sets by the family of their queries, in lower case, letters and digits only. Touché's queries are
@@ -36,5 +37,10 @@ DATASETS: Mapping[Family, str] = {
         stackoverflowduplicatequestions stackoverflowdupquestions stackoverflowdup stackoverflowduplicates
         stackexchangeduplicates stackexchangeduplicatequestions askubuntu askubuntudupquestions
         sprintduplicatequestions wikianswers linkso
+        """,
+    Family.PARAPHRASE: """
+        nli snli mnli multinli allnli nliforsimcse anli xnli ocnli cmnli rte sts stsb stsbenchmark
+        stsbmultimt sts12 sts13 sts14 sts15 sts16 sts17 sts22 sick sickr kornli jsts paws pawsx mrpc paraphrases
+        parabank paranmt tapaco opusparcus sentencecompression simplewiki altlex biosses lcqmc
         """,
 }

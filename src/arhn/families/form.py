@@ -9,8 +9,10 @@ claim; SCIDOCS 97% title; HotpotQA 99.5, NQ 92, MS MARCO's dev queries 91, FiQA 
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from arhn.families.family import Family
+from arhn.families.requests import requests, speaks_of_self, speaks_of_us
 
 #: Two sentences with so many words are an argument, shorter ones a claim. ArguAna's arguments have about 190 words.
 _ARGUMENT_WORDS = 35
@@ -18,28 +20,56 @@ _ARGUMENT_WORDS = 35
 _RHETORICAL_WORDS = 20
 
 
+class Form(NamedTuple):
+    """The family that a query's form speaks for; `sure`: hardly any query of another family has this form."""
+
+    family: Family
+    sure: bool = False
+
+
 def guess(query: str) -> Family:
-    """Guess the family from the query's form alone; never `DUPLICATE`, whose queries have the form of questions.
+    """Guess the family from the query's form alone; never `DUPLICATE` or `PARAPHRASE`, which the passages show.
 
     Question: a question mark; a question word or auxiliary at the start (English, German, French, Spanish, Italian,
     Portuguese), or one of a few words in other scripts; keywords that ask for a value or advice ("average cost of roof
-    repair", "define photosynthesis"), because a passage can state the answer. Argument: several sentences. Claim: a
+    repair", "define photosynthesis"), because a passage can state the answer; a problem, a wish or a command, in the
+    first person or not ("I can't log in", "kubectl restart all pods"). Argument: several sentences. Claim: a
     complete declarative sentence. Title: anything else, mostly noun phrases.
     """
+    return read_form(query).family
+
+
+def read_form(query: str) -> Form:
+    """`guess`, and how sure that is."""
     text = " ".join(query.replace("’", "'").split())
     low = text.casefold()
     sentences = _split_sentences(text)
     count = len(text.split())
     if _has_question_mark(sentences, low, count) or _SCRIPTS.search(low):
-        return Family.QUESTION
+        return Form(Family.QUESTION, sure=True)
+    own = speaks_of_self(low)
     if len(sentences) >= 3 or (len(sentences) == 2 and count >= _ARGUMENT_WORDS):
-        return Family.ARGUMENT
+        return Form(Family.QUESTION) if own else Form(Family.ARGUMENT, sure=count >= _ARGUMENT_WORDS)
     finished = len(sentences) == 2 or _is_finished(text)
     if _asks(text, low, finished=finished):
-        return Family.QUESTION
+        return Form(Family.QUESTION, sure=True)
+    if own or speaks_of_us(low) or (not _SEARCH.match(low) and requests(text, low)):
+        return Form(Family.QUESTION)
     if finished:
-        return Family.TITLE if count < 3 or _is_nominal(low) else Family.CLAIM
-    return _guess_fragment(text, low)
+        title = count < 3 and not _UNSPACED.search(text)
+        return Form(Family.TITLE) if title or _is_nominal(low) else Form(Family.CLAIM, sure=True)
+    family = _guess_fragment(text, low)
+    return Form(family, sure=family is Family.TITLE and count >= 4 and _is_title_case(text))
+
+
+def count_sentences(text: str) -> int:
+    """How many sentences a text has, 1 for a text without an end."""
+    return len(_split_sentences(" ".join(text.split())))
+
+
+def has_question(text: str) -> bool:
+    """Whether some sentence of a text ends with a question mark."""
+    return any(each.rstrip(_CLOSERS).endswith(_MARKS) for each in _split_sentences(" ".join(text.split())))
 
 
 def _words(*lines: str) -> frozenset[str]:
@@ -52,14 +82,15 @@ def _any(*words: str) -> str:
 
 # Sentences
 
+_MARKS = ("?", "？", "؟", "՞")
 _CLOSERS = "\"'”’»)]*_ "
 _BREAK = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[]*[A-ZÀ-ÞА-Я0-9])|(?<=[。！？])")
 _ABBREVIATION = re.compile(
     r"(\b(inc|ltd|co|corp|jr|sr|dr|mr|mrs|ms|st|vs|no|vol|etc|al|e\.g|i\.e)|(?<![\w'])[a-z])\.$", re.IGNORECASE
 )
 _LONGEST_ABBREVIATION = 8
-#: "I" the speaker, not the numeral.
-_SELF = re.compile(r"(?<!war )(?<!type )(?<!phase )(?<!class )(?<!part )\b(i|i'm|i've|i'd|my|me)\b")
+#: Letters of scripts that are written without spaces.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
 def _split_sentences(text: str) -> list[str]:
@@ -78,10 +109,10 @@ def _has_question_mark(sentences: list[str], low: str, count: int) -> bool:
 
     It may be rhetorical in a longer text that doesn't say "I".
     """
-    marked = [each.rstrip(_CLOSERS).endswith(("?", "？", "؟")) for each in sentences]
+    marked = [each.rstrip(_CLOSERS).endswith(_MARKS) for each in sentences]
     if all(marked):
         return True
-    rhetorical = len(sentences) >= 3 and count >= _RHETORICAL_WORDS and not _SELF.search(low)
+    rhetorical = len(sentences) >= 3 and count >= _RHETORICAL_WORDS and not speaks_of_self(low)
     return (marked[0] or marked[-1]) and not rhetorical
 
 
@@ -98,6 +129,9 @@ _WH = _words(
     "qui que quoi quand comment pourquoi où combien quel quelle quels quelles est-ce qu'est-ce qu'est",
     "qué quién quiénes cuándo cuánto cuánta cuántos cuántas cuál cuáles dónde cómo quien quienes cuando donde como",
     "chi cosa dove perché quale quali quanto quanta quanti quante quando quem onde qual quais quantos quantas",
+    "hoe wat waar wanneer waarom wie welke hur vad var varför när vilken vilket hvordan hvad hvor hvorfor hvem hva",
+    "jak kto gdzie kiedy dlaczego jaki jaka jakie ile nasıl neden nerede kim kaç hangi bagaimana apa siapa berapa",
+    "kapan mengapa dimana milloin missä miksi mikä miten kuka mitä montako nani nini lini wapi",
 )
 _AUXILIARY = _words(
     "is are was were am do does did don't doesn't didn't isn't aren't wasn't weren't can can't could couldn't should",
@@ -121,10 +155,15 @@ _ORDER = re.compile(
     r"|Name (a|an|the|all|one|two|three|some|any|at) |(Give|Tell|Show) me )"
 )
 _SCRIPTS = re.compile(
-    r"^(кто|что|где|когда|почему|зачем|как|какой|какая|какое|какие|сколько|чей|кем|куда|хто|де|коли|чому)\b"
-    r"|^(هل|ما|من|متى|أين|كيف|لماذا|كم|أي)\b"
-    r"|[谁誰哪吗嗎么麼呢]|什|多少|几|幾|如何|何|いつ|どこ|なぜ|だれ|どう|ですか|ますか"
-    r"|누구|무엇|어디|언제|왜|어떻게|얼마|몇|क्या|कौन|कब|कहाँ|क्यों|कैसे|कितन"
+    r"^(кто|что|где|когда|почему|зачем|как|какой|какая|какое|какие|каким|сколько|чей|кем|куда|откуда|можно ли|хто"
+    r"|де|коли"
+    r"|чому|як|скільки)\b|\b(ли)\b"
+    r"|^[و؟ ]*(هل|ما|ماذا|من|متى|أين|اين|كيف|لماذا|كم|أي|اي|بكم|ليش|ما هو|ما هي)\b"
+    r"|[谁誰哪吗嗎么麼呢]|什|怎|多少|多久|多大|几|幾|如何|何|是否|能否|为啥|区别|いつ|どこ|なぜ|だれ|どう|どの"
+    r"|どれ|ですか|ますか|でしょうか"
+    r"|のか$|とは$|누구|무엇|무슨|어디|언제|왜|어떻게|어떤|얼마|몇|나요|까요|क्या|कौन|कब|कहाँ|क्यों|कैसे|कितन"
+    r"|^(چه|چرا|کجا|چگونه|آیا|چند|کدام|چطور)\b|কি|কেন|কোথায়|কখন|কত|ఏమిటి|ఎవరు|ఎక్కడ|ఎప్పుడు|ఎన్ని|อะไร|ทำไม"
+    r"|ที่ไหน|เมื่อไหร่|อย่างไร|ใคร|กี่"
 )
 
 
@@ -175,7 +214,10 @@ _ABOUT = re.compile(
     + r" (of|on|for|in|and)\b"
 )
 #: Requests for literature are topics.
-_SEARCH = re.compile(r"(find|identify|gather|obtain|locate|search for|look for) [a-z]")
+_SEARCH = re.compile(
+    r"(find|identify|gather|obtain|locate|search for|look for) .{0,60}\b(documents?|papers?|articles?|stud(y|ies)"
+    r"|literature|information|research|publications?|reports?|evidence|references|works?|data|discussions?)\b"
+)
 
 
 def _is_nominal(low: str) -> bool:
@@ -249,7 +291,7 @@ def _asks_by_keyword(text: str, low: str) -> bool:
         return False
     if _COMMAND.match(low) or _VALUE_LAST.search(low):
         return True
-    if not capital and (any(each.search(low) for each in (_SELF, _VALUE_ANYWHERE, _WISHED)) or _DESCRIBED.match(low)):
+    if not capital and (any(each.search(low) for each in (_VALUE_ANYWHERE, _WISHED)) or _DESCRIBED.match(low)):
         return True
     value = _VALUE.match(low)
     return bool(value and _OF.search(low, value.end()) and not (capital and _ABOUT.match(low)))

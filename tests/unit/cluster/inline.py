@@ -73,10 +73,10 @@ def run_inline(
 ) -> dict[str, Any]:
     """A run on such a cluster."""
     engine = engine or FakeEngine(answer_by_marks)
-    pool = Inline(opened(engine, job.config), workers, fate)
     cluster = Cluster(address="local", workers=workers, partition=size)
 
-    def open_cleaner(_: ExitStack) -> OnRay:
+    def open_cleaner(job: Job, _: ExitStack) -> OnRay:
+        pool = Inline(opened(engine, job.config), workers, fate)
         return OnRay(cluster, pool, work_folder_at(work, engine, job.config), Models(engine=engine).record, str(work))
 
     return carry_out(job, open_cleaner)

@@ -152,7 +152,8 @@ BAD: dict[str, tuple[str, str]] = {
     "a similarity that isn't used": ("method = 'rlhn'\n[similarity]\nmodel = 'x'", "similarity (run.toml, line 3): "
                                      "does nothing with method rlhn"),
     "a similarity of nothing": ("[similarity]\ndevice = 'cpu'", "similarity.model: is missing. A"),
-    "triage by nothing": ("triage = 0.98\nsimilarity = 'none'", "triage (run.toml, line 1): needs something to tell likely from unlikely"),
+    "triage by nothing": ("triage = 0.98\nsimilarity = 'none'",
+                          "triage (run.toml, line 1): needs something to tell likely from unlikely"),
     "a small model for nothing": ("[small_model]\nmodel = 'm'", "small_model (run.toml, line 2): does nothing with "
                                   "method arhn without triage"),
     "a small model without a name": ("triage = 0.9\n[small_model]\nslots = 2", "small_model.model: names no model."),

@@ -18,9 +18,8 @@ from arhn.cleaning.select import Parts, add_copies, find_spares, take_apart
 from arhn.cleaning.setup import set_up, set_up_uncalibrated
 from arhn.engines import Engine
 from arhn.errors import UsageError
-from arhn.families.choice import family_of
-from arhn.families.family import Family
-from arhn.types import CleanedGroup, Extraction, Group, Mode, Passage
+from arhn.families.choice import LEFT_ALONE, family_of
+from arhn.types import CleanedGroup, Extraction, Group, Mode, Passage, Reason
 
 
 class Arhn:
@@ -42,7 +41,7 @@ class Arhn:
         asker = asker_for(require_llm(models, config))
         small_model = _check_small_model(models)
         self._config = config
-        self._setups = set_up(config, models.record) if calibrated else set_up_uncalibrated()
+        self._setups = set_up(config, models.record) if calibrated else set_up_uncalibrated(config)
         first = None if small_model is None else VerdictAsker(asker_for(small_model), config, stage="flag")
         self._extraction = ExtractionStage(asker, config, models.similarity, small_model=first)
         self._ranking = RankingStage(asker, config)
@@ -53,25 +52,28 @@ class Arhn:
         """Hashes of the families' prompts; and their calibrations, `calibrated` false where the LLM's word decided."""
         setups = set_up(config, described)
         return Basis(
-            prompts={name: setups[Family(name)].prompts.hashes for name in families},
+            prompts={name: setups[name].prompts.hashes for name in families if name},
             calibrations={
-                name: (setup := setups[Family(name)]).calibration.model_dump(mode="json", exclude={"curve", "triage"})
+                name: (setup := setups[name]).calibration.model_dump(mode="json", exclude={"curve", "triage"})
                 | {"calibrated": setup.fitted, "source": setup.source}
                 for name in families
+                if name
             },
         )
 
     @classmethod
     def take_fingerprint(cls, config: CleanConfig, described: ModelsRecord) -> str:
-        """Prompts and calibrations of every family."""
-        return repr(set_up(config, described))
+        """Prompts and calibrations of every family, and what was decided for the data set as a whole."""
+        return f"{set_up(config, described)!r} {config.families.opened!r}"
 
     async def clean(self, group: Group) -> CleanedGroup:
         """Both stages and the decisions of one group."""
         config = self._config
         choice = family_of(group, config.families)
-        setup = self._setups[choice.family]
         parts = take_apart(group, config.negatives)
+        if choice.family == LEFT_ALONE:
+            return _leave_alone(group, parts, config, choice.source)
+        setup = self._setups[choice.family]
         positives, negatives = _split_by_label(group, parts)
         extracted = await self._extraction.extract(group.query, positives, negatives, setup)
         extractions = add_copies({e.doc_id: e for e in extracted.extractions}, parts)
@@ -95,13 +97,16 @@ class Arhn:
             extractions=extractions,
             ranking=ranking,
             similarities=_by_passage(negatives, extracted.similarities),
-            family=choice.family.value,
+            family=str(choice.family),
             family_from=choice.source,
         )
 
     async def gather_evidence(self, group: Group) -> Evidence:
         """What the confidences of a group are made from, of `find_asked_negatives`; labels aren't looked at."""
-        setup = self._setups[family_of(group, self._config.families).family]
+        family = family_of(group, self._config.families).family
+        if family == LEFT_ALONE:
+            return Evidence(positives=(), negatives={})
+        setup = self._setups[family]
         positives, negatives = _split_by_label(group, take_apart(group, self._config.negatives))
         return await self._extraction.gather_evidence(group.query, positives, negatives, setup)
 
@@ -133,6 +138,15 @@ def _by_passage(passages: Sequence[Passage], signals: Signals) -> dict[str, dict
         p.doc_id: {name: value for name, values in signals.items() if (value := values[i]) is not None}
         for i, p in enumerate(passages if signals else ())
     }
+
+
+def _leave_alone(group: Group, parts: Parts, config: CleanConfig, source: str) -> CleanedGroup:
+    """A group whose row names a task that no family fits: labels stay."""
+    reasons = {p.doc_id: Reason.POSITIVE for p in group.positives}
+    reasons |= {p.doc_id: Reason.UNDISPUTED for p in group.negatives}
+    decisions = decide(group, reasons, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
+    floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)
+    return finish(group, floored, family=LEFT_ALONE, family_from=source)
 
 
 def _check_small_model(models: Models) -> Engine | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from arhn import store
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.assume import FIRST_GROUPS
+from arhn.cleaning.first_groups import describe_families, open_groups
 from arhn.cleaning.models import Models, ModelsRecord
 from arhn.cleaning.pipeline import assume, clean
 from arhn.cleaning.run.files import Files
@@ -95,24 +96,31 @@ def run(
     Raises:
         ArhnError: see errors.py; no output has appeared then, and no answer is lost.
     """
-    return carry_out(job, partial(_open_in_process, job, open_models), progress=progress, on_group=on_group)
+    return carry_out(job, partial(_open_in_process, open_models), progress=progress, on_group=on_group)
 
 
 def carry_out(
     job: Job,
-    open_cleaner: Callable[[ExitStack], Cleaner],
+    open_cleaner: Callable[[Job, ExitStack], Cleaner],
     *,
     progress: Progress | None = None,
     on_group: OnGroup | None = None,
 ) -> dict[str, Any]:
-    """`run`, with the groups cleaned elsewhere (on a cluster): the same files with the same content."""
+    """`run`, with the groups cleaned elsewhere (on a cluster): the same files with the same content.
+
+    Args:
+        open_cleaner: called with the job as its first groups have settled it.
+    """
     require_apart(job.input, job.files.flags)
     source = _detect(job)
     with ExitStack() as stack:
         for lock in job.files.locks:
             stack.enter_context(locked(lock, lambda: _make_error(job)))
         outputs = Outputs(job.files, job.to or source.format, source, stack, overwrite=job.overwrite)
-        return _run(job, source, outputs, open_cleaner(stack), progress or Progress(), on_group)
+        progress = progress or Progress()
+        config, groups = open_groups(_read_groups(job, source, outputs, progress), job.config)
+        job = replace(job, config=config, whole=_settle_whole(job.whole, config))
+        return _run(job, source, groups, outputs, open_cleaner(job, stack), progress, on_group)
 
 
 def close(engine: Engine) -> None:
@@ -156,7 +164,14 @@ class _InProcess:
         return {"store": str(self._answers.path.resolve())}
 
 
-def _open_in_process(job: Job, open_models: Callable[[ExitStack], Models], stack: ExitStack) -> Cleaner:
+def _settle_whole(whole: Mapping[str, Any] | None, config: CleanConfig) -> Mapping[str, Any] | None:
+    """All settings, with the examples that were taken for families of the user's own."""
+    if whole is None or not config.family:
+        return whole
+    return {**whole, **config.model_dump(mode="json", include={"family"})}
+
+
+def _open_in_process(open_models: Callable[[ExitStack], Models], job: Job, stack: ExitStack) -> Cleaner:
     store.check(job.files.store)
     models = open_models(stack)
     names = [engine.model for engine in models.engines] or [job.config.method]
@@ -175,10 +190,15 @@ def _make_error(job: Job) -> OutputLocked:
 
 
 def _run(
-    job: Job, source: Source, outputs: Outputs, cleaner: Cleaner, progress: Progress, on_group: OnGroup | None
+    job: Job,
+    source: Source,
+    groups: Iterator[Group],
+    outputs: Outputs,
+    cleaner: Cleaner,
+    progress: Progress,
+    on_group: OnGroup | None,
 ) -> dict[str, Any]:
     started, progress.started = time.monotonic(), True
-    groups = _read_groups(job, source, outputs, progress)
     with closing(cleaner.clean(groups, progress.stats, outputs.failures.add)) as stream:
         for cleaned in stream:
             outputs.write(cleaned)
@@ -194,6 +214,7 @@ def _run(
         written=outputs.groups.written,
         settings={"limit": job.limit, "context": record.context},
         whole=job.whole,
+        families=describe_families(job.config),
         losses=dict(sorted(outputs.groups.losses.items())),
         files={**_describe_files(job, source, outputs, progress), **cleaner.answers},
     )

@@ -6,7 +6,7 @@ Both are documented in docs/files.md; fields are added, never renamed or removed
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +20,8 @@ from arhn.cleaning.stats import StageStats
 from arhn.types import CleanedGroup, Label
 
 SCHEMA = 1
+#: What groups are counted as that are left as they are.
+NO_FAMILY = "none"
 
 
 def make_decision_rows(cleaned: CleanedGroup) -> Iterator[dict[str, Any]]:
@@ -66,6 +68,7 @@ def summarize(
     written: int,
     settings: dict[str, Any],
     whole: Mapping[str, Any] | None = None,
+    families: Sequence[Mapping[str, Any]] = (),
     losses: dict[str, int],
     files: dict[str, Any],
 ) -> dict[str, Any]:
@@ -75,6 +78,7 @@ def summarize(
         written: groups in the output.
         settings: what changes results and isn't in `config`.
         whole: all settings of the command, which can be run again with them.
+        families: what the first groups settled about the families of queries.
         losses: what the output's format couldn't hold, counted.
         files: what was read and written.
     """
@@ -103,7 +107,12 @@ def summarize(
         },
         "ranking": dict(sorted(tally.ranking.items())),
         "ranking_agreement": round(tally.agreement / tally.agreed, 4) if tally.agreed else None,
-        "families": {f"{family} ({source})": n for (family, source), n in tally.families.most_common()},
+        "families": {f"{family or NO_FAMILY} ({source})": n for (family, source), n in tally.families.most_common()},
+        "families_settled": list(families),
+        "left_alone": {
+            "groups": sum(n for (family, _), n in tally.families.items() if not family),
+            "tasks": list(config.families.opened.left_alone) if config.families.opened else [],
+        },
         "unused_negatives": tally.unused,
         "cut_passages": tally.cut,
         "losses": losses,
@@ -115,7 +124,7 @@ def summarize(
 
 def _describe_basis(config: CleanConfig, tally: Tally, record: ModelsRecord) -> Basis:
     method = find_method(config)
-    families = sorted({family for family, _ in tally.families})
+    families = sorted({family for family, _ in tally.families if family})
     return method.describe_basis(config, record, families) if isinstance(method, Recorded) else Basis()
 
 

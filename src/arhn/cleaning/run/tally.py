@@ -37,7 +37,7 @@ class Tally:
         if cleaned.ranking and cleaned.ranking.agreement is not None:
             self.agreed += 1
             self.agreement += cleaned.ranking.agreement
-        if cleaned.family:
+        if cleaned.family_from:
             self.families[cleaned.family, cleaned.family_from] += 1
         self.cut += sum(e.cut for e in cleaned.extractions)
         positives = len(cleaned.group.positives)

@@ -20,9 +20,13 @@ from arhn.cleaning.run.bars import LEFT, LOG_EVERY, SHOW_EVERY, group_bars, repe
 from arhn.cleaning.run.calibration_notes import describe_calibrations
 from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.run.time_left import TimeLeft
+from arhn.families.data_set import TOO_FEW
 from arhn.types import Group, Passage
 
 logger = logging.getLogger(__name__)
+
+#: Characters of a name or task of the data that are shown.
+_LONGEST_SHOWN = 80
 
 
 @contextmanager
@@ -103,8 +107,8 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
     if content["families"]:
         families = ", ".join(f"{n} {name}" for name, n in content["families"].items())
         console.print(f"Families of queries: {families}", soft_wrap=True)
-    for line in describe_calibrations(content):
-        console.print(line, soft_wrap=True)
+    for line in (*_describe_families(content), *describe_calibrations(content)):
+        console.print(Text(line), soft_wrap=True)
     groups = content["groups"]
     notes = {
         "dropped (below the floor)": groups["dropped"],
@@ -123,6 +127,29 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
         f"{groups['read']} {'group' if groups['read'] == 1 else 'groups'} read, {groups['written']} written"
         + "".join(f"; {s}" for s in parts)
     )
+
+
+def _describe_families(content: Mapping[str, Any]) -> Iterator[str]:
+    """What the first groups settled, and what was left alone."""
+    for found in content.get("families_settled", ()):
+        if found["why"] == TOO_FEW:
+            continue
+        of = f" of {_shorten(found['subset'])}" if found["subset"] else ""
+        others = f", but for those that surely are of {' or '.join(found['others'])}" if found["others"] else ""
+        taken = f"are taken for {found['family']}{others}" if found["family"] else "are taken for what each looks like"
+        yield f"Queries{of} {taken}: {found['why']}, of the first {found['groups']}. To choose: --set families"
+    alone = content.get("left_alone", {"groups": 0})
+    if alone["groups"]:
+        tasks = "; ".join(repr(_shorten(task)) for task in alone["tasks"])
+        yield (
+            f"{alone['groups']} groups left as they are: no family of queries for the task that their rows name"
+            f"{f', such as {tasks}' if tasks else ''}. To judge them all the same, choose a family: "
+            "--set 'families.*=FAMILY'"
+        )
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _disagreement(content: Mapping[str, Any]) -> dict[str, str]:

@@ -70,11 +70,21 @@ _ALL = tuple(RunConfig.model_fields)
 READS: Mapping[str, Sequence[str]] = {
     "clean": [name for name in _ALL if name not in ("mine", "refresh")],
     "estimate": [name for name in _ALL if name not in ("mine", "refresh", "cluster", "store", "max_failures")],
-    "calibrate": ["negatives", "samples", "show_answer", "families", "engine", "small_model", "similarity", "budget"],
+    "calibrate": [
+        "negatives",
+        "samples",
+        "show_answer",
+        "family",
+        "families",
+        "engine",
+        "small_model",
+        "similarity",
+        "budget",
+    ],
     "mine": ["mine"],
     "train": ["refresh"],
     "config show": _ALL,
-}
+}  # fmt: skip
 
 
 def read_settings(command: str, values: Values) -> RunConfig:

@@ -60,6 +60,13 @@ HASHES = {
         "pivot": "a5cc8b9298dba98e",
         "fullness": "97c7e16ecf526944",
     },
+    "paraphrase": {
+        "extract": "7cff45a8c0d4e986",
+        "check": "8d5ca3f79d587067",
+        "rank": "158c036e6abe08fb",
+        "pivot": "283beb7d66447752",
+        "fullness": "29e87de27aee4eb1",
+    },
 }
 #: What the texts of a request may hold.
 HOSTILE = ["{query}", "{passage}", "{0}", "{", "}", "{{}}", "%s", "{query!r:>99}", 'Yes, the answer is "']
@@ -204,7 +211,8 @@ def test_each_group_is_given_its_family(family: Family) -> None:
     choices = [family_of(group) for group in groups(family)]
     assert {choice.family for choice in choices} == {family}
     sources = {choice.source for choice in choices}
-    assert sources == ({"known"} if family is Family.DUPLICATE else {"known", "guessed"})
+    of_passages = family in (Family.DUPLICATE, Family.PARAPHRASE)
+    assert sources == ({"known"} if of_passages else {"known", "guessed"})
 
 
 def test_questions_of_two_parts_are_questions() -> None:
