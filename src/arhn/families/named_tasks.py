@@ -33,7 +33,7 @@ _TASKS: tuple[tuple[re.Pattern[str], Family | None], ...] = tuple(
         (
             Family.DUPLICATE,
             r"\bduplicates?\b",
-            r"\bquestions?\b.*\b(semantically )?(equivalent|similar|same) (to|as)\b",
+            r"\bquestions?\b.*\bquestions?\b.*\b(equivalent|similar|the same)\b",
             r"\b(similar|equivalent|paraphrased?|same|identical|related) questions?\b",
             r"\bparaphras\w+ (of )?(the |a |this )?question",
         ),
