@@ -1,6 +1,6 @@
 """Whether weights fitted on some data sets hold on others: every set in turn is judged by weights from the rest.
 
-    python -m bench.transfer FOLDER ... --split train --groups 40 --similarity all-minilm-l6-v2-int8
+    python -m bench.transfer FOLDER ... --split train --groups 40 --model qwen2.5-coder-0.5b qwen2.5-coder-1.5b
     python -m bench.transfer FOLDER ... --split test --shipped
 
 A FOLDER is a gold folder (bench.scoring). For each way of deciding, by the signals it has: the AUC of false against
@@ -48,8 +48,8 @@ WAYS = {
 }
 #: The ways whose weights are shipped.
 SHIPPED = ("verdict", "all")
-#: True negatives, as a share, that the threshold to ship may cost on any set.
-MOST_LOST = 0.04
+#: True negatives, as a share, that the threshold to ship may cost on average over the sets.
+MOST_LOST = 0.025
 #: Precision from which on relabelling is worth it, on the sets together.
 RELABELLED_PRECISION = 0.9
 _PENALTY = 0.01
@@ -64,6 +64,7 @@ class LabelledSet:
     """A data set's groups: signals of the negatives, and whether each is false (None where that doesn't count)."""
 
     name: str
+    model: str
     signals: tuple[Signals, ...]
     labels: tuple[tuple[bool | None, ...], ...]
 
@@ -79,7 +80,7 @@ def fit_transfer(sets: Sequence[LabelledSet], names: Sequence[str]) -> Transfer:
     fitted = _fit_weights(sets, names)
     if len(sets) < 3:
         return fitted
-    judged = [_judge(each, _fit_weights([s for s in sets if s is not each], names)) for each in sets]
+    judged = [_judge(each, _fit_weights(_leave_out(sets, each), names)) for each in sets]
     threshold = _choose_threshold(judged)
     return fitted.model_copy(
         update={
@@ -89,6 +90,11 @@ def fit_transfer(sets: Sequence[LabelledSet], names: Sequence[str]) -> Transfer:
             "curve": _draw_curve(judged),
         }
     )
+
+
+def _leave_out(sets: Sequence[LabelledSet], one: LabelledSet) -> list[LabelledSet]:
+    """The sets of other data, by any model."""
+    return [each for each in sets if each.name != one.name]
 
 
 def _fit_weights(sets: Sequence[LabelledSet], names: Sequence[str]) -> Transfer:
@@ -136,8 +142,8 @@ def _judge(each: LabelledSet, transfer: Transfer) -> Judged:
 
 
 def _choose_threshold(judged: Sequence[Judged]) -> float:
-    """The best mean F1 where no set loses more than `MOST_LOST`."""
-    able = [t for t in _THRESHOLDS if all(_measure(j, t)["TN lost"] <= MOST_LOST for j in judged)]
+    """The best mean F1 where the sets lose no more than `MOST_LOST` on average."""
+    able = [t for t in _THRESHOLDS if np.mean([_measure(j, t)["TN lost"] for j in judged]) <= MOST_LOST]
     return max(able, key=lambda t: np.mean([_measure(j, t)["F1"] for j in judged]), default=_THRESHOLDS[-1])
 
 
@@ -211,6 +217,7 @@ def judge_row(way: str, each: LabelledSet, transfer: Transfer, precision: float)
     acted = promised is not None and bool((judged[0] >= promised).any())
     return {
         "name": each.name,
+        "model": each.model,
         "by": way,
         "false": int(judged[1].sum()),
         "true": int((~judged[1]).sum()),
@@ -227,19 +234,21 @@ def judge_row(way: str, each: LabelledSet, transfer: Transfer, precision: float)
     }
 
 
-def add_means(rows: Sequence[dict[str, Any]], way: str) -> dict[str, Any]:
+def add_means(rows: Sequence[dict[str, Any]], way: str, model: str) -> dict[str, Any]:
     """The mean over sets of what has one."""
-    own = [row for row in rows if row["by"] == way]
+    own = [row for row in rows if (row["by"], row["model"]) == (way, model)]
     found = {k: float(np.mean([row[k] for row in own])) for k in ("AUC", "F1 at 3%", "F1", "TN lost", "error")}
-    return {"name": "mean", "by": way, **found}
+    return {"name": "mean", "model": model, "by": way, **found}
 
 
-def gather(folder: Path, groups: Sequence[Group], gold: Gold, models: Models, store: Path | None) -> LabelledSet:
+def gather(
+    folder: Path, groups: Sequence[Group], gold: Gold, models: Models, store: Path | None, model: str
+) -> LabelledSet:
     """The signals of a folder's groups, and their labels."""
     assert models.engine is not None
 
     async def ask() -> list[Signals]:
-        with store_at(store and store / f"{folder.name}.sqlite", models.engine.model) as answers:  # type: ignore[union-attr]
+        with store_at(store and store / f"{folder.name}.{model}.sqlite", models.engine.model) as answers:  # type: ignore[union-attr]
             stream = aevidence(groups, models, config=CleanConfig(), store=answers, stats=Stats())
             return [each.negatives async for each in stream]
 
@@ -247,7 +256,7 @@ def gather(folder: Path, groups: Sequence[Group], gold: Gold, models: Models, st
     labels = [
         tuple(words.get(gold[g.query_id].get(p.doc_id, "")) for p in find_asked_negatives(g, None)) for g in groups
     ]
-    return LabelledSet(name=folder.name, signals=tuple(asyncio.run(ask())), labels=tuple(labels))
+    return LabelledSet(name=folder.name, model=model, signals=tuple(asyncio.run(ask())), labels=tuple(labels))
 
 
 def main() -> None:
@@ -256,7 +265,7 @@ def main() -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--groups", type=int, help="of each set, evenly spread; all unless given")
     parser.add_argument("--engine", default="llamacpp")
-    parser.add_argument("--model", default=weights.STARTER)
+    parser.add_argument("--model", nargs="+", default=[weights.STARTER])
     parser.add_argument("--similarity", default="all-minilm-l6-v2-int8")
     parser.add_argument("--store", type=Path, help="a folder to keep answers in; a second run with it asks nothing")
     parser.add_argument("--precision", type=float, default=0.9)
@@ -264,23 +273,23 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="put weights fitted on all sets here")
     parser.add_argument("--json", type=Path, default=Path("bench/out/transfer.json"))
     a = parser.parse_args()
-    models = Models(
-        engine=settings_of({"name": a.engine, "model": a.model}).open(None), similarity=Similarity(a.similarity)
-    )
     sets = []
-    for folder in a.folders:
-        groups, gold = load(folder, a.split, limit=None)
-        sets.append(gather(folder, _spread(groups, a.groups), gold, models, a.store))
+    similarity = Similarity(a.similarity)
+    for model in a.model:
+        models = Models(engine=settings_of({"name": a.engine, "model": model}).open(None), similarity=similarity)
+        for folder in a.folders:
+            groups, gold = load(folder, a.split, limit=None)
+            sets.append(gather(folder, _spread(groups, a.groups), gold, models, a.store, model))
     rows: list[dict[str, Any]] = []
     for way, names in WAYS.items():
         if a.shipped and way not in SHIPPED:
             continue
         for each in sets:
-            transfer = find_transfer(names) if a.shipped else fit_transfer([s for s in sets if s is not each], names)
+            transfer = find_transfer(names) if a.shipped else fit_transfer(_leave_out(sets, each), names)
             rows.append(judge_row(way, each, transfer, a.precision))
-        rows.append(add_means(rows, way))
+        rows += [add_means(rows, way, model) for model in a.model]
     settings = {"split": a.split, "engine": a.engine, "model": a.model, "similarity": a.similarity, "groups": a.groups}
-    output.show_lines(f"{a.model}, {a.split}", rows)
+    output.show_lines(f"{', '.join(a.model)}, {a.split}", rows)
     output.write(a.json, "transfer", settings, rows)
     if a.write is not None:
         lines = [orjson.dumps(fit_transfer(sets, WAYS[way]).model_dump(mode="json")).decode() for way in SHIPPED]
