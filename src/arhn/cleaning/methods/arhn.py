@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from arhn.cleaning.auto_calibration import needs_assumptions
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.signals import Signals
 from arhn.cleaning.extract.stage import Evidence, Extracted, ExtractionStage
@@ -63,8 +64,9 @@ class Arhn:
 
     @classmethod
     def take_fingerprint(cls, config: CleanConfig, described: ModelsRecord) -> str:
-        """Prompts and calibrations of every family."""
-        return repr(set_up(config, described))
+        """Prompts and calibrations of every family; without calibrations where the run is yet to make them."""
+        assumes = needs_assumptions(config, described.capabilities)
+        return repr(set_up_uncalibrated() if assumes else set_up(config, described))
 
     async def clean(self, group: Group) -> CleanedGroup:
         """Both stages and the decisions of one group."""
