@@ -43,7 +43,7 @@ def make_assumptions(
     """The settings with a calibration for every family that has none of the user's own.
 
     A family with few negatives among the first groups goes by what all of them show. Where these are few, too, nothing
-    can be learnt: then it is as with `shipped`.
+    can be learnt: then it is as with `shipped`, and similarities that no shipped calibration weighs don't count.
 
     Args:
         first: the input's first groups.
@@ -52,7 +52,7 @@ def make_assumptions(
     assert record.capabilities is not None
     found = [(family_of(g, config.families).family, e) for g, e in zip(first, evidence, strict=True) if e.negatives]
     if _count(e for _, e in found) < LEAST_NEGATIVES:
-        return config.model_copy(update={"calibrations": (*config.own_calibrations, "shipped")})
+        return config.model_copy(update={"calibrations": (*config.own_calibrations, "auto", "shipped")})
     own = {c.prompt for c in config.own_calibrations}
     by_family: dict[str, list[Evidence]] = defaultdict(list)
     for family, each in found:

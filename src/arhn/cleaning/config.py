@@ -235,8 +235,8 @@ class CleanConfig(BaseModel):
         default=(),
         description="What turns signals into confidences. Calibrations of your own come first: the paths of files that "
         "'arhn calibrate' wrote. Where none fits: auto, made from the input's first groups without labels, unless "
-        "shipped or none is named. shipped: those that come with arhn, then auto; none: the LLM's own word, as in "
-        "the paper.",
+        "shipped or none is named. shipped: those that come with arhn, else the LLM's own word; none: "
+        "that word in any case, as in the paper.",
         json_schema_extra={"allowed": "auto, shipped, none, or a list of these, paths and tables"},
     )
     ranker: RankerSettings = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from arhn.cleaning import prompts
 from arhn.cleaning.config import CleanConfig
@@ -71,18 +72,17 @@ def set_up(config: CleanConfig, described: ModelsRecord) -> dict[str, FamilySetu
     model, scorer = described.names["model"], described.names.get("similarity", "")
     small_model = described.names.get("flagger", "")
     samples = count_samples(config, described.capabilities)
-    found = {
-        family: find_calibration(
-            model,
-            choose_prompt(family, config).hash,
-            samples=samples,
-            scorer=scorer,
-            small_model=small_model,
-            given=config.own_calibrations,
-            shipped=config.fallback != "none",
-        )
-        for family in list_families(config)
-    }
+    look_up = partial(
+        find_calibration,
+        model,
+        samples=samples,
+        small_model=small_model,
+        given=config.own_calibrations,
+        shipped=config.fallback != "none",
+    )
+    found = {family: look_up(choose_prompt(family, config).hash, scorer=scorer) for family in list_families(config)}
+    if _does_without(config):
+        found = {f: known or look_up(choose_prompt(f, config).hash, scorer="") for f, known in found.items()}
     own = config.own_calibrations
     if not any(found.values()) or (own and not any(c in own for c in found.values())):
         _refuse_uncalibrated(config, model, samples, scorer)
@@ -137,12 +137,17 @@ def _reach_precision(found: Mapping[str, Calibration | None], precision: float) 
     return reached
 
 
+def _does_without(config: CleanConfig) -> bool:
+    """Whether similarities may be left out: the run would have weighed them itself, but its input was too small."""
+    return "auto" in config.calibrations and config.fallback == "shipped"
+
+
 def _refuse_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: str) -> None:
     """Refuse what only a calibration makes possible."""
     wanted = {
         "precision": config.precision is not None,
         "triage": config.triage is not None,
-        "similarity": bool(scorer),
+        "similarity": bool(scorer) and not _does_without(config),
         "calibrations": bool(config.own_calibrations),
     }
     flags = ", ".join(flag for flag, given in wanted.items() if given)

@@ -159,6 +159,9 @@ class CleaningSettings(CleanConfig):
         named = [calibrations] if isinstance(calibrations, str) else calibrations
         engine = values.get("engine", {})
         given = engine.model_dump(exclude_unset=True) if isinstance(engine, EngineSettings) else engine
+        # One sampled answer says yes or no, and nothing is joined with that.
+        if values.get("samples") == 1:
+            return values
         if not isinstance(given, Mapping) or not all(each == "auto" for each in named) or not find_spec("onnxruntime"):
             return values
         with suppress(UsageError):

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
+from arhn.cleaning.auto_calibration import needs_assumptions
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
@@ -88,6 +89,7 @@ def estimate(
     if models.engine is None:
         raise UsageError(f"method {config.method}: asks no LLM, so there is nothing to estimate")
     counting = replace(counting, tokenizer=Once(counting.tokenizer))
+    config, models = _decide_as_assumed(config, models)
     run = _Run(config=config, models=models, counting=counting, stored=stored)
     pilot = pilot or (_learn(run, sample) if stored else None) or Pilot.usual()
     rates = pilot.answering
@@ -106,6 +108,20 @@ def estimate(
         answering=middle.answering,
         pilot=pilot,
     )
+
+
+def _decide_as_assumed(config: CleanConfig, models: Models) -> tuple[CleanConfig, Models]:
+    """For runs that make their own calibrations: assumed answers decide by themselves, for nothing is learnt from them.
+
+    What such a calibration would spare by `triage` or `precision` isn't known before, and is counted.
+    """
+    if not needs_assumptions(config, models.engine.capabilities if models.engine else None):
+        return config, models
+    own = config.own_calibrations
+    if own:
+        return config.model_copy(update={"calibrations": (*own, "none")}), models
+    update = {"calibrations": ("none",), "precision": None, "triage": None}
+    return config.model_copy(update=update), replace(models, small_model=None, similarity=None)
 
 
 @dataclass(slots=True)

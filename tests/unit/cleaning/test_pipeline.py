@@ -5,19 +5,18 @@ import re
 import signal
 import threading
 import tracemalloc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from arhn.cleaning import prompts
+from arhn.cleaning import pipeline, prompts
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, TriagePoint
 from arhn.cleaning.evidence.signals import SIMILARITIES
 from arhn.cleaning.models import Models
-from arhn.cleaning.pipeline import clean
 from arhn.cleaning.spans import cut
 from arhn.cleaning.stats import Stats
 from arhn.engines import Completion, Request, RequestFailed, SpanOf
@@ -43,6 +42,15 @@ from tests.conftest import (
     without_logprobs,
     yes,
 )
+
+
+def clean(
+    groups: Iterable[Group], models: Models | FakeEngine, *, config: CleanConfig | None = None, **given: Any
+) -> Generator[CleanedGroup]:
+    """`pipeline.clean` that makes no calibration from the first groups."""
+    config = config or CleanConfig()
+    config = config.model_copy(update={"calibrations": (*config.calibrations, "none")})
+    return pipeline.clean(groups, models, config=config, **given)
 
 
 def cleaned(g: Group, engine: FakeEngine, *, similarity: Similarity | None = None, **settings: object) -> CleanedGroup:

@@ -18,8 +18,11 @@ from arhn.cluster.storage import LocalFolder
 from arhn.cluster.work import Done, Failed, Serving, Worker
 from arhn.cluster.work_folder import WorkFolder, digest_settings
 from arhn.engines.fake import FakeEngine
+from arhn.retrieval.similarity import Similarity
 from tests.conftest import answer_by_marks
 
+#: The LLM's own word decides: nothing is learnt from the input's first groups.
+UNCALIBRATED = CleanConfig(calibrations=("none",))
 #: What happens to a partition instead of being cleaned; None: nothing.
 Fate = Callable[[Partition], Failed | None]
 
@@ -51,15 +54,15 @@ class Inline:
         return partition, failed or asyncio.run(self._worker.clean(partition, answers))
 
 
-def opened(engine: FakeEngine, config: CleanConfig) -> Worker:
-    worker = Worker(lambda _: Models(engine=engine), config)
+def opened(engine: FakeEngine, similarity: Similarity | None = None) -> Worker:
+    worker = Worker(lambda _: Models(engine=engine, similarity=similarity))
     asyncio.run(worker.open())
     return worker
 
 
 def work_folder_at(folder: Path, engine: FakeEngine, config: CleanConfig | None = None) -> WorkFolder:
     models = Models(engine=engine)
-    return WorkFolder(LocalFolder(folder), digest_settings(config or CleanConfig(), models.record))
+    return WorkFolder(LocalFolder(folder), digest_settings(config or UNCALIBRATED, models.record))
 
 
 def run_inline(
@@ -67,17 +70,19 @@ def run_inline(
     work: Path,
     *,
     engine: FakeEngine | None = None,
+    similarity: Similarity | None = None,
     size: int = 3,
     workers: int = 1,
     fate: Fate = lambda _: None,
 ) -> dict[str, Any]:
     """A run on such a cluster."""
     engine = engine or FakeEngine(answer_by_marks)
+    models = Models(engine=engine, similarity=similarity).record
     cluster = Cluster(address="local", workers=workers, partition=size)
 
     def open_cleaner(job: Job, _: ExitStack) -> OnRay:
-        pool = Inline(opened(engine, job.config), workers, fate)
-        return OnRay(cluster, pool, work_folder_at(work, engine, job.config), Models(engine=engine).record, str(work))
+        pool = Inline(opened(engine, similarity), workers, fate)
+        return OnRay(job.config, cluster, pool, LocalFolder(work), models, str(work))
 
     return carry_out(job, open_cleaner)
 

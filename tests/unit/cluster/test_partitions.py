@@ -20,7 +20,7 @@ from arhn.engines import Completion, Request, RequestFailed
 from arhn.engines.fake import FakeEngine
 from arhn.types import Group
 from tests.conftest import answer_by_marks, group, many, shown
-from tests.unit.cluster.inline import run_inline
+from tests.unit.cluster.inline import UNCALIBRATED, run_inline
 
 OUTPUTS = ("", ".decisions")
 
@@ -132,7 +132,7 @@ def test_cut_is_lazy_and_leaves_nothing_out() -> None:
             drawn += 1
             yield each
 
-    partitions = cut(counted(), 4)
+    partitions = cut(counted(), 4, UNCALIBRATED)
     first = next(partitions)
     assert (first.number, len(first.groups), drawn) == (0, 4, 4)
     assert [(p.number, len(p.groups)) for p in partitions] == [(1, 4), (2, 2)]
@@ -141,7 +141,7 @@ def test_cut_is_lazy_and_leaves_nothing_out() -> None:
 def test_a_digest_stands_for_all_that_a_writer_puts_back(tmp_path: Path) -> None:
     def digest(line: str) -> str:
         (tmp_path / "x.jsonl").write_text(line)
-        return Partition(number=0, groups=tuple(formats.read(tmp_path / "x.jsonl"))).digest
+        return Partition(number=0, groups=tuple(formats.read(tmp_path / "x.jsonl")), config=UNCALIBRATED).digest
 
     row = '{"query_id": "1", "query": "q", "positive_passages": [%s], "negative_passages": [%s]%s}'
     passages = ('{"docid": "a", "text": "x"}', '{"docid": "b", "text": "y"}')

@@ -71,9 +71,9 @@ class Actor:
         return SimpleNamespace(remote=lambda *given: lambda: getattr(self._worker, name)(*given))
 
 
-def pool_of(ray: StandIn, opens: Callable[[], Models], workers: int = 2, config: CleanConfig | None = None) -> RayPool:
+def pool_of(ray: StandIn, opens: Callable[[], Models], workers: int = 2) -> RayPool:
     options = {"num_cpus": 1.0, "num_gpus": 0.0}
-    return RayPool(ray, workers, options, lambda _: opens(), config or CleanConfig())
+    return RayPool(ray, workers, options, lambda _: opens())
 
 
 def sound() -> Models:
@@ -81,7 +81,7 @@ def sound() -> Models:
 
 
 def partition() -> Partition:
-    return next(cut(iter(many(1)), 1))
+    return next(cut(iter(many(1)), 1, CleanConfig(calibrations=("none",))))
 
 
 def after(failures: int, error: ArhnError) -> Callable[[], Models]:
@@ -134,7 +134,8 @@ def test_what_is_wrong_with_all_is_said_at_once() -> None:
 def test_a_worker_that_does_not_open_is_replaced_and_at_last_left_out(caplog: pytest.LogCaptureFixture) -> None:
     pool = pool_of(StandIn(), sound)
     pool.open()
-    pool._arguments = (lambda _: after(99, EngineError("broken"))(), CleanConfig())
+    opens = after(99, EngineError("broken"))
+    pool._open_models = lambda _: opens()
     seat = pool._seats[1]
     pool._start(seat)
     while seat.actor is not None:
@@ -214,6 +215,6 @@ def test_waiting_for_workers_is_said(monkeypatch: pytest.MonkeyPatch, caplog: py
 
 
 def test_what_a_worker_says_when_ready() -> None:
-    ready = asyncio.run(Worker(lambda _: sound(), CleanConfig()).open())
+    ready = asyncio.run(Worker(lambda _: sound()).open())
     assert isinstance(ready, Ready)
     assert ready.models.names == {"model": "fake"}

@@ -29,7 +29,7 @@ from arhn.errors import (
     UsageError,
 )
 from tests.conftest import answer_by_marks, many
-from tests.unit.cluster.inline import Fate, Inline, numbers, opened, work_folder_at
+from tests.unit.cluster.inline import UNCALIBRATED, Fate, Inline, numbers, opened, work_folder_at
 
 LOST = Failed(error=ClusterError("a worker was lost"))
 
@@ -44,8 +44,8 @@ def kept(tmp_path: Path, engine: FakeEngine) -> WorkFolder:
     return work_folder_at(tmp_path / "work", engine)
 
 
-def partitions(count: int) -> Iterator[Partition]:
-    return cut(iter(many(2 * count, negatives=2)), 2)
+def partitions(count: int, config: CleanConfig = UNCALIBRATED) -> Iterator[Partition]:
+    return cut(iter(many(2 * count, negatives=2)), 2, config)
 
 
 def first_time(*which: int, failed: Failed = LOST, times: int = 1) -> Fate:
@@ -59,7 +59,7 @@ def first_time(*which: int, failed: Failed = LOST, times: int = 1) -> Fate:
 
 
 def test_results_come_in_order_within_the_window(engine: FakeEngine, kept: WorkFolder) -> None:
-    pool = Inline(opened(engine, CleanConfig()), workers=2)
+    pool = Inline(opened(engine), workers=2)
     drawn: list[int] = []
 
     def counted() -> Iterator[Partition]:
@@ -76,12 +76,12 @@ def test_results_come_in_order_within_the_window(engine: FakeEngine, kept: WorkF
 
 
 def test_what_is_complete_is_not_done_again(engine: FakeEngine, kept: WorkFolder) -> None:
-    first = Schedule(Inline(opened(engine, CleanConfig()), workers=1), kept, Stats(), window=4)
+    first = Schedule(Inline(opened(engine), workers=1), kept, Stats(), window=4)
     for partition, _ in first.run(partitions(6)):
         if partition.number == 2:
             break
     asked, stats = len(engine.asked), Stats()
-    pool = Inline(opened(engine, CleanConfig()), workers=1)
+    pool = Inline(opened(engine), workers=1)
     again = Schedule(pool, kept, stats, window=4)
     assert numbers(again.run(partitions(6))) == list(range(6))
     assert again.found == first.done
@@ -92,19 +92,19 @@ def test_what_is_complete_is_not_done_again(engine: FakeEngine, kept: WorkFolder
 
 
 def test_other_settings_use_the_answers_but_not_the_results(tmp_path: Path, engine: FakeEngine) -> None:
-    plain, floor = CleanConfig(), CleanConfig(floor=2)
+    plain, floor = UNCALIBRATED, CleanConfig(calibrations=("none",), floor=2)
     for config, asks in ((plain, True), (floor, False), (plain, False)):
         before = len(engine.asked)
-        pool = Inline(opened(engine, config))
+        pool = Inline(opened(engine))
         schedule = Schedule(pool, work_folder_at(tmp_path / "work", engine, config), Stats(), window=4)
-        assert numbers(schedule.run(partitions(3))) == [0, 1, 2]
+        assert numbers(schedule.run(partitions(3, config))) == [0, 1, 2]
         assert (len(engine.asked) > before) == asks
     assert schedule.found == 3
 
 
 def test_a_damaged_part_is_made_again(tmp_path: Path, engine: FakeEngine, kept: WorkFolder) -> None:
     def run() -> Schedule:
-        schedule = Schedule(Inline(opened(engine, CleanConfig())), kept, Stats(), window=4)
+        schedule = Schedule(Inline(opened(engine)), kept, Stats(), window=4)
         list(schedule.run(partitions(2)))
         return schedule
 
@@ -116,7 +116,7 @@ def test_a_damaged_part_is_made_again(tmp_path: Path, engine: FakeEngine, kept: 
 
 
 def test_lost_work_is_tried_again_alone(engine: FakeEngine, kept: WorkFolder) -> None:
-    pool = Inline(opened(engine, CleanConfig()), workers=2, fate=first_time(1, 3))
+    pool = Inline(opened(engine), workers=2, fate=first_time(1, 3))
     schedule = Schedule(pool, kept, Stats(), window=8)
     assert numbers(schedule.run(partitions(8))) == list(range(8))
     assert schedule.again == 2
@@ -129,20 +129,20 @@ def test_lost_work_is_tried_again_alone(engine: FakeEngine, kept: WorkFolder) ->
 def test_what_fails_for_good_is_told_when_all_the_rest_is_kept(
     engine: FakeEngine, kept: WorkFolder, error: Failed
 ) -> None:
-    pool = Inline(opened(engine, CleanConfig()), workers=2, fate=first_time(2, failed=error, times=99))
+    pool = Inline(opened(engine), workers=2, fate=first_time(2, failed=error, times=99))
     schedule = Schedule(pool, kept, Stats(), window=6)
     got: list[int] = []
     with pytest.raises(PartitionsFailed, match=f"1 of 9 partitions were tried {TRIES} times.*q4 to q5.*{error.error}"):
         got.extend(partition.number for partition, _ in schedule.run(partitions(9)))
     assert got == [0, 1]
     assert Counter(number for number, _ in pool.began)[2] == TRIES
-    again = Schedule(pool := Inline(opened(engine, CleanConfig())), kept, Stats(), window=6)
+    again = Schedule(pool := Inline(opened(engine)), kept, Stats(), window=6)
     assert numbers(again.run(partitions(9))) == list(range(9))
     assert pool.began == [(2, False)]
 
 
 def test_a_cluster_on_which_nothing_works_is_given_up(engine: FakeEngine, kept: WorkFolder) -> None:
-    pool = Inline(opened(engine, CleanConfig()), fate=lambda _: LOST)
+    pool = Inline(opened(engine), fate=lambda _: LOST)
     with pytest.raises(PartitionsFailed, match="in vain"):
         list(Schedule(pool, kept, Stats(), window=8).run(partitions(1000)))
     assert len(pool.began) < 30
@@ -150,7 +150,7 @@ def test_a_cluster_on_which_nothing_works_is_given_up(engine: FakeEngine, kept: 
 
 @pytest.mark.parametrize("error", [KeyRefused("k"), BudgetSpent("b"), UsageError("u"), StoreCorrupt("s")])
 def test_what_nobody_can_do_better_ends_the_run(engine: FakeEngine, kept: WorkFolder, error: ArhnError) -> None:
-    pool = Inline(opened(engine, CleanConfig()), fate=first_time(1, failed=Failed(error=error), times=9))
+    pool = Inline(opened(engine), fate=first_time(1, failed=Failed(error=error), times=9))
     with pytest.raises(type(error)):
         list(Schedule(pool, kept, Stats(), window=8).run(partitions(5)))
     assert [number for number, _ in pool.began].count(1) == 1
@@ -165,7 +165,7 @@ def test_a_worker_answers_what_went_wrong() -> None:
 
     [partition] = partitions(1)
     for wrong, expected in ((script, EngineError), (broken, ArhnError)):
-        outcome = asyncio.run(opened(FakeEngine(wrong), CleanConfig()).clean(partition, None))
+        outcome = asyncio.run(opened(FakeEngine(wrong)).clean(partition, None))
         assert isinstance(outcome, Failed)
         assert type(outcome.error) is expected
         assert outcome.expected == (wrong is script)
@@ -173,14 +173,14 @@ def test_a_worker_answers_what_went_wrong() -> None:
     def fail(_: object) -> Models:
         raise KeyRefused("no key")
 
-    opening = asyncio.run(Worker(fail, CleanConfig()).open())
+    opening = asyncio.run(Worker(fail).open())
     assert isinstance(opening, Failed)
     assert isinstance(opening.error, KeyRefused)
 
 
 def test_a_worker_goes_on_where_an_earlier_try_was(engine: FakeEngine) -> None:
     [partition] = partitions(1)
-    worker = opened(engine, CleanConfig())
+    worker = opened(engine)
     first = asyncio.run(worker.clean(partition, None))
     assert isinstance(first, Done)
     asked = len(engine.asked)
@@ -202,7 +202,7 @@ def test_settings_that_decide_have_a_digest_of_their_own(engine: FakeEngine) -> 
     }
     assert len(digests) == 4
     with pytest.raises(CalibrationError):
-        digest_settings(CleanConfig(precision=0.99), described)
+        digest_settings(CleanConfig(precision=0.99, calibrations=("shipped",)), described)
 
 
 def test_counts_of_all_workers_are_added_up() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from arhn.cleaning.auto_calibration import needs_assumptions
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.signals import Signals
 from arhn.cleaning.extract.stage import Evidence, Extracted, ExtractionStage
@@ -63,8 +64,13 @@ class Arhn:
 
     @classmethod
     def take_fingerprint(cls, config: CleanConfig, described: ModelsRecord) -> str:
-        """Prompts and calibrations of every family, and what was decided for the data set as a whole."""
-        return f"{set_up(config, described)!r} {config.families.opened!r}"
+        """Prompts and calibrations of every family, and what was decided for the data set as a whole.
+
+        Without calibrations where the run is yet to make them.
+        """
+        assumes = needs_assumptions(config, described.capabilities)
+        setups = set_up_uncalibrated(config) if assumes else set_up(config, described)
+        return f"{setups!r} {config.families.opened!r}"
 
     async def clean(self, group: Group) -> CleanedGroup:
         """Both stages and the decisions of one group."""
