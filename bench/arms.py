@@ -21,8 +21,8 @@ from arhn.retrieval.collection import Collection
 from arhn.retrieval.similarity import Similarity
 from arhn.store import info
 from arhn.types import Action, CleanedGroup, Group, Mode, Passage
-from bench.methods import Scored, oracle
-from bench.scoring import Gold, store_at
+from bench.methods import Scored
+from bench.scoring import Gold, oracle, store_at
 
 MODES = tuple(mode.value for mode in Mode)
 #: All that `arms` makes, as tables show them.

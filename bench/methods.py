@@ -21,9 +21,9 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,21 @@ from arhn.families.family import Family
 from arhn.formats import GroupWriter, detect
 from arhn.retrieval.similarity import Similarity
 from arhn.store import MemoryStore, ResponseStore, SqliteStore
-from arhn.types import Action, CleanedGroup, Decision, Extraction, Group, Mode, Passage, Reason
+from arhn.types import CleanedGroup, Extraction, Group, Mode, Passage
 from bench import output
-from bench.scoring import Gold, abstained, data, decided, engine_for, f1, load, load_judgements, on_negatives, quality
+from bench.scoring import (
+    Gold,
+    abstained,
+    data,
+    decided,
+    engine_for,
+    f1,
+    load,
+    load_judgements,
+    on_negatives,
+    oracle,
+    quality,
+)
 
 #: Values tried for each margin rule.
 SWEEP = {
@@ -178,35 +190,23 @@ def _as_judgements(cleaned: Sequence[CleanedGroup]) -> Judgements:
 def arhn_variants(
     engine: LlamaCppEngine, similarity: Similarity | None, a: argparse.Namespace, given: tuple[Calibration, ...]
 ) -> Iterator[Variant]:
-    name = _short(engine)
+    alone = Models(engine=engine)
+
+    def variant(what: str, models: Models, *, ranker: str = a.rankers[0], **settings: Any) -> Variant:
+        config = CleanConfig(calibrations=given, ranker=RankerSettings(name=ranker), **settings)
+        return Variant(name=f"arhn {_short(engine)}, {what}", config=config, models=models, store=a.store)
+
     for ranker in a.rankers:
-        config = CleanConfig(calibrations=given, ranker=RankerSettings(name=ranker))
-        yield Variant(
-            name=f"arhn {name}, {ranker}", config=config, models=Models(engine=engine), store=a.store, timed=True
-        )
-    first = a.rankers[0]
+        yield replace(variant(ranker, alone, ranker=ranker), timed=True)
     for precision in a.precision:
-        config = CleanConfig(calibrations=given, ranker=RankerSettings(name=first), precision=precision)
-        yield Variant(
-            name=f"arhn {name}, precision {precision:g}", config=config, models=Models(engine=engine), store=a.store
-        )
+        yield variant(f"precision {precision:g}", alone, precision=precision)
     if similarity is not None:
-        models = Models(engine=engine, similarity=similarity)
-        config = CleanConfig(calibrations=given, ranker=RankerSettings(name=first))
-        yield Variant(name=f"arhn {name}, fused", config=config, models=models, store=a.store)
+        both = Models(engine=engine, similarity=similarity)
+        yield (fused := variant("fused", both))
         for triage in a.triage:
-            yield Variant(
-                name=f"arhn {name}, fused, triage {triage:g}",
-                config=CleanConfig(calibrations=given, ranker=RankerSettings(name=first), triage=triage),
-                models=models,
-                store=a.store,
-                cheaper_than=f"arhn {name}, fused",
-            )
+            yield replace(variant(f"fused, triage {triage:g}", both, triage=triage), cheaper_than=fused.name)
         for precision in a.precision:
-            config = CleanConfig(calibrations=given, ranker=RankerSettings(name=first), precision=precision)
-            yield Variant(
-                name=f"arhn {name}, fused, precision {precision:g}", config=config, models=models, store=a.store
-            )
+            yield variant(f"fused, precision {precision:g}", both, precision=precision)
 
 
 def paper_variant(engine: LlamaCppEngine, a: argparse.Namespace) -> Variant:
@@ -256,30 +256,6 @@ class Scored(Similarity):
 
 def _paired(group: Group, scores: Sequence[float]) -> Iterator[tuple[str, float]]:
     return zip((p.doc_id for p in group.passages), scores, strict=True)
-
-
-#: What an oracle does with a gold label where it does anything.
-RELABEL: Mapping[str, Action] = {"false_negative": "relabel"}
-_REASONS: Mapping[Action, Reason] = {
-    "keep": Reason.UNDISPUTED,
-    "relabel": Reason.JUDGED_BETTER,
-    "filter": Reason.JUDGED_WORSE,
-}
-
-
-def oracle(groups: Sequence[Group], gold: Gold, actions: Mapping[str, Action] = RELABEL) -> list[CleanedGroup]:
-    """What the gold labels say, as a method: the most that its actions can do. Other labels stay."""
-    cleaned = []
-    for g in groups:
-        labels = gold[g.query_id]
-        positives = tuple(Decision(doc_id=p.doc_id, action="keep", reason=Reason.POSITIVE) for p in g.positives)
-        taken = [actions.get(labels.get(p.doc_id, ""), "keep") for p in g.negatives]
-        negatives = tuple(
-            Decision(doc_id=p.doc_id, action=action, reason=_REASONS[action])
-            for p, action in zip(g.negatives, taken, strict=True)
-        )
-        cleaned.append(CleanedGroup(group=g, decisions=positives + negatives, extractions=()))
-    return cleaned
 
 
 def _write(bench: Bench, name: str, cleaned: Sequence[CleanedGroup]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -26,7 +26,7 @@ from arhn.cleaning.relabel import choose_action
 from arhn.cleaning.stats import Stats
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.store import MemoryStore, ResponseStore, SqliteStore
-from arhn.types import CleanedGroup, Decision, Group, Mode, Passage, Reason
+from arhn.types import Action, CleanedGroup, Decision, Group, Mode, Passage, Reason
 
 Gold = dict[str, dict[str, str]]
 _RESAMPLES = 1000
@@ -137,6 +137,30 @@ def decided(cleaned: Sequence[CleanedGroup], gold: Gold, mode: Mode = Mode.RF) -
                 )
             )
     return rows
+
+
+#: What an oracle does with a gold label where it does anything.
+RELABEL: Mapping[str, Action] = {"false_negative": "relabel"}
+_REASONS: Mapping[Action, Reason] = {
+    "keep": Reason.UNDISPUTED,
+    "relabel": Reason.JUDGED_BETTER,
+    "filter": Reason.JUDGED_WORSE,
+}
+
+
+def oracle(groups: Sequence[Group], gold: Gold, actions: Mapping[str, Action] = RELABEL) -> list[CleanedGroup]:
+    """What the gold labels say, as a method: the most that its actions can do. Other labels stay."""
+    cleaned = []
+    for g in groups:
+        labels = gold[g.query_id]
+        positives = tuple(Decision(doc_id=p.doc_id, action="keep", reason=Reason.POSITIVE) for p in g.positives)
+        taken = [actions.get(labels.get(p.doc_id, ""), "keep") for p in g.negatives]
+        negatives = tuple(
+            Decision(doc_id=p.doc_id, action=action, reason=_REASONS[action])
+            for p, action in zip(g.negatives, taken, strict=True)
+        )
+        cleaned.append(CleanedGroup(group=g, decisions=positives + negatives, extractions=()))
+    return cleaned
 
 
 def abstained(cleaned: Sequence[CleanedGroup]) -> float:

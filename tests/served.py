@@ -146,9 +146,10 @@ def _constraint(grammar: str) -> Constraint | None:
 class Faulty:
     """A server that fails at `share` of the requests, each time in another way; never at the first `spared` ones.
 
-    Broken answers come before a sound one to the same question, or instead of it. A `stall` is in seconds; there are
-    `stalls` of them at most. `lies`: some answers, whole ones, name candidates that there aren't or words of another
-    passage; `lied` has what was asked.
+    Each kind of request is counted by itself: `share` of every kind fails, however slow the client is and in whatever
+    order it asks. Broken answers come before a sound one to the same question, or instead of it. A `stall` is in
+    seconds; there are `stalls` of them at most. `lies`: some answers, whole ones, name candidates that there aren't or
+    words of another passage; `lied` has what was asked.
     """
 
     served: Served
@@ -162,7 +163,7 @@ class Faulty:
     faults: Counter[str] = field(default_factory=Counter)
     lied: list[str] = field(default_factory=list)
     seen: int = 0
-    _left: list[str] = field(default_factory=list)
+    _of_kind: Counter[str] = field(default_factory=Counter)
     _rng: random.Random = field(default_factory=lambda: random.Random(11))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -174,9 +175,16 @@ class Faulty:
                 self.server.restart(0.3)
                 return Reply(fate="dropped")
             reply = self.served(asked)
-            if self.seen <= self.spared or self._rng.random() >= self.share:
+            if self.seen <= self.spared or not self._fails(asked):
                 return reply
             return self._broken(asked, reply)
+
+    def _fails(self, asked: Asked) -> bool:
+        """Whether this one of its kind fails: with a share of 0.2 every fifth."""
+        kind = type(request_of(asked.body).constraint).__name__ if asked.body else asked.path
+        before = self._of_kind[kind]
+        self._of_kind[kind] += 1
+        return int((before + 1) * self.share) > int(before * self.share)
 
     def _broken(self, asked: Asked, reply: Reply) -> Reply:
         broken: dict[str, Reply] = {
@@ -204,14 +212,9 @@ class Faulty:
         return broken[name]
 
     def _next(self, possible: Collection[str]) -> str:
-        """Another fault each time, until all have been had."""
-        name = next((name for name in self._left if name in possible), None)
-        if name is None:
-            drawn = self._rng.sample(sorted(possible), len(possible))
-            self._left += drawn
-            name = drawn[0]
-        self._left.remove(name)
-        return name
+        """The fault that came least so far, so that each comes as soon as a request allows it."""
+        least = min(self.faults[name] for name in possible)
+        return self._rng.choice(sorted(name for name in possible if self.faults[name] == least))
 
 
 #: What lies begin with.

@@ -334,3 +334,9 @@ class TooManyFailures(RunStopped, exit_code=112):
 
 class PartitionsFailed(RunStopped, exit_code=113):
     """No worker could clean some partitions. No output is written, but the other partitions are stored."""
+
+
+def describe_count(number: int, noun: str) -> str:
+    """A number and what there are so many of, for a message: "1 group", "2,000 groups", "3 queries"."""
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else several}"

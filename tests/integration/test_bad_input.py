@@ -273,13 +273,13 @@ def test_skipped_row(arhn: Arhn, error: type[DataError], says: str, spoilt: Call
     spoil(spoilt)
     bad = lines()[1]
     done = arhn.works(*CLEAN, "--on-bad-row", "skip")
-    assert "1 rows rejected" in done.out
+    assert "1 row rejected" in done.out
     assert "out.rejects.jsonl" in done.out
     require_rejected("out.rejects.jsonl", says, bad)
     assert read_json("out.summary.json")["groups"]["rejected_rows"] == 1
     assert len(lines("out.jsonl")) == GROUPS - 1
     done = arhn.works("convert", "train.jsonl", "-o", "c.jsonl", "--on-bad-row", "skip", "--rejects", "bad.jsonl")
-    assert "1 rows rejected: bad.jsonl" in done.out
+    assert "1 row rejected: bad.jsonl" in done.out
     require_rejected("bad.jsonl", says, bad)
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from arhn.agree.agreement import Agreement, Side, compute_scores
 from arhn.agree.confusion import Confusion
 from arhn.agree.judgements import Kind
+from arhn.errors import describe_count
 
 _TITLES = {"found": "False negative found, A by B", "action": "Action, A by B"}
 
@@ -101,7 +102,8 @@ def _differing(agreement: Agreement, show: int) -> tuple[RenderableType, ...]:
         for doc_id, a, b in difference.passages:
             table.add_row(Padding(Text(doc_id), (0, 0, 0, 2)), a, b)
         table.add_section()
-    return Text(f"{total:,} groups differ, in {passages:,} negatives; {shown}:"), table
+    found = f"{describe_count(total, 'group')} {'differs' if total == 1 else 'differ'}"
+    return Text(f"{found}, in {describe_count(passages, 'negative')}; {shown}:"), table
 
 
 def _number(value: float | None) -> str:

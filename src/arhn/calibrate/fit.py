@@ -25,7 +25,7 @@ from arhn.cleaning.evidence.confidence import (
 )
 from arhn.cleaning.evidence.signals import QUERY, VERDICT, Signals
 from arhn.cleaning.evidence.triage import measure_triage
-from arhn.errors import CalibrationError, MissingDependency
+from arhn.errors import CalibrationError, MissingDependency, describe_count
 
 #: Fewer labels of a class than this can't be told from chance.
 LEAST_OF_A_CLASS = 10
@@ -177,15 +177,17 @@ def require_enough(groups: Sequence[LabelledGroup], left_out: int = 0) -> None:
     """Raises CalibrationError where there are too few groups or labels, or one class only."""
     labels = [label for g in groups for label in g.labels if label is not None]
     false = sum(labels)
-    counts = {"false negatives": false, "true negatives": len(labels) - false}
-    found = ", ".join(f"{n} {what}" for what, n in counts.items())
-    left = f" ({left_out} groups without a label or with a broken answer left out)" if left_out else ""
+    counts = {"false negative": false, "true negative": len(labels) - false}
+    found = ", ".join(describe_count(n, what) for what, n in counts.items())
+    left = (
+        f" ({describe_count(left_out, 'group')} without a label or with a broken answer left out)" if left_out else ""
+    )
     if len(groups) >= LEAST_GROUPS and min(counts.values()) >= LEAST_OF_A_CLASS:
         return
     missing = [what for what, n in counts.items() if not n]
-    only = f"a single class, no {missing[0]}: " if len(missing) == 1 else ""
+    only = f"a single class, no {missing[0]}s: " if len(missing) == 1 else ""
     raise CalibrationError(
-        f"too little to calibrate on: {only}{found} in {len(groups)} groups{left}. "
+        f"too little to calibrate on: {only}{found} in {describe_count(len(groups), 'group')}{left}. "
         f"At least {LEAST_GROUPS} groups and {LEAST_OF_A_CLASS} of each class are needed; more are better"
     )
 

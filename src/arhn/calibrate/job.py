@@ -29,7 +29,7 @@ from arhn.cleaning.setup import choose_prompt, count_samples
 from arhn.cleaning.stats import Stats
 from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
-from arhn.errors import CalibrationError, DataError, UsageError
+from arhn.errors import CalibrationError, DataError, UsageError, describe_count
 from arhn.families.choice import LEFT_ALONE, family_of
 from arhn.files.apart import require_apart
 from arhn.files.atomic import AtomicFile
@@ -158,9 +158,10 @@ def _find_too_small(groups: Sequence[Labelled], fitting: Fitting, judgements: Ju
     """
     if not groups:
         some = next(iter(judgements.groups), "")
+        labelled = describe_count(len(judgements.groups), "group")
         raise CalibrationError(
-            f"{fitting.gold}: none of its {len(judgements.groups)} groups (query_id {some!r}, ...) has a labelled "
-            f"negative in {fitting.groups}. Give the groups that these labels are of, with the same query_id and doc_id"
+            f"{fitting.gold}: none of its {labelled} (query_id {some!r}, ...) has a labelled negative in "
+            f"{fitting.groups}. Give the groups that these labels are of, with the same query_id and doc_id"
         )
     families = {family for _, _, family in groups}
     problems: dict[str, str] = {}

@@ -14,6 +14,7 @@ from arhn.calibrate.job import OnGroup
 from arhn.cleaning.run.bars import LEFT, SHOW_EVERY, group_bars, repeat_every
 from arhn.cleaning.run.time_left import TimeLeft
 from arhn.cleaning.stats import Stats
+from arhn.errors import describe_count
 
 _WIDTH = 30
 
@@ -36,20 +37,25 @@ def show_progress(console: Console) -> Iterator[OnGroup]:
 
 def _describe(stats: Stats, remaining: TimeLeft) -> dict[str, Any]:
     asked = stats.total
-    return {"state": f"{asked.asked} calls, {asked.reused} stored", "left": remaining.describe(stats, 0)}
+    return {
+        "state": f"{describe_count(asked.asked, 'call')}, {asked.reused} stored",
+        "left": remaining.describe(stats, 0),
+    }
 
 
 def fit_view(fit: Fit) -> RenderableType:
     """One fit: what it was fitted on, its reliability, and what each threshold gives."""
     c = fit.calibration
     heading = (
-        f"{c.family}: {c.fitted['groups']} groups, {c.fitted['false_negatives']} false and "
-        f"{c.fitted['true_negatives']} true negatives. All below is cross-validated over groups.\n"
+        f"{c.family}: {describe_count(c.fitted['groups'], 'group')}, {c.fitted['false_negatives']:,} false and "
+        f"{describe_count(c.fitted['true_negatives'], 'true negative')}. All below is cross-validated over groups.\n"
         f"AUC {fit.auc:.3f}, Brier score {fit.brier:.3f}; confidence = sigmoid({_describe_signals(fit)} "
         f"{c.intercept:+.3g})"
     )
     if fit.skipped_groups:
-        heading += f"\n{fit.skipped_groups} groups without a usable label or with a broken answer were left out"
+        heading += (
+            f"\nleft out: {describe_count(fit.skipped_groups, 'group')} without a usable label or with a broken answer"
+        )
     shown = [_reliability(fit), _thresholds(fit)]
     return Group(heading, *shown, *([_triage(fit)] if c.triage else []))
 

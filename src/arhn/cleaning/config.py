@@ -105,7 +105,7 @@ class RankerSettings(BaseModel):
         pydantic.ValidationError: an unknown key, a value out of range, or one that the ranker doesn't look at.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     name: Annotated[str, _name_in(RANKERS)] = Field(
         default="listwise",
@@ -179,7 +179,7 @@ class CleanConfig(BaseModel):
         CalibrationError: a file of calibrations that can't be read.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     method: Annotated[str, _name_in(METHODS)] = Field(
         default="arhn",

@@ -42,7 +42,7 @@ class Margin(BaseModel):
         pydantic.ValidationError: an unknown rule or key, or a value that is no number.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     rule: Rule = Field(
         default="perc",

@@ -23,7 +23,7 @@ def compare(
             help="The same; precision and recall are A's against gold labels or verdicts here.", show_default=False
         ),
     ],
-    show: Annotated[int, make_count_option("--show", "Groups that are shown. Default: 20.")] = 20,
+    show: Annotated[int, make_count_option("--show", "Groups that are shown.")] = 20,
     json: JsonFile = None,
     overwrite: Overwrite = False,
 ) -> None:

@@ -81,10 +81,19 @@ class Command(TyperCommand):
             if record is not None:
                 panel = getattr(parameter, "rich_help_panel", None)
                 usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
-                groups.setdefault(panel or usual, []).append(record)
+                groups.setdefault(panel or usual, []).append((record[0], _write_help(parameter, record[1])))
         for title, records in groups.items():
             with formatter.section(title):
                 formatter.write_dl(records, col_max=26)
+
+
+def _write_help(parameter: Any, text: str) -> str:
+    """The help of a parameter, a default in the words of those that set a setting; an argument's is as Typer has it."""
+    if parameter.param_type_name == "argument":
+        return text
+    default = parameter.default
+    plain = isinstance(default, str | int | float) and not isinstance(default, bool)
+    return f"{parameter.help}{f' Default: {default}.' if plain else ''}{' [required]' if parameter.required else ''}"
 
 
 class Later(TyperCommand):

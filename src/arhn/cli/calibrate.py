@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from arhn.cli.app import ANSWERS_STORED, make_command
-from arhn.cli.flags.common import FILES, FromFormat, Overwrite, Split, make_console, make_count_option
+from arhn.cli.flags.common import (
+    FILES,
+    FromFormat,
+    Overwrite,
+    Split,
+    make_console,
+    make_count_option,
+    make_error_console,
+)
 from arhn.cli.flags.settings import CALIBRATE, read_fitting_settings
 from arhn.config.opening import open_models
 from arhn.config.values import Values
@@ -66,7 +73,7 @@ def fit(
         limit=limit,
         overwrite=overwrite,
     )
-    with calibration_view.show_progress(Console(stderr=True)) as on_group:
+    with calibration_view.show_progress(make_error_console()) as on_group:
         done = labelled.calibrate(fitting, config.cleaning, partial(open_models, config), on_group=on_group)
     out = make_console()
     for found in done.fits.values():

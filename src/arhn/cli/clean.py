@@ -7,10 +7,8 @@ from contextlib import redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from arhn.cli.app import ANSWERS_STORED, advise_after_interrupt, make_command
-from arhn.cli.flags.common import Groups, Output, Overwrite, make_console
+from arhn.cli.flags.common import Groups, Output, Overwrite, make_console, make_error_console
 from arhn.cli.flags.settings import CLEAN, read_settings
 from arhn.config.opening import open_models
 from arhn.config.settings import RunConfig
@@ -69,7 +67,7 @@ def _clean(source: str, files: Files, config: RunConfig, *, overwrite: bool) -> 
     )
     total = job.count(cleaning)
     models = partial(open_models, config)
-    with display.show_progress(Console(stderr=True), progress, total) as on_group:
+    with display.show_progress(make_error_console(), progress, total) as on_group:
         if config.cluster.address is None:
             return job.run(cleaning, models, progress=progress, on_group=on_group)
         from arhn.cluster import run as on_cluster

@@ -35,7 +35,7 @@ def compare(
     measure: Annotated[
         str, typer.Option("--measure", metavar="NAME", help="nDCG@10, recall@100 or MRR@10.")
     ] = "nDCG@10",
-    resamples: Annotated[int, make_count_option("--resamples", "Resamples of the test. Default: 10000.")] = 10_000,
+    resamples: Annotated[int, make_count_option("--resamples", "Resamples of the test.")] = 10_000,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the test.")] = 0,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw it there: .png, .svg or .pdf.")

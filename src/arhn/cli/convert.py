@@ -8,6 +8,7 @@ import typer
 
 from arhn.cli.app import make_command
 from arhn.cli.flags.common import FILES, FromFormat, Groups, Output, Overwrite, Rejects, Split, ToFormat, make_console
+from arhn.errors import describe_count
 
 
 def convert(
@@ -30,11 +31,11 @@ def convert(
     target = to or found.format
     done = write(found, output, target, rejects=rejects, on_bad_row=on_bad_row, overwrite=overwrite)
     out = make_console()
-    out.print(f"{done.written} groups: {found.format} to {target}")
+    out.print(f"{describe_count(done.written, 'group')}: {found.format} to {target}")
     for what, count in sorted(done.losses.items()):
         out.print(f"  {target} can't hold: {what} ({count})", soft_wrap=True)
     if done.rejected:
-        out.print(f"  {done.rejected} rows rejected: {done.rejects}", soft_wrap=True)
+        out.print(f"  {describe_count(done.rejected, 'row')} rejected: {done.rejects}", soft_wrap=True)
 
 
 command = make_command(convert)

@@ -45,7 +45,7 @@ class Rates:
         float | None, make_amount_option("--completion-rate", "Written tokens a second.", panel=_SPEED)
     ] = None
     calls: Annotated[float | None, make_amount_option("--calls-per-second", "Instead of both.", panel=_SPEED)] = None
-    gpus: Annotated[int, make_count_option("--gpus", "Side by side, each that fast. Default: 1.", panel=_SPEED)] = 1
+    gpus: Annotated[int, make_count_option("--gpus", "Side by side, each that fast.", panel=_SPEED)] = 1
     price: Annotated[float | None, make_amount_option("--gpu-price", "Money for an hour of one GPU.", panel=_SPEED)] = (
         None
     )
@@ -63,7 +63,7 @@ class Rates:
 def estimate(
     source: Groups,
     values: Values,
-    sample: Annotated[int, make_count_option("--sample", "Groups that are looked at. Default: 32.", panel=FILES)] = 32,
+    sample: Annotated[int, make_count_option("--sample", "Groups that are looked at.", panel=FILES)] = 32,
     pilot: Annotated[
         Path | None,
         typer.Option(

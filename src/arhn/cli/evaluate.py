@@ -111,9 +111,7 @@ class Measured:
             rich_help_panel=_MODEL,
         ),
     ] = None
-    batch_size: Annotated[
-        int, make_count_option("--batch-size", "Texts encoded at once. Default: 32.", panel=_MODEL)
-    ] = 32
+    batch_size: Annotated[int, make_count_option("--batch-size", "Texts encoded at once.", panel=_MODEL)] = 32
     threads: Annotated[int | None, make_count_option("--threads", "CPU threads.", panel=_MODEL)] = None
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 
 from arhn.cli.app import make_command
-from arhn.cli.flags.common import FILES, FORMAT_NAMES, Output, Overwrite, check_format, make_console
+from arhn.cli.flags.common import FILES, FORMAT_NAMES, Output, Overwrite, check_format, make_console, make_error_console
 from arhn.cli.flags.settings import MINE, read_settings
 from arhn.config.values import Values
 from arhn.libraries import require
@@ -100,7 +99,7 @@ def mine(
 
     places = job.Files.beside(output, summary=summary, candidates=candidates)
     settings = read_settings("mine", values).mine
-    with group_bars(Console(stderr=True)) as bars:
+    with group_bars(make_error_console()) as bars:
         bar = bars.add_task("groups", total=None, state="")
         content = job.run(
             places,

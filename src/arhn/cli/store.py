@@ -9,7 +9,7 @@ import typer
 
 from arhn.cli.app import make_command
 from arhn.cli.flags.common import make_console
-from arhn.errors import UsageError
+from arhn.errors import UsageError, describe_count
 
 
 def look(
@@ -31,7 +31,7 @@ def look(
     out = make_console()
     if prune:
         deleted = stores.prune(store, prune, model=model)
-        out.print(f"{deleted} answers deleted")
+        out.print(f"{describe_count(deleted, 'answer')} deleted")
     out.print(store_view(stores.info(store)))
 
 

@@ -12,6 +12,7 @@ import typer
 
 from arhn.cli.app import make_command
 from arhn.cli.flags.common import FILES, FromFormat, Split, make_console, make_count_option
+from arhn.errors import describe_count
 
 if TYPE_CHECKING:
     from arhn.config.settings import RefreshSettings
@@ -158,7 +159,8 @@ def train(
 
     record = start(training, prepared=prepared, on_epoch=negatives, on_log=ProgressLog(prepared))
     if first:
-        make_console().print(f"{record.steps} steps in {record.seconds:,.0f} s: {output}", soft_wrap=True)
+        steps = describe_count(record.steps, "step")
+        make_console().print(f"{steps} in {record.seconds:,.0f} s: {output}", soft_wrap=True)
 
 
 def _make_training(source: str, output: str, groups: Groups, model: Model, run: Run, sets: Sequence[str]) -> Training:
@@ -230,22 +232,20 @@ def _list_options(refresh: RefreshSettings) -> dict[str, Any]:
 def _show(run: Prepared) -> None:
     """What a run is about to do, in a few lines."""
     counts, schedule, out = run.store.counts, run.schedule, make_console()
-    left_out = {
-        "with too few negatives": counts.no_negatives,
-        "bad rows": run.rejected,
-    }
-    notes = "".join(f", {number:,} {what}" for what, number in left_out.items() if number)
-    out.print(f"{counts.used:,} groups{notes}; {counts.positives:,} positives, {counts.negatives:,} negatives")
+    notes = f", {counts.no_negatives:,} with too few negatives" if counts.no_negatives else ""
+    notes += f", {describe_count(run.rejected, 'bad row')}" if run.rejected else ""
+    labels = f"{describe_count(counts.positives, 'positive')}, {describe_count(counts.negatives, 'negative')}"
+    out.print(f"{describe_count(counts.used, 'group')}{notes}; {labels}")
     if counts.contradicted or counts.filtered:
         out.print(
-            f"{counts.filtered:,} passages were filtered by cleaning; {counts.contradicted:,} negatives are left out "
-            "because they are positives of their query, or were filtered from it"
+            f"filtered by cleaning: {describe_count(counts.filtered, 'passage')}; left out because they are positives "
+            f"of their query, or were filtered from it: {describe_count(counts.contradicted, 'negative')}"
         )
     if counts.sets:
         out.print(f"data sets: {', '.join(f'{name} ({n:,})' for name, n in counts.sets.most_common())}", soft_wrap=True)
     out.print(
-        f"recipe {run.recipe.name}: {run.recipe.model} on {run.device}; {run.recipe.epochs} epochs of "
-        f"{schedule.steps:,} steps, up to {run.recipe.batch:,} queries a step; groups take "
+        f"recipe {run.recipe.name}: {run.recipe.model} on {run.device}; {describe_count(run.recipe.epochs, 'epoch')} "
+        f"of {describe_count(schedule.steps, 'step')}, up to {run.recipe.batch:,} queries a step; groups take "
         f"{run.store.bytes / 2**20:,.1f} MiB",
         soft_wrap=True,
     )
@@ -260,7 +260,8 @@ def _show_refreshes(negatives: NewNegatives, checked: Mapping[str, Any]) -> None
     epochs = negatives.epochs
     make_console().print(
         f"after epoch{'s' if len(epochs) > 1 else ''} {', '.join(map(str, epochs))}: mine again in {name} "
-        f"({len(corpus):,} passages) with {', '.join(mining['retrievers'])}, {mining['negatives']} negatives a query "
+        f"({describe_count(len(corpus), 'passage')}) with {', '.join(mining['retrievers'])}, "
+        f"{describe_count(mining['negatives'], 'negative')} a query "
         f"from the ranks {mining['range_min']}:{mining['range_max']}; clean by {cleaners}"
         + (f"; answers are kept in {negatives.store}" if "refresh_cleaning.model" in checked else ""),
         soft_wrap=True,

@@ -17,7 +17,7 @@ _MOST_UNITS = 2**16
 class Cluster(BaseModel):
     """Who cleans: workers on a Ray cluster, or this process where no address is given. Unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     address: str | None = Field(
         default=None,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from arhn.compare.contenders import Contender
-from arhn.errors import ResultsDiffer
+from arhn.errors import ResultsDiffer, describe_count
 from arhn.evaluate.results import PACKAGES, DatasetRecord, Results
 
 _LIBRARIES = ("arhn", *PACKAGES)
@@ -52,7 +52,8 @@ def list_notes(contenders: Sequence[Contender], datasets: Sequence[str]) -> Iter
             yield f"the training sets of {name} aren't recorded: all data sets may be in its domain"
         for dataset in results.datasets:
             if dataset.name in datasets and dataset.missing:
-                yield f"{name} has no passage for {len(dataset.missing)} queries of {dataset.name}, which score 0"
+                unanswered = describe_count(len(dataset.missing), "query")
+                yield f"{name} has no passage for {unanswered} of {dataset.name}, where it scores 0"
     yield from _note_difference(contenders, "passages a query in the run", lambda r: str(r.settings.depth))
     yield from _note_difference(contenders, "maximal length", _find_length)
     for library in _LIBRARIES:

@@ -63,9 +63,9 @@ def _read_texts(model: type[BaseModel], values: Values) -> Values:
 
 def _describe(problem: Mapping[str, Any], model: type[BaseModel], values: Values) -> str:
     key: tuple[str | int, ...] = problem["loc"]
-    giver = values.giver(key)
+    source = values.find_source(key)
     name = shown(write_key(key))
-    where = f"{name} ({giver})" if giver and key else name
+    where = f"{name} ({source})" if source and key else name
     if problem["type"] == "extra_forbidden":
         return f"{where}: {_describe_unknown(key, model, values)}"
     if "url" not in problem:  # our own, not one of pydantic's
@@ -104,8 +104,10 @@ def _describe_unknown(key: tuple[str | int, ...], model: type[BaseModel], values
     known = {setting.key: setting for setting in list_settings(model, values.tree)}
     if owners := _find_owners(tuple(section), name, known):
         engine = values.at((*section, "name")) or DEFAULT_ENGINE
-        giver = values.giver((*section, "name"))
-        return f"belongs to the engine {' and '.join(owners)}, and this is {engine}" + (f" ({giver})" if giver else "")
+        source = values.find_source((*section, "name"))
+        return f"belongs to the engine {' and '.join(owners)}, and this is {engine}" + (
+            f" ({source})" if source else ""
+        )
     siblings = [each[-1] for each in known if each[:-1] == tuple(section)]
     hint = _suggest((*section, name), siblings, [*known])
     table = f"Keys of [{shown(write_key(tuple(section)))}]" if section else "Keys"

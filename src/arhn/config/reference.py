@@ -85,9 +85,9 @@ def _write_table(
             value = given  # the paths, not what is in the files
         name = write_key(setting.key[-1:])
         text = f"# {name} =" if value is None else f"{name} = {to_toml(value)}"
-        by = values.giver(setting.key) if given is not None else ""
+        source = values.find_source(setting.key) if given is not None else ""
         unit = f"{setting.unit}; " if setting.unit else ""
-        rows.append((text, f"{unit}{by or _find_inherited(setting, values) or 'default'}"))
+        rows.append((text, f"{unit}{source or _find_inherited(setting, values) or 'default'}"))
     width = min(max((len(text) for text, _ in rows), default=0), 48)
     return (f"{text:<{width}}  # {comment}" for text, comment in rows)
 

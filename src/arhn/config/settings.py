@@ -39,14 +39,14 @@ from arhn.mine.settings import MiningSettings
 _MOST = 2**31 - 1
 #: What a small LLM's word is joined with.
 USUAL_SIMILARITY = "all-minilm-l6-v2-int8"
-#: Our methods that ask an LLM, and that look at similarities. Those of other packages may do both.
-_ASKING, _COMPARING = ("arhn", "rlhn"), ("arhn", "margin")
+#: Our methods that look at similarities. Those of other packages may do so, too.
+_COMPARING = ("arhn", "margin")
 
 
 class SimilaritySettings(BaseModel):
     """A retriever whose similarities count. Unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=True)
 
     model: str = Field(
         min_length=1,
@@ -178,15 +178,15 @@ class CleaningSettings(CleanConfig):
 
     def _unused_models(self) -> list[InitErrorDetails]:
         given = {
-            ("engine", "model"): (self.engine.model, _ASKING),
-            ("small_model",): (self.small_model and (self.small_model.model or self.small_model.name), _ASKING),
-            ("similarity",): (self.similarity and self.similarity.model, _COMPARING),
+            ("engine", "model"): (self.engine.model, _list_asking),
+            ("small_model",): (self.small_model and (self.small_model.model or self.small_model.name), _list_asking),
+            ("similarity",): (self.similarity and self.similarity.model, lambda: _COMPARING),
         }
         found = [
             _make_problem(key, "does nothing with method {method}, only with {others}", value,
                      method=self.method, others=", ".join(methods))
-            for key, (value, methods) in given.items()
-            if value and self.method in METHODS.built_in and self.method not in methods
+            for key, (value, list_methods) in given.items()
+            if value and self.method in METHODS.built_in and self.method not in (methods := list_methods())
         ]  # fmt: skip
         engines = [engine for engine in (self.engine, self.small_model) if engine is not None]
         if self.budget.limited and not any(engine.paid for engine in engines):
@@ -195,7 +195,7 @@ class CleaningSettings(CleanConfig):
         return found
 
     def _lacking(self) -> list[InitErrorDetails]:
-        if self.small_model is not None and not self.small_model.model and self.method in _ASKING:
+        if self.small_model is not None and not self.small_model.model and self.method in _list_asking():
             return [_make_problem(("small_model", "model"), "names no model. Give one (--small-model)", "")]
         if self.method != "arhn":
             return []
@@ -212,6 +212,11 @@ class CleaningSettings(CleanConfig):
         return []
 
 
+def _list_asking() -> tuple[str, ...]:
+    """Our methods that ask an LLM."""
+    return tuple(name for name in METHODS.built_in if METHODS.get(name).asks_llm)
+
+
 def _make_problem(key: tuple[str, ...], text: str, found: object, **context: object) -> InitErrorDetails:
     return {"type": PydanticCustomError("without_effect", text, context), "loc": key, "input": found}
 
@@ -225,7 +230,7 @@ class FittingSettings(CleaningSettings):
 class FileSettings(BaseModel):
     """How groups are read and written. Unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     format: Annotated[str | None, BeforeValidator(_check_format)] = Field(
         default=None, description="The input's format; detected unless given."
@@ -281,7 +286,7 @@ class RefreshMining(MiningSettings):
 class RefreshSettings(BaseModel):
     """Negatives that are mined and cleaned again while training goes on. Unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     every: StrictInt = Field(
         ge=1,

@@ -1,6 +1,6 @@
-"""Where settings come from: a config file, `--set KEY=VALUE` and flags, each over the one before; who gave what.
+"""Values of settings from a config file, `--set KEY=VALUE` and flags, each over the one before, and their sources.
 
-Nothing is checked here but that no value has two givers of the same rank; the settings' classes do the rest.
+Nothing is checked here but that no value has two sources of the same rank; the settings' classes do the rest.
 """
 
 from __future__ import annotations
@@ -29,43 +29,43 @@ _DEEPEST = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """A value, and who gives it: `--mode R`, `--set ranker.name=pivot`, `run.toml, line 3`.
+    """A value, and where it comes from: `--mode R`, `--set ranker.name=pivot`, `run.toml, line 3`.
 
     `bare`: the value is a text of a command line that has no type of its own yet.
     """
 
     key: Key
     value: Any
-    by: str
+    source: str
     bare: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Values:
-    """Values by key, as they were given, and who gave each.
+    """Values by key, as they were given, and where each came from.
 
-    `by_hand`: those that no file gave; `bare`: those of them that are texts without a type.
+    `direct`: those that an option or `--set` gave, not a file; `bare`: those of them that are texts without a type.
     """
 
     tree: Mapping[str, Any] = field(default_factory=dict)
-    givers: Mapping[Key, str] = field(default_factory=dict)
-    by_hand: frozenset[Key] = frozenset()
+    sources: Mapping[Key, str] = field(default_factory=dict)
+    direct: frozenset[Key] = frozenset()
     bare: frozenset[Key] = frozenset()
 
     def only(self, names: Collection[str], command: str) -> Values:
         """Those that a command looks at, by the first name of their key; a config file may hold others' too.
 
         Raises:
-            UsageError: others are given by hand.
+            UsageError: others are given directly.
         """
-        for key in sorted(self.by_hand):
+        for key in sorted(self.direct):
             if key[0] not in names:
                 raise UsageError(
-                    f"{shown(write_key(key))} ({self.givers[key]}): 'arhn {command}' makes no use of it. Leave it out"
+                    f"{shown(write_key(key))} ({self.sources[key]}): 'arhn {command}' makes no use of it. Leave it out"
                 )
         return Values(
             tree={name: value for name, value in self.tree.items() if name in names},
-            givers={key: by for key, by in self.givers.items() if key[0] in names},
+            sources={key: source for key, source in self.sources.items() if key[0] in names},
             bare=frozenset(key for key in self.bare if key[0] in names),
         )
 
@@ -75,15 +75,15 @@ class Values:
         _put(tree, key, value)
         return replace(self, tree=tree)
 
-    def giver(self, key: tuple[object, ...]) -> str:
-        """Who gave a key, a table that it stands in, or what stands in it; empty where nobody did."""
+    def find_source(self, key: tuple[object, ...]) -> str:
+        """Where a key was given, a table that it stands in, or what stands in it; empty where none of them was."""
         names = tuple(part for part in key if isinstance(part, str))
         while names:
-            if names in self.givers:
-                return self.givers[names]
+            if names in self.sources:
+                return self.sources[names]
             names = names[:-1]
         within = tuple(part for part in key if isinstance(part, str))
-        return next((by for other, by in self.givers.items() if other[: len(within)] == within), "")
+        return next((source for other, source in self.sources.items() if other[: len(within)] == within), "")
 
     def at(self, key: tuple[object, ...]) -> Any:
         """What was given for a key; None where nothing was."""
@@ -104,20 +104,23 @@ def gather(config: Path | None, sets: Sequence[str] = (), flags: Sequence[Given]
         flags: what flags of the command give.
 
     Raises:
-        UsageError: a file that can't be read, a text that is no setting, two givers of one value.
+        UsageError: a file that can't be read, a text that is no setting, two sources of one value.
     """
-    direct = [*(parse_set(text) for text in sets), *flags]
-    _require_one_giver(direct)
+    on_command_line = [*(parse_set(text) for text in sets), *flags]
+    _require_one_source(on_command_line)
     tree: dict[str, Any] = {}
-    givers: dict[Key, str] = {}
-    for given in [*(_read_file(config) if config is not None else ()), *direct]:
+    sources: dict[Key, str] = {}
+    for given in [*(_read_file(config) if config is not None else ()), *on_command_line]:
         _put(tree, given.key, given.value)
-        for other in [other for other in givers if other[: len(given.key)] == given.key]:
-            del givers[other]
-        givers[given.key] = given.by
-    by_hand = frozenset(given.key for given in direct)
-    bare = frozenset(given.key for given in direct if given.bare)
-    return Values(tree=tree, givers=givers, by_hand=by_hand, bare=bare)
+        for other in [other for other in sources if other[: len(given.key)] == given.key]:
+            del sources[other]
+        sources[given.key] = given.source
+    return Values(
+        tree=tree,
+        sources=sources,
+        direct=frozenset(given.key for given in on_command_line),
+        bare=frozenset(given.key for given in on_command_line if given.bare),
+    )
 
 
 def parse_set(text: str) -> Given:
@@ -130,7 +133,7 @@ def parse_set(text: str) -> Given:
     found, bare = _read_value(value.strip())
     if len(key) + _depth(found) > _DEEPEST:
         raise UsageError(f"--set {shown(text)}: more than {_DEEPEST} tables and lists within each other")
-    return Given(key=key, value=found, by=f"--set {shown(text)}", bare=bare)
+    return Given(key=key, value=found, source=f"--set {shown(text)}", bare=bare)
 
 
 def _read_key(text: str) -> Key:
@@ -163,13 +166,13 @@ def _put(tree: dict[str, Any], key: Key, value: Any) -> None:
     inner[key[-1]] = value
 
 
-def _require_one_giver(given: Sequence[Given]) -> None:
+def _require_one_source(given: Sequence[Given]) -> None:
     for number, one in enumerate(given):
         for other in given[number + 1 :]:
             length = min(len(one.key), len(other.key))
             if one.key[:length] == other.key[:length]:
                 key = shown(write_key(min(one.key, other.key, key=len)))
-                raise UsageError(f"{key}: given twice, by {one.by} and by {other.by}. Keep one of them")
+                raise UsageError(f"{key}: given twice, by {one.source} and by {other.source}. Keep one of them")
 
 
 def _read_file(path: Path) -> Iterator[Given]:
@@ -189,7 +192,7 @@ def _read_file(path: Path) -> Iterator[Given]:
     lines = {} if json_ else _find_lines(text)
     for key, value in _list_leaves(tree, ()):
         line = next((lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in lines), None)
-        yield Given(key=key, value=value, by=f"{name}, line {line}" if line else name)
+        yield Given(key=key, value=value, source=f"{name}, line {line}" if line else name)
 
 
 def _name(path: Path) -> str:

@@ -27,7 +27,7 @@ class EngineSettings(BaseModel, ABC):
         pydantic.ValidationError: an unknown key, or a value out of range.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=True)
 
     #: Whether requests cost money, so that a budget can be kept to.
     paid: ClassVar[bool] = False

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arhn.cleaning.run.time_left import format_time
+from arhn.errors import describe_count
 from arhn.estimate.costs import Bill, Tariff
 from arhn.estimate.estimate import Counting, Estimate
 from arhn.estimate.pilot import Assumption
@@ -60,7 +61,7 @@ def list_assumptions(found: Estimate, tariff: Tariff, counting: Counting) -> tup
 def view(found: Estimate, tariff: Tariff, counting: Counting) -> RenderableType:
     """The tables on a terminal."""
     how = "all of them" if found.sampled == found.groups else f"from {found.sampled} of them"
-    heading = f"{found.groups:,} groups with {found.passages:,} passages, {how}"
+    heading = f"{describe_count(found.groups, 'group')} with {describe_count(found.passages, 'passage')}, {how}"
     known = f"; {found.known} of the sampled ones cost nothing, the store answers them" if found.known else ""
     return Group(Text(heading + known), _numbers(found, tariff), _stages(found), _given(found, tariff, counting))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -51,11 +51,6 @@ def in_domain(name: str, training_sets: Iterable[str]) -> bool:
     trained = {canonical_name(each) for each in training_sets}
     own = canonical_name(name)
     return own in trained or (own in sets and not sets[own].near.isdisjoint(trained))
-
-
-def list_suites() -> Mapping[str, Sequence[str]]:
-    """The names of the sets in each suite, by the suite's name."""
-    return _load_tables()[1]
 
 
 def _find_set(given: str) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 
 from arhn.cleaning.select import Content, take_content
-from arhn.errors import UsageError
+from arhn.errors import UsageError, describe_count
 from arhn.types import Passage
 
 #: Digits to which scores are compared, so that the rounding error of a subtraction decides nothing.
@@ -64,7 +64,7 @@ class Settings(BaseModel):
         pydantic.ValidationError: an unknown key, or a value out of range.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     negatives: StrictInt = Field(
         default=7, ge=1, le=_MOST, description="Negatives of a query, at most.", json_schema_extra={"unit": "passages"}
@@ -116,8 +116,8 @@ class Settings(BaseModel):
         width = self.range_max - self.range_min
         if width < self.negatives:
             raise UsageError(
-                f"Range {self.range_min}:{self.range_max} holds {max(0, width)} passages, fewer than the "
-                f"{self.negatives} negatives wanted. Widen it, or ask for fewer."
+                f"Range {self.range_min}:{self.range_max} holds {describe_count(max(0, width), 'passage')}, fewer than "
+                f"the {describe_count(self.negatives, 'negative')} wanted. Widen it, or ask for fewer."
             )
         return self
 

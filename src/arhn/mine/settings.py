@@ -18,7 +18,7 @@ _MOST = 2**31 - 1
 class Bm25Settings(BaseModel):
     """BM25. Unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     k1: StrictFloat = Field(default=1.5, description="Saturation of the term frequency, from 0.")
     b: StrictFloat = Field(default=0.75, description="Share of the length normalisation, 0 to 1.")
@@ -34,7 +34,7 @@ class Bm25Settings(BaseModel):
 class ModelSettings(BaseModel):
     """How sentence-transformers models retrieve. Unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     query_prompt: str | None = Field(default=None, description="Text put before queries; the model's own unless given.")
     document_prompt: str | None = Field(

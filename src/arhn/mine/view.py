@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from arhn.errors import describe_count
 from arhn.mine.rules import Fate
 
 #: How the table names each fate.
@@ -43,10 +44,13 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
         **{f"left out, the format can't hold it: {what}": n for what, n in summary["losses"].items()},
     }
     notes = "".join(f"; {n} {what}" for what, n in counts.items() if n)
-    console.print(f"{queries['read']} queries, {queries['written']} groups written{notes}", soft_wrap=True)
+    console.print(
+        f"{describe_count(queries['read'], 'query')}, {describe_count(queries['written'], 'group')} written{notes}",
+        soft_wrap=True,
+    )
     judged = passages["judged_negatives"]
     console.print(
-        f"{passages['positives']} positives, {passages['negatives']} negatives"
+        f"{describe_count(passages['positives'], 'positive')}, {describe_count(passages['negatives'], 'negative')}"
         + (f", {judged} of them judged not relevant" if judged else ""),
         soft_wrap=True,
     )

@@ -8,14 +8,15 @@ from rich.console import Group as RenderGroup
 from rich.console import RenderableType
 from rich.table import Table
 
+from arhn.errors import describe_count
 from arhn.store import StoreInfo
 
 
 def store_view(info: StoreInfo) -> RenderableType:
     """What a response store holds, by model and by run."""
     models = Table(
-        title=f"{info.answers:,} answers, {info.unused:,} of them not used since the last finished run; "
-        f"{info.bytes / 1e6:,.1f} MB on disk"
+        title=f"{describe_count(info.answers, 'answer')}, {info.unused:,} of them not used since the last finished "
+        f"run; {info.bytes / 1e6:,.1f} MB on disk"
     )
     for column in ("model", "answers", "MB"):
         models.add_column(column, justify="left" if column == "model" else "right", overflow="fold")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from arhn.errors import NothingToTrain
+from arhn.errors import NothingToTrain, describe_count
 from arhn.families.data_set_names import find_family, list_names
 from arhn.retrieval.embedder import as_text
 from arhn.train.filtered_passages import FilteredPassages, doc_key, query_key, text_key
@@ -155,7 +155,7 @@ def gather(groups: Iterable[Group], filtered: FilteredPassages | None = None, *,
         raise NothingToTrain("no groups to train on: the input is empty. Give groups with positives and negatives")
     if not counts.used:
         raise NothingToTrain(
-            f"no groups to train on: none of {counts.read} has {min_negatives} negatives or more "
+            f"no groups to train on: none of {counts.read} has {describe_count(min_negatives, 'negative')} or more "
             f"({counts.contradicted} were left out because they are positives of their query, or were filtered from "
             "it). Mine or keep more, or take groups without hard negatives: --set min_negatives=0"
         )

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from arhn.errors import BadJson, FileMissing
+from arhn.errors import BadJson, FileMissing, describe_count
 from arhn.files.atomic import AtomicFile
 
 NAME = "arhn.train.json"
@@ -181,13 +181,15 @@ def render_card(record: Manifest) -> str:
     use = _RERANKER if settings["kind"] == "reranker" else _RETRIEVER.format(**shown)
     sets = ", ".join(f"{name} ({count:,})" for name, count in record.data.sets.items()) or "not named"
     tags = "cross-encoder" if settings["kind"] == "reranker" else "sentence-similarity"
+    counts = {"group": record.data.used, "epoch": record.epochs, "step": record.steps}
+    size = ", ".join(describe_count(number, noun) for noun, number in counts.items())
     return f"""---
 library_name: sentence-transformers
 tags: [sentence-transformers, {tags}, arhn]
 ---
 # {record.model}, trained by arhn
 
-A {settings["kind"]} made by `arhn train --recipe {record.recipe}` from {record.model}: {record.data.used:,} groups,
-{record.epochs} epochs, {record.steps:,} steps, seed {settings["seed"]}. Data sets: {sets}.
+A {settings["kind"]} made by `arhn train --recipe {record.recipe}` from {record.model}: {size}, seed {settings["seed"]}.
+Data sets: {sets}.
 `{NAME}` holds every setting.
 {use}"""

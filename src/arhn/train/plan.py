@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-from arhn.errors import NothingToTrain, TrainingError
+from arhn.errors import NothingToTrain, TrainingError, describe_count
 from arhn.train.groups import GroupStore, StoredGroup, StoredPassage
 from arhn.train.recipe import Recipe
 
@@ -52,19 +52,21 @@ class Schedule:
         """
         if groups < recipe.batch:
             raise NothingToTrain(
-                f"batch of {recipe.batch:,} queries, but only {groups:,} groups to train on. Take a smaller batch, "
-                f"such as --set batch={_suggest_batch(groups)}, or more groups"
+                f"batch of {recipe.batch:,} queries, but only {describe_count(groups, 'group')} to train on. Take a "
+                f"smaller batch, such as --set batch={_suggest_batch(groups)}, or more groups"
             )
         if recipe.contrasted % world:
             raise TrainingError(
-                f"contrast: {recipe.contrasted} queries can't be spread evenly over {world} devices. Take a multiple "
-                f"of {world}, with --set contrast=VALUE"
+                f"contrast: {recipe.contrasted} queries can't be spread evenly over {world} devices. Take a "
+                f"multiple of {world}, with --set contrast=VALUE"
             )
         steps = -(-groups // recipe.batch)
         parts = steps * recipe.accumulation * world
         queries = groups if world == 1 else groups - groups % parts
         if queries < parts:
-            raise NothingToTrain(f"{groups} groups can't be spread over {parts} batches. Take a larger contrast")
+            raise NothingToTrain(
+                f"{describe_count(groups, 'group')} can't be spread over {parts} batches. Take a larger contrast"
+            )
         return cls(steps=steps, accumulation=recipe.accumulation, world=world, queries=queries)
 
     @property

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from arhn.errors import DataError, NothingToTrain, UsageError
+from arhn.errors import DataError, NothingToTrain, UsageError, describe_count
 from arhn.formats import OnBadRow, OnReject, Source, detect, read
 from arhn.train import base_model, filtered_passages, manifest, recipe
 from arhn.train.filtered_passages import FilteredPassages
@@ -210,8 +210,8 @@ def _gather(
         raise NothingToTrain(f"{name_groups(training)}: {error}") from None
     if judged and len(filtered.queries) == judged:
         raise DataError(
-            f"none of its {judged:,} queries is in {name_groups(training)}. Give the decisions from the cleaning of "
-            "these groups, with the same query_ids, or ignore decisions with --no-decisions",
+            f"none of its {describe_count(judged, 'query')} is in {name_groups(training)}. Give the decisions from the "
+            "cleaning of these groups, with the same query_ids, or ignore decisions with --no-decisions",
             path=str(decisions),
         )
     return store, filtered, rejected

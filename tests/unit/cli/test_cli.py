@@ -97,6 +97,25 @@ def test_help_says_what_settings_say(capsys: pytest.CaptureFixture[str]) -> None
     assert "--engine llamacpp|openai|vllm" in text
 
 
+def test_defaults_are_shown_in_one_way_and_ranges_of_counts_not_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in COMMANDS:
+        text = said(capsys, command, "--help")
+        assert "[default" not in text
+        assert "2147483647" not in text
+    assert "At a row that is no group. Default: fail." in said(capsys, "convert", "--help")
+    assert "Resamples of the test. Default: 10000." in said(capsys, "compare", "--help")
+
+
+@pytest.mark.parametrize("argv", [("convert", "train.jsonl", "-o", "out.jsonl"), ("mine", "folder", "-o", "out.jsonl")])
+def test_an_unknown_format_is_named_as_every_other_choice(
+    argv: tuple[str, ...], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = said(capsys, *argv, "--to", "tevatrn", code=2)
+    *names, last = formats.FORMATS.built_in
+    allowed = f"{', '.join(names)} or {last}"
+    assert text.splitlines()[0] == f"arhn: --to: found 'tevatrn', allowed: {allowed}. Did you mean tevatron?"
+
+
 def test_help_calls_values_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "clean", "--help")
     assert "--url URL " in text

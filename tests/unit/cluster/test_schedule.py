@@ -75,7 +75,7 @@ def test_results_come_in_order_within_the_window(engine: FakeEngine, kept: WorkF
     assert (schedule.done, schedule.found, pool.most) == (20, 0, 4)
 
 
-def test_what_is_complete_is_not_done_again(engine: FakeEngine, kept: WorkFolder) -> None:
+def test_a_stored_partition_is_not_cleaned_again(engine: FakeEngine, kept: WorkFolder) -> None:
     first = Schedule(Inline(opened(engine), workers=1), kept, Stats(), window=4)
     for partition, _ in first.run(partitions(6)):
         if partition.number == 2:
@@ -91,7 +91,7 @@ def test_what_is_complete_is_not_done_again(engine: FakeEngine, kept: WorkFolder
     assert stats.total.asked == len(engine.asked) - asked
 
 
-def test_other_settings_use_the_answers_but_not_the_results(tmp_path: Path, engine: FakeEngine) -> None:
+def test_with_other_settings_answers_are_used_again_but_not_results(tmp_path: Path, engine: FakeEngine) -> None:
     plain, floor = UNCALIBRATED, CleanConfig(calibrations=("none",), floor=2)
     for config, asks in ((plain, True), (floor, False), (plain, False)):
         before = len(engine.asked)
@@ -102,7 +102,7 @@ def test_other_settings_use_the_answers_but_not_the_results(tmp_path: Path, engi
     assert schedule.found == 3
 
 
-def test_a_damaged_part_is_made_again(tmp_path: Path, engine: FakeEngine, kept: WorkFolder) -> None:
+def test_a_damaged_partition_is_cleaned_again(tmp_path: Path, engine: FakeEngine, kept: WorkFolder) -> None:
     def run() -> Schedule:
         schedule = Schedule(Inline(opened(engine)), kept, Stats(), window=4)
         list(schedule.run(partitions(2)))
@@ -115,7 +115,7 @@ def test_a_damaged_part_is_made_again(tmp_path: Path, engine: FakeEngine, kept: 
     assert (run().found, file.read_bytes() != whole[:-9]) == (1, True)
 
 
-def test_lost_work_is_tried_again_alone(engine: FakeEngine, kept: WorkFolder) -> None:
+def test_a_lost_partition_is_tried_again_by_itself(engine: FakeEngine, kept: WorkFolder) -> None:
     pool = Inline(opened(engine), workers=2, fate=first_time(1, 3))
     schedule = Schedule(pool, kept, Stats(), window=8)
     assert numbers(schedule.run(partitions(8))) == list(range(8))
@@ -126,7 +126,7 @@ def test_lost_work_is_tried_again_alone(engine: FakeEngine, kept: WorkFolder) ->
 @pytest.mark.parametrize(
     "error", [LOST, Failed(error=EngineError("gone")), Failed(error=ArhnError("x"), expected=False)]
 )
-def test_what_fails_for_good_is_told_when_all_the_rest_is_kept(
+def test_a_partition_that_always_fails_is_reported_after_the_others_are_stored(
     engine: FakeEngine, kept: WorkFolder, error: Failed
 ) -> None:
     pool = Inline(opened(engine), workers=2, fate=first_time(2, failed=error, times=99))
@@ -141,7 +141,7 @@ def test_what_fails_for_good_is_told_when_all_the_rest_is_kept(
     assert pool.began == [(2, False)]
 
 
-def test_a_cluster_on_which_nothing_works_is_given_up(engine: FakeEngine, kept: WorkFolder) -> None:
+def test_a_run_ends_when_no_partition_succeeds(engine: FakeEngine, kept: WorkFolder) -> None:
     pool = Inline(opened(engine), fate=lambda _: LOST)
     with pytest.raises(PartitionsFailed, match="in vain"):
         list(Schedule(pool, kept, Stats(), window=8).run(partitions(1000)))
@@ -149,14 +149,14 @@ def test_a_cluster_on_which_nothing_works_is_given_up(engine: FakeEngine, kept: 
 
 
 @pytest.mark.parametrize("error", [KeyRefused("k"), BudgetSpent("b"), UsageError("u"), StoreCorrupt("s")])
-def test_what_nobody_can_do_better_ends_the_run(engine: FakeEngine, kept: WorkFolder, error: ArhnError) -> None:
+def test_an_error_that_no_worker_can_avoid_ends_the_run(engine: FakeEngine, kept: WorkFolder, error: ArhnError) -> None:
     pool = Inline(opened(engine), fate=first_time(1, failed=Failed(error=error), times=9))
     with pytest.raises(type(error)):
         list(Schedule(pool, kept, Stats(), window=8).run(partitions(5)))
     assert [number for number, _ in pool.began].count(1) == 1
 
 
-def test_a_worker_answers_what_went_wrong() -> None:
+def test_a_worker_returns_its_error() -> None:
     def script(request: Request) -> str:
         raise EngineError("gone")
 
@@ -178,7 +178,7 @@ def test_a_worker_answers_what_went_wrong() -> None:
     assert isinstance(opening.error, KeyRefused)
 
 
-def test_a_worker_goes_on_where_an_earlier_try_was(engine: FakeEngine) -> None:
+def test_a_worker_uses_the_answers_of_an_earlier_try(engine: FakeEngine) -> None:
     [partition] = partitions(1)
     worker = opened(engine)
     first = asyncio.run(worker.clean(partition, None))
@@ -192,7 +192,7 @@ def test_a_worker_goes_on_where_an_earlier_try_was(engine: FakeEngine) -> None:
     assert isinstance(damaged.error, StoreCorrupt)
 
 
-def test_settings_that_decide_have_a_digest_of_their_own(engine: FakeEngine) -> None:
+def test_the_digest_of_a_run_depends_on_settings_that_change_decisions(engine: FakeEngine) -> None:
     described = Models(engine=engine).record
     digests = {
         digest_settings(CleanConfig(), described),

@@ -319,8 +319,9 @@ def test_a_plot_needs_matplotlib(capsys: pytest.CaptureFixture[str], monkeypatch
     assert cli.main(["compare", "base", "better"]) == 0
 
 
-@pytest.mark.parametrize("suffix", plot.FORMATS)
-@pytest.mark.parametrize("count", [1, 2, 9])
+@pytest.mark.parametrize(
+    ("suffix", "count"), [*((".png", count) for count in (1, 2, 9)), *((suffix, 2) for suffix in plot.FORMATS[1:])]
+)
 def test_pictures_of_every_kind(suffix: str, count: int) -> None:
     pytest.importorskip("matplotlib")
     many = alone(**{f"m{i}": results(f"m{i}", BASE if i % 2 else BETTER) for i in range(count)})

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def flag(option: str, value: str) -> Given:
-    return Given(key=tuple(option.split(".")), value=value, by=f"--{option} {value}", bare=True)
+    return Given(key=tuple(option.split(".")), value=value, source=f"--{option} {value}", bare=True)
 
 
 def read(*sets: str) -> RunConfig:
@@ -47,11 +47,11 @@ def test_a_file_is_under_sets_and_flags(tmp_path: Path) -> None:
     values = gather(path, ["ranker.shuffles=8"], [flag("mode", "F")])
     found = check(RunConfig, values)
     assert (found.mode, found.floor, found.ranker.name, found.ranker.shuffles) == ("F", 3, "consistent", 8)
-    assert values.giver(("floor",)) == f"{path}, line 2"
-    assert values.giver(("ranker", "name")) == f"{path}, line 4"
-    assert values.giver(("ranker", "shuffles")) == "--set ranker.shuffles=8"
-    assert values.giver(("mode",)) == "--mode F"
-    assert values.giver(("margin", "rule")) == ""
+    assert values.find_source(("floor",)) == f"{path}, line 2"
+    assert values.find_source(("ranker", "name")) == f"{path}, line 4"
+    assert values.find_source(("ranker", "shuffles")) == "--set ranker.shuffles=8"
+    assert values.find_source(("mode",)) == "--mode F"
+    assert values.find_source(("margin", "rule")) == ""
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_file_is_under_sets_and_flags(tmp_path: Path) -> None:
 def test_a_set(text: str, key: tuple[str, ...], value: Any) -> None:
     given = parse_set(text)
     assert (given.key, given.value) == (key, value)
-    assert given.by == "--set " + text.replace("\n", "\\n")
+    assert given.source == "--set " + text.replace("\n", "\\n")
 
 
 @pytest.mark.parametrize("text", ["", "x", "=3", "a..b=1", ".a=1", "a.=1"])
@@ -167,7 +167,7 @@ BAD: dict[str, tuple[str, str]] = {
     "a budget on a cluster": ("engine.name = 'openai'\nbudget.calls = 3\ncluster.address = 'local'",
                               "budget (run.toml, line 2): isn't kept to on a cluster"),
     "a margin out of range": ("method = 'margin'\n[margin]\nvalue = 1.5", "margin.value: with rule 'perc', 1.5 is not"),
-    "a range that holds too few": ("[mine]\nrange_min = 99", "Range 99:100 holds 1 passages"),
+    "a range that holds too few": ("[mine]\nrange_min = 99", "Range 99:100 holds 1 passage,"),
     "a retriever that isn't used": ("[mine]\nretrievers = ['x']\n[mine.bm25]\nk1 = 2.0", "bm25.k1: does nothing "
                                     "without bm25 among the retrievers (x)"),
     "a family that there isn't": ("[families]\nnq = 'claims'", "'claims' isn't a family of prompts (for subset 'nq')"),

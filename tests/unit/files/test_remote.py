@@ -34,8 +34,6 @@ from arhn.files.remote import Remote, is_url, local_path
 from tests.conftest import answer_by_marks, many
 from tests.unit.cluster.inline import run_inline
 
-ENDINGS = ("", ".decisions", ".summary.json")
-
 
 @pytest.fixture
 def store() -> Iterator[Any]:

@@ -172,7 +172,7 @@ def test_what_does_not_fit_can_be_left_out(here: Path, capsys: pytest.CaptureFix
     ("flags", "error", "says"),
     [
         (["--range", "10"], errors.UsageError, "No such option: --range"),
-        (["--range-min", "5", "--range-max", "6"], errors.UsageError, "Range 5:6 holds 1 passages, fewer than the 3"),
+        (["--range-min", "5", "--range-max", "6"], errors.UsageError, "Range 5:6 holds 1 passage, fewer than the 3"),
         (["--range-max", "0"], errors.UsageError, "mine.range_max (--range-max 0): found '0', allowed: a whole number"),
         (["--absolute-margin", "-1"], errors.UsageError, "mine.absolute_margin (--absolute-margin -1): found '-1'"),
         (["--max-score", "nan"], errors.UsageError, "mine.max_score (--max-score nan): found "),

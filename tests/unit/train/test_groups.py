@@ -120,7 +120,7 @@ def test_groups_without_negatives_can_be_kept() -> None:
 def test_nothing_to_train_on() -> None:
     with pytest.raises(NothingToTrain, match="the input is empty"):
         gather([])
-    with pytest.raises(NothingToTrain, match=r"none of 3 has 1 negatives or more .* --set min_negatives=0"):
+    with pytest.raises(NothingToTrain, match=r"none of 3 has 1 negative or more .* --set min_negatives=0"):
         gather(tiny.groups(3, negatives=0))
 
 

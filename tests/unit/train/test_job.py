@@ -547,7 +547,7 @@ def test_groups_that_can_not_be_trained_on(retriever: Path, tmp_path: Path) -> N
     good = written(tmp_path / "e.jsonl", tiny.groups(9))
     refused(good, FileMissing, "Check the path", decisions=tmp_path / "none.jsonl")
     other = lines(tmp_path / "other.jsonl", {"query_id": "x", "doc_id": "d", "action": "keep"})
-    refused(good, DataError, "none of its 1 queries is in", decisions=other)
+    refused(good, DataError, "none of its 1 query is in", decisions=other)
 
 
 def test_bad_rows_are_counted_when_they_are_skipped(retriever: Path, tmp_path: Path) -> None:

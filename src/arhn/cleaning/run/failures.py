@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from arhn.errors import TooManyFailures
+from arhn.errors import TooManyFailures, describe_count
 
 #: Share of a run's requests that may get no answer.
 USUAL_LIMIT = 0.01
@@ -22,7 +22,8 @@ def describe_excess(content: Mapping[str, Any], limit: float) -> str | None:
     failed, requests = (sum(stage[what] for stage in stages) for what in ("failed", "requests"))
     if not failed or failed <= limit * requests:
         return None
-    return f"{failed} of {requests} requests got no answer ({failed / requests:.1%}, allowed are {limit:.1%})"
+    share = f"{failed / requests:.1%}, allowed are {limit:.1%}"
+    return f"{failed:,} of {describe_count(requests, 'request')} got no answer ({share})"
 
 
 def require_few(content: Mapping[str, Any], limit: float) -> None:

@@ -20,6 +20,7 @@ from arhn.cleaning.run.bars import LEFT, LOG_EVERY, SHOW_EVERY, group_bars, repe
 from arhn.cleaning.run.calibration_notes import describe_calibrations
 from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.run.time_left import TimeLeft
+from arhn.errors import describe_count
 from arhn.families.data_set import TOO_FEW
 from arhn.types import Group, Passage
 
@@ -91,7 +92,7 @@ def describe_state(progress: Progress, seconds: float) -> str:
     tokens = total.prompt_tokens - total.cached_tokens + total.completion_tokens
     rate = tokens / seconds if seconds > 0 else 0.0
     parts = [
-        f"{total.asked} calls",
+        describe_count(total.asked, "call"),
         f"{rate:.0f} tokens/s",
         f"{_percent(total.reused, total.requests)} cache hits",
         f"{progress.tally.unknown_share:.1%} unknown",
@@ -114,17 +115,25 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
         "dropped (below the floor)": groups["dropped"],
         "below the floor of negatives": groups["below_floor"],
         "with a doubtful positive": groups["doubtful_positive"],
-        "rows rejected": groups["rejected_rows"],
-        "negatives left out unused": content["unused_negatives"],
-        "passages cut to the model's context": content["cut_passages"],
-        "rankings failed": content["ranking"].get("failed", 0),
-        "rankings repaired": content["ranking"].get("repaired", 0),
+    }
+    counts = {
+        ("row", "rejected"): groups["rejected_rows"],
+        ("negative", "left out unused"): content["unused_negatives"],
+        ("passage", "cut to the model's context"): content["cut_passages"],
+        ("ranking", "failed"): content["ranking"].get("failed", 0),
+        ("ranking", "repaired"): content["ranking"].get("repaired", 0),
+    }
+    others = {
         **_disagreement(content),
         **{f"left out, the format can't hold it: {what}": n for what, n in content["losses"].items()},
     }
-    parts = [f"{n} {what}" for what, n in notes.items() if n]
+    parts = [
+        *(f"{n} {what}" for what, n in notes.items() if n),
+        *(f"{describe_count(n, noun)} {what}" for (noun, what), n in counts.items() if n),
+        *(f"{n} {what}" for what, n in others.items() if n),
+    ]
     console.print(
-        f"{groups['read']} {'group' if groups['read'] == 1 else 'groups'} read, {groups['written']} written"
+        f"{describe_count(groups['read'], 'group')} read, {groups['written']:,} written"
         + "".join(f"; {s}" for s in parts)
     )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from arhn.formats import FORMATS
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _MOST = 2**31 - 1
 FILES = "Files"
@@ -36,8 +38,9 @@ def _read_amount(text: str) -> float:
 
 
 def check_format(name: str) -> str:
-    """The name of a format. Raises UsageError where there is none of that name."""
-    FORMATS.get(name)
+    """The name of a format. Raises typer.BadParameter where there is none of that name."""
+    if name not in FORMATS.names():
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, FORMATS.names()))}.")
     return name
 
 
@@ -95,6 +98,18 @@ JsonFile = Annotated[
 ]
 
 
+# rich is loaded when something is shown, for help doesn't need it.
+
+
 def make_console() -> Console:
     """Standard output. Much of what is shown isn't ours: "[b]" and ":smile:" in it stay as they are."""
+    from rich.console import Console
+
     return Console(markup=False, emoji=False)
+
+
+def make_error_console() -> Console:
+    """Standard error, for what shows how far a run is."""
+    from rich.console import Console
+
+    return Console(stderr=True)

@@ -129,7 +129,7 @@ def take_values(flags: Mapping[str, Mapping[str, str]], given: dict[str, Any]) -
             if value is None or (not isinstance(value, str) and not value):
                 continue
             shown = value if isinstance(value, str) else " ".join(value)
-            found.append(Given(key=tuple(path.split(".")), value=value, by=f"{option} {shown}", bare=True))
+            found.append(Given(key=tuple(path.split(".")), value=value, source=f"{option} {shown}", bare=True))
     return gather(given.pop("config"), given.pop("sets") or (), found)
 
 

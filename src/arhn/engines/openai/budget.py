@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arhn.engines.protocol import Completion
-from arhn.errors import BudgetSpent, UsageError
+from arhn.errors import BudgetSpent, UsageError, describe_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +103,11 @@ class Budget:
     def _name_exceeded(self, prompt: int, completion: int) -> str:
         """Which limit a request would pass."""
         if self.calls is not None and self.used_calls >= self.calls:
-            return f"{self.used_calls:,} of {self.calls:,} calls"
+            return f"{self.used_calls:,} of {describe_count(self.calls, 'call')}"
         prompt, completion = prompt + self._reserved_prompt, completion + self._reserved_completion
         tokens = self.prompt + self.completion
         if self.tokens is not None and tokens + prompt + completion > self.tokens:
-            return f"{tokens:,} of {self.tokens:,} tokens, and no room for another request"
+            return f"{tokens:,} of {describe_count(self.tokens, 'token')}, and no room for another request"
         if self.money is not None and self.cost + self.prices.compute_cost(prompt, 0, completion) > self.money:
             return f"{self.cost:.4f} of {self.money:g}, and no room for another request"
         return ""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arhn.engines.loops import LoopThread
 from arhn.engines.openai.budget import Budget
@@ -21,11 +21,14 @@ from arhn.engines.openai.listing import has_model
 from arhn.engines.openai.outcome import Late, NoConnection, Outcome, ask_once, find_fatal_error
 from arhn.engines.openai.probe import Found, probe
 from arhn.engines.openai.servers import Server, Servers
-from arhn.engines.openai.settings import Key, Settings, Timeouts
 from arhn.engines.openai.wire import Wire
 from arhn.engines.probes import USUAL_CONTEXT
 from arhn.engines.protocol import FAILURES_IN_A_ROW, Capabilities, Completion, Request, RequestFailed, hash_extra
 from arhn.errors import ArhnError, EngineError, ServerGone, UsageError
+
+if TYPE_CHECKING:
+    # Settings open their engine. So that this isn't a circle, it imports them for annotations only.
+    from arhn.engines.openai.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -289,4 +292,4 @@ def _choose_context(settings: Settings, found: Sequence[Found]) -> int:
     return min(filter(None, (served, settings.context)), default=USUAL_CONTEXT)
 
 
-__all__ = ["Budget", "Key", "OpenAIEngine", "Settings", "Timeouts", "connect", "open_engine"]
+__all__ = ["OpenAIEngine", "connect", "open_engine"]

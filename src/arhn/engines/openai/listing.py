@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from arhn.engines.openai.faults import Fault, find_fault, is_page
 from arhn.engines.openai.outcome import ask_patiently, find_fatal_error, hide_key
-from arhn.engines.openai.settings import Settings
 from arhn.engines.openai.wire import Dropped, Reply, TooSlow, Unreachable, Wire
 from arhn.errors import EngineError, OtherApi, ServerGone, UnknownModel
+
+if TYPE_CHECKING:
+    from arhn.engines.openai.settings import Settings
 
 #: Seconds for what a server knows without its model.
 LOOK_SECONDS = 15.0

@@ -6,14 +6,17 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from arhn.engines.openai.faults import Fault, choose_wait, find_fault, is_page
 from arhn.engines.openai.features import Encoded
 from arhn.engines.openai.responses import Unsound, read_answer
-from arhn.engines.openai.settings import Key
 from arhn.engines.openai.wire import Dropped, Reply, TooSlow, Unreachable
 from arhn.engines.protocol import Completion
 from arhn.errors import EngineError, KeyRefused, OtherApi, UnknownModel
+
+if TYPE_CHECKING:
+    from arhn.engines.openai.settings import Key
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from arhn.engines.openai.faults import Fault, find_fault, is_page
 from arhn.engines.openai.features import WAYS, Encoded, Encoder, Features, Quiet, Way
 from arhn.engines.openai.listing import TRIES, choose_model, find_context, list_models, make_probe_error
 from arhn.engines.openai.outcome import ask_patiently, hide_key
 from arhn.engines.openai.responses import Unsound, read_answer, thinks_aloud
-from arhn.engines.openai.settings import Settings
 from arhn.engines.openai.wire import Dropped, Reply, TooSlow, Unreachable, Wire
 from arhn.engines.probes import (
     CONSTRAINED_TOKENS,
@@ -28,6 +28,9 @@ from arhn.engines.probes import (
 )
 from arhn.engines.protocol import ALTERNATIVES, Completion, Constraint, Message, Request, SpanOf
 from arhn.errors import ContextTooShort, EngineError, OtherApi, ServerGone, UnknownModel
+
+if TYPE_CHECKING:
+    from arhn.engines.openai.settings import Settings
 
 _TOPS = (ALTERNATIVES, 20, 5)
 _FIRST_WAYS: Mapping[str, tuple[Way, ...]] = {"llamacpp": ("llguidance", "grammar"), "sglang": ("ebnf",)}

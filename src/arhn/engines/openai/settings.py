@@ -72,7 +72,7 @@ def _seconds(default: float, what: str) -> Any:
 class Timeouts(BaseModel):
     """How long to wait. Unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     connect: StrictFloat = _seconds(10.0, "How long a connection may take.")
     answer: StrictFloat = _seconds(
@@ -164,7 +164,7 @@ class Settings(EngineSettings):
 class BudgetSettings(BaseModel):
     """When to stop: as soon as one of the limits is reached. Unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     calls: StrictInt | None = Field(
         default=None,

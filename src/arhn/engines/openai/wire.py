@@ -10,14 +10,17 @@ import asyncio
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import aiohttp
 import httpx
 import yarl
 
 from arhn import __version__
-from arhn.engines.openai.settings import Key, Timeouts
 from arhn.errors import UsageError
+
+if TYPE_CHECKING:
+    from arhn.engines.openai.settings import Key, Timeouts
 
 #: An answer of more bytes than this isn't one.
 MOST_BYTES = 16 * 2**20

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from copy import deepcopy
 from functools import lru_cache
 from itertools import count
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from arhn.engines.grammars import write_lark
 from arhn.engines.loops import BackgroundLoop
@@ -31,10 +31,13 @@ from arhn.engines.protocol import (
     split_lead,
 )
 from arhn.engines.thoughts import CLOSE, OPEN, read_alternatives, remove_thoughts, thinks_aloud
-from arhn.engines.vllm.settings import Settings
 from arhn.engines.vllm.start import start
 from arhn.errors import EngineError
 from arhn.libraries import library
+
+if TYPE_CHECKING:
+    # Settings open their engine. So that this isn't a circle, it imports them for annotations only.
+    from arhn.engines.vllm.settings import Settings
 
 #: Changes with the way answers are made of the same weights, so that a store doesn't mix them.
 _METHOD = "vllm-1"
@@ -268,4 +271,4 @@ def _probable(place: Mapping[int, Any], alternatives: int) -> dict[str, float]:
     return read_alternatives((p.decoded_token or "", p.logprob) for p in ranked if p.rank <= alternatives)
 
 
-__all__ = ["Settings", "VLLMEngine"]
+__all__ = ["VLLMEngine"]

@@ -12,17 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arhn.engines.child_processes import Guard
 from arhn.engines.loops import run_outside_loops
 from arhn.engines.probes import LEAST_CONTEXT, USUAL_CONTEXT
 from arhn.engines.protocol import ALTERNATIVES, hash_extra
-from arhn.engines.vllm.settings import Settings
 from arhn.engines.vllm.start_errors import explain, find_first_raised
 from arhn.errors import ArhnError, ContextTooShort, ModelMissing, UsageError
 from arhn.libraries import library
 from arhn.weights.folders import folder_identity
+
+if TYPE_CHECKING:
+    from arhn.engines.vllm.settings import Settings
 
 logger = logging.getLogger(__name__)
 

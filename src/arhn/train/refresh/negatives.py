@@ -29,7 +29,7 @@ from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.run import failures
 from arhn.cleaning.stats import Stats
-from arhn.errors import TooManyFailures, UsageError
+from arhn.errors import TooManyFailures, UsageError, describe_count
 from arhn.files.jsonl import JsonlIfAny
 from arhn.formats import GroupWriter, read
 from arhn.mine.counts import MiningCounts
@@ -84,8 +84,8 @@ class NewNegatives:
         """
         if not 1 <= every < run.recipe.epochs:
             raise UsageError(
-                f"refreshing every {every} epochs: there are {run.recipe.epochs} epochs, and nothing is refreshed "
-                "after the last. Refresh more often, or train longer: --set epochs=N"
+                f"refreshing every {describe_count(every, 'epoch')}, of {run.recipe.epochs} in all: nothing is "
+                "refreshed after the last. Refresh more often, or train longer: --set epochs=N"
             )
         if run.recipe.kind == "reranker" and None in mining.retrievers.values():
             raise UsageError(

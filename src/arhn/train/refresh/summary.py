@@ -13,6 +13,7 @@ from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
 from arhn.cleaning.run.records import summarize
 from arhn.cleaning.run.tally import Progress
+from arhn.errors import describe_count
 from arhn.files.atomic import AtomicFile
 from arhn.mine.counts import MiningCounts
 from arhn.train.filtered_passages import list_filtered
@@ -88,9 +89,9 @@ class RefreshTally:
 
 def describe(counts: RefreshCounts) -> str:
     """Describe a refresh in one line."""
-    text = f"{counts.mined:,} negatives mined, {counts.new:,} of them new"
+    text = f"{describe_count(counts.mined, 'negative')} mined, {counts.new:,} of them new"
     if counts.requests:
-        text += f"; {counts.asked:,} LLM calls, {counts.reused:,} answers known"
+        text += f"; {describe_count(counts.asked, 'LLM call')}, {describe_count(counts.reused, 'answer')} known"
     if counts.failed:
         text += f", {counts.failed:,} failed"
     return f"{text}; {counts.relabelled:,} relabelled, {counts.filtered:,} filtered, in {counts.seconds:,.0f} s"

@@ -53,7 +53,7 @@ def test_the_time_left_is_told_before_the_first_group_is_written(caplog: pytest.
         extract = progress.stats.of("extract")
         progress.stats.begun, progress.stats.expected = 2, 10
         extract.requests = extract.asked = 1
-        assert shown_within(60, "1 calls", out.getvalue)
+        assert shown_within(60, "1 call", out.getvalue)
         assert "left" not in out.getvalue(), "models are being opened"
         progress.started = True
         time.sleep(0.1)

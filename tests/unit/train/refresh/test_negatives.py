@@ -517,7 +517,7 @@ def cleaned(*settings: str) -> list[str]:
         ),
         (mined("negative=3"), errors.UsageError, "Did you mean refresh.mining.negatives?"),
         (mined("negatives=x"), errors.UsageError, "found 'x', allowed: a whole number from 1"),
-        (mined("range_min=99"), errors.UsageError, "Range 99:100 holds 1 passages"),
+        (mined("range_min=99"), errors.UsageError, "Range 99:100 holds 1 passage,"),
         (mined("models.max_length=9"), errors.UsageError, "models.max_length: does nothing for the model in training"),
         (mined("bm25.k1=2"), errors.UsageError, "bm25.k1: does nothing without bm25 among the retrievers (current)"),
         (mined("score_by=bm25"), errors.UsageError, "is none of the retrievers current"),
