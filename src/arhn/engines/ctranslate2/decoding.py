@@ -100,7 +100,8 @@ class Decoding:
         allowed[ends] = self._matcher.is_accepting()
         if not allowed.any():
             raise ValueError(self._matcher.get_error() or "the grammar allows no token")
-        return np.where(allowed, logits, -np.inf)
+        masked: Floats = np.where(allowed, logits, -np.inf)
+        return masked
 
     def _append(self, token: int) -> None:
         answer = self.answer

@@ -96,7 +96,8 @@ class GgufFile:
             raise EngineError(f"{self.path}: {name} is quantised in a way that can't be read here: {error}") from error
         except ValueError as error:
             raise ModelCorrupt(f"{self.path}: {name} isn't there whole ({error}). Fetch the file again.") from error
-        return floats.reshape(info.shape).astype(np.float32)
+        found: Floats = floats.reshape(info.shape).astype(np.float32)
+        return found
 
     def _tensor_info(self) -> tuple[str, _Tensor]:
         name = self._string()

@@ -37,26 +37,30 @@ class Rotation:
         np = self._np
         tables = (rows.reshape(-1, len(self._signs)) * self._signs).reshape(-1, len(self._cosine), len(self._hadamard))
         turned = np.matmul(self._cosine.T, tables) @ self._hadamard
-        return turned.reshape(rows.shape).astype(np.float32, copy=False)
+        found: Floats = turned.reshape(rows.shape).astype(np.float32, copy=False)
+        return found
 
     def turn_outputs(self, weights: Floats) -> Floats:
         """R transposed @ `weights`; shape (a multiple of size, ...): what a layer gives is turned."""
         np = self._np
-        return np.ascontiguousarray(self.turn(np.ascontiguousarray(weights.T)).T)
+        found: Floats = np.ascontiguousarray(self.turn(np.ascontiguousarray(weights.T)).T)
+        return found
 
     def _make_cosine(self, size: int) -> Floats:
         np = self._np
         rows, columns = np.mgrid[:size, :size]
         matrix = np.sqrt(2 / size) * np.cos(np.pi * (columns + 0.5) * rows / size)
         matrix[0] /= np.sqrt(2)
-        return matrix.astype(np.float32)
+        found: Floats = matrix.astype(np.float32)
+        return found
 
     def _make_hadamard(self, size: int) -> Floats:
         np = self._np
         matrix = np.ones((1, 1))
         while len(matrix) < size:
             matrix = np.block([[matrix, matrix], [matrix, -matrix]])
-        return (matrix / np.sqrt(size)).astype(np.float32)
+        found: Floats = (matrix / np.sqrt(size)).astype(np.float32)
+        return found
 
 
 __all__ = ["Rotation"]
