@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ENGINES: Registry[type[EngineSettings]] = Registry(
     "engine",
     "arhn.engines",
-    {name: f"arhn.engines.{name}.settings:Settings" for name in ("llamacpp", "openai", "vllm")},
+    {name: f"arhn.engines.{name}.settings:Settings" for name in ("ctranslate2", "llamacpp", "openai", "vllm")},
 )
 
 

@@ -14,7 +14,7 @@ from arhn.engines.vllm import Settings
 from arhn.errors import UsageError
 
 
-@pytest.mark.parametrize("name", ["llamacpp", "openai", "vllm"])
+@pytest.mark.parametrize("name", ["ctranslate2", "llamacpp", "openai", "vllm"])
 def test_every_engine_has_settings_that_say_what_they_are(name: str) -> None:
     settings = settings_of({"name": name, "model": "m"})
     assert isinstance(settings, EngineSettings)

@@ -1,0 +1,68 @@
+"""Settings of CTranslate2 in this process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, StrictInt
+
+from arhn.engines.protocol import Engine
+from arhn.engines.settings import EngineSettings
+
+if TYPE_CHECKING:
+    from arhn.engines.openai.budget import Budget
+
+_MOST = 2**31 - 1
+
+
+class Settings(EngineSettings):
+    """A GGUF model in 8 bits, computed in this process by CTranslate2."""
+
+    name: Literal["ctranslate2"] = Field(default="ctranslate2", description="CTranslate2 in this process.")
+    model: str = Field(
+        default="",
+        description="A name from 'arhn models', a GGUF file of a Qwen2 model, or hf://org/repo/file.gguf; the starter "
+        "model unless given. It is converted once, into the cache of models.",
+    )
+    context: StrictInt = Field(
+        default=4096,
+        ge=1,
+        le=_MOST,
+        description="The most that a request may take, prompt and answer.",
+        json_schema_extra={"unit": "tokens"},
+    )
+    threads: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        le=_MOST,
+        description="Requests computed at once, each on a CPU thread; as many as there are cores unless given.",
+        json_schema_extra={"unit": "threads"},
+    )
+
+    @property
+    def requests(self) -> int:
+        """Requests computed at once."""
+        return self.threads or 1
+
+    def open(self, budget: Budget | None = None) -> Engine:  # noqa: ARG002 - nothing is paid for
+        """The engine, with its model in memory; a named model is fetched first, and any is converted once.
+
+        Raises:
+            ModelMissing, ModelCorrupt, ModelUnavailable, EngineError, DiskFull, OutputNotWritable, MissingDependency:
+                see errors.py.
+        """
+        from arhn import weights
+        from arhn.engines.ctranslate2.conversion import find_converted
+        from arhn.engines.ctranslate2.engine import CTranslate2Engine
+        from arhn.engines.ctranslate2.gguf_file import EXTRA
+        from arhn.libraries import require
+
+        for name in ("ctranslate2", "gguf", "jinja2", "llguidance", "numpy", "tokenizers"):
+            require(name, name, EXTRA)
+        path = weights.resolve(self.model or weights.STARTER)
+        return CTranslate2Engine(
+            find_converted(path), model=weights.identity(path), context=self.context, threads=self.threads
+        )
+
+
+__all__ = ["Settings"]
