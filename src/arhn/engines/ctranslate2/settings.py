@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, StrictInt
 
@@ -17,6 +17,8 @@ _MOST = 2**31 - 1
 
 class Settings(EngineSettings):
     """A GGUF model in 8 bits, computed in this process by CTranslate2."""
+
+    in_process: ClassVar[bool] = True
 
     name: Literal["ctranslate2"] = Field(default="ctranslate2", description="CTranslate2 in this process.")
     model: str = Field(
