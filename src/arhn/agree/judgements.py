@@ -12,7 +12,7 @@ from typing import get_args
 
 from arhn.cleaning.relabel import UNDECIDED
 from arhn.cleaning.run import Files
-from arhn.cleaning.run.inspect import read_files
+from arhn.cleaning.run.finished import open_run
 from arhn.errors import BadRow, DataError, DuplicateId, FileMissing, UnknownFormat
 from arhn.files import jsonl, rows
 from arhn.files.jsonl import read_row
@@ -129,7 +129,7 @@ def _find_decisions(output: str) -> Path | None:
     """The decisions of the run that wrote `output`; None where no summary of a run lies beside it."""
     if Path(output).name in ("", "..") or "://" in output or not Files.beside(output).summary.is_file():
         return None
-    return Path(read_files(output).decisions)
+    return open_run(output, "agree").decisions
 
 
 def _read_groups(kind: Kind, records: Iterator[Record], path: str) -> dict[str, Values]:
