@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, str] = {
     "calibrate": "Fit a model's confidences and thresholds on labelled groups.",
     "mine": "Mine hard negatives: queries, a corpus and qrels to groups.",
     "inspect": "Show one cleaned group with its snippets and decisions.",
+    "diff": "Show what a run changed, or where two runs differ.",
     "convert": "Write groups in another format.",
     "config": "Show all settings, or write their reference.",
     "models": "List the named models.",
