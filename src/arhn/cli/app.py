@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, str] = {
     "mine": "Mine hard negatives: queries, a corpus and qrels to groups.",
     "inspect": "Show one cleaned group with its snippets and decisions.",
     "diff": "Show what a run changed, or where two runs differ.",
+    "report": "Write one HTML file that shows what runs changed.",
     "convert": "Write groups in another format.",
     "config": "Show all settings, or write their reference.",
     "models": "List the named models.",

@@ -6,22 +6,21 @@ input is a group, single groups are read without reading the others' texts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, TypeAdapter, ValidationError
 
 from arhn.cleaning.run.files import Files
 from arhn.errors import DataError, FileMissing
 from arhn.families.data_set_names import list_names
 from arhn.files.jsonl import read_row
 from arhn.files.record import Record as RawRecord
-from arhn.formats import FORMATS, Format, Source, detect, read
+from arhn.formats import FORMATS, Format, detect, read
 from arhn.formats.ids import number_duplicates
 from arhn.types import Action, Group, Label, Passage
 
@@ -63,6 +62,9 @@ class _Row(BaseModel, strict=True):
     rank: int | None
 
 
+_ROWS = TypeAdapter(list[_Row])
+
+
 class Rows(NamedTuple):
     """The decisions on one group. `place` counts the groups of the run from 0; `line` is that of the first row."""
 
@@ -101,10 +103,11 @@ class FinishedRun:
             DataError: a line isn't what a run wrote.
         """
         place, first, query_id, rows = 0, 0, None, list[Row]()
+        path = self.decisions
         for number, line in self.read_lines():
-            row = parse_line(line, self.decisions, number)
-            if not isinstance(row, dict) or type(row.get("query_id")) is not str:
-                raise make_damage("query_id: expected a string", self.decisions, number)
+            row = parse_line(line, path, number)
+            if type(row) is not dict or type(row.get("query_id")) is not str:
+                raise make_damage("query_id: expected a string", path, number)
             if row["query_id"] != query_id:
                 if rows:
                     yield Rows(place, first, str(query_id), rows)
@@ -132,56 +135,68 @@ class FinishedRun:
             FileMissing: the input, or the decisions, are gone.
             DataError: damaged records, or the input isn't what it was when it was cleaned.
         """
-        source = detect(self.files.input, split=self.files.split, format=self.files.input_format, skip_bad_rows=True)
         found = self.read_rows() if wanted is None else iter(wanted)
-        with closing(self._read_groups(source)) as groups:
-            yield from _pair(found, groups, source.path, self.decisions)
+        with closing(self.read_groups()) as groups:
+            yield from _pair(found, groups, self.files.input, self.decisions)
 
-    def _read_groups(self, source: Source) -> Generator[Callable[[str], Group]]:
-        """For each group of the input what makes it, given its id: most of them are passed over."""
+    def read_groups(self) -> Generator[Unread]:
+        """The groups of the input, not yet made: most of them may be passed over. Raises as `detect`."""
+        files = self.files
+        source = detect(files.input, split=files.split, format=files.input_format, skip_bad_rows=True)
         form = FORMATS.get(source.format)
         if not form.ROW_IS_GROUP or self.summary.get("groups", {}).get("rejected_rows"):
             for group in read(source, on_bad_row="skip"):
-                yield partial(_hand_on, group)
+                yield Unread(None, None, group)
             return
         for record in source.records():
-            yield partial(_make_group, form, record)
+            yield Unread(form, record, None)
 
 
-def _hand_on(group: Group, _query_id: str) -> Group:
-    return group
+class Unread(NamedTuple):
+    """A group of an input: the row that it is, or the group where rows had to be read to find it."""
+
+    form: Format | None
+    record: RawRecord | None
+    group: Group | None
+
+    def make(self, query_id: str) -> Group:
+        """The group, with the id that its decisions have where its format has none. Raises DataError: a bad row."""
+        if self.form is None or self.record is None:
+            assert self.group is not None
+            return self.group
+        draft = self.form.parse(read_row(self.record), self.record.line)
+        passages = draft.positives + draft.negatives
+        if draft.query_id is None:
+            passages = tuple(number_duplicates(passages))
+        count = len(draft.positives)
+        return Group(
+            query_id=query_id if draft.query_id is None else draft.query_id,
+            query=draft.query,
+            positives=passages[:count],
+            negatives=passages[count:],
+            extra=draft.extra,
+        )
+
+    def may_hold(self, words: Sequence[bytes]) -> bool:
+        """Whether these words, in lower case and ASCII, may stand in it; quick where a row is a line."""
+        if self.record is None or not isinstance(self.record.raw, bytes):
+            return True
+        line = self.record.raw.lower()
+        return all(word in line for word in words)
 
 
-def _make_group(form: Format, record: RawRecord, query_id: str) -> Group:
-    """The group that a row is, with the id that its decisions have where its format has none."""
-    draft = form.parse(read_row(record), record.line)
-    passages = draft.positives + draft.negatives
-    if draft.query_id is None:
-        passages = tuple(number_duplicates(passages))
-    count = len(draft.positives)
-    return Group(
-        query_id=query_id if draft.query_id is None else draft.query_id,
-        query=draft.query,
-        positives=passages[:count],
-        negatives=passages[count:],
-        extra=draft.extra,
-    )
-
-
-def _pair(
-    found: Iterator[Rows], groups: Iterator[Callable[[str], Group]], path: str, decisions: Path
-) -> Iterator[Joined]:
+def _pair(found: Iterator[Rows], groups: Iterator[Unread], path: str, decisions: Path) -> Iterator[Joined]:
     at = -1
-    make: Callable[[str], Group] | None = None
+    unread: Unread | None = None
     for rows in found:
         while at < rows.place:
-            make = next(groups, None)
-            if make is None:
+            unread = next(groups, None)
+            if unread is None:
                 raise _make_change(rows.query_id, path)
             at += 1
-        assert make is not None
+        assert unread is not None
         try:
-            group = make(rows.query_id)
+            group = unread.make(rows.query_id)
         except DataError as error:
             raise _make_change(rows.query_id, path) from error
         check_match(group, rows, path, decisions)
@@ -194,8 +209,11 @@ def check_match(group: Group, rows: Rows, path: str, decisions: Path) -> None:
     Raises:
         DataError: a row isn't what a run wrote, or the input at `path` has changed.
     """
-    for i, row in enumerate(rows.rows):
-        check_row(row, decisions, rows.line + i)
+    try:
+        _ROWS.validate_python(rows.rows)
+    except ValidationError:
+        for i, row in enumerate(rows.rows):
+            check_row(row, decisions, rows.line + i)
     same = group.query_id == rows.query_id and [p.doc_id for p in group.passages] == [r["doc_id"] for r in rows.rows]
     if not same or not all(_holds(p, row) for p, row in zip(group.passages, rows.rows, strict=True)):
         raise _make_change(rows.query_id, path)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from arhn.cleaning.run.finished import FinishedRun, Joined, Row, check_row, open_run, parse_line
@@ -70,14 +72,17 @@ def inspect_words(output: str, words: str) -> Inspected:
     """
     run = open_run(output, "inspect")
     wanted = words.casefold().split()
-    first, others = None, 0
-    for joined in run.join():
-        query = joined.group.query.casefold()
-        if all(word in query for word in wanted):
-            first, others = first or joined, others + (first is not None)
-    if first is None:
+    quick = [word.encode() for word in wanted if word.isascii() and word.isalnum()]
+    count = int(run.summary.get("groups", {}).get("read", 0))
+    places = []
+    with closing(run.read_groups()) as groups:
+        for place, unread in enumerate(islice(groups, count)):
+            if unread.may_hold(quick):
+                query = unread.make("unknown").query.casefold()
+                places += [place] if all(word in query for word in wanted) else []
+    if not places:
         raise DataError(f"no group whose query holds the words {words!r}. Give fewer words", path=run.files.input)
-    return _describe(first, others)
+    return replace(_take(run, places[0]), others=len(places) - 1)
 
 
 def _take(run: FinishedRun, place: int) -> Inspected:
@@ -90,9 +95,9 @@ def _take(run: FinishedRun, place: int) -> Inspected:
     raise DataError(f"no group {place + 1}: the run has {count}. Give a number from 1 to {count}", path=run.output)
 
 
-def _describe(joined: Joined, others: int = 0) -> Inspected:
+def _describe(joined: Joined) -> Inspected:
     decisions = {row["doc_id"]: row for row in joined.rows}
-    return Inspected(group=joined.group, decisions=decisions, number=joined.place + 1, others=others)
+    return Inspected(group=joined.group, decisions=decisions, number=joined.place + 1)
 
 
 def _holds(text: str, row: Row) -> bool:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.console import Group as RenderGroup
@@ -15,13 +15,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from arhn.cleaning.run import OnGroup
 from arhn.cleaning.run.bars import LEFT, LOG_EVERY, SHOW_EVERY, group_bars, repeat_every
 from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.run.time_left import TimeLeft
 from arhn.texts.excerpt import Excerpt, take_excerpt
 from arhn.texts.foreign import make_line, make_visible
 from arhn.types import Group, Passage
+
+if TYPE_CHECKING:
+    from arhn.cleaning.run import OnGroup
 
 logger = logging.getLogger(__name__)
 
