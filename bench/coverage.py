@@ -53,7 +53,9 @@ def truth(strata: list[tuple[str, int, float]]) -> tuple[float, float, float]:
     return hits / sum(n for n, _ in found), misses / sum(n for n, _ in kept), hits / (hits + misses)
 
 
-def simulate(strata: list[tuple[str, int, float]], sample: int, times: int, seed: int = 0) -> dict[str, tuple[float, float]]:
+def simulate(
+    strata: list[tuple[str, int, float]], sample: int, times: int, seed: int = 0
+) -> dict[str, tuple[float, float]]:
     """By what is estimated: (share of intervals that hold the truth, mean of the estimates minus the truth)."""
     rng = random.Random(seed)
     true = truth(strata)

@@ -1,10 +1,10 @@
 """Answers of people on passages, as `arhn review` writes them: one event a line, read back into final answers.
 
-    {"review": 1, "decisions": HASH, ...}                                            the first line
-    {"plan": {...}}                                                                  which passages are asked about
-    {"answer": "fully", "query_id", "doc_id", "reviewer", "note", "when"}            one answer
-    {"undo": true, "query_id", "doc_id", "reviewer", "when"}                         takes a reviewer's answer back
-    {"adjudicated": "no", "query_id", "doc_id", "reviewer", "note", "when"}          settles answers that differ
+{"review": 1, "decisions": HASH, ...}                                            the first line
+{"plan": {...}}                                                                  which passages are asked about
+{"answer": "fully", "query_id", "doc_id", "reviewer", "note", "when"}            one answer
+{"undo": "answer", "query_id", "doc_id", "reviewer", "when"}                     takes it back; or "adjudicated"
+{"adjudicated": "no", "query_id", "doc_id", "reviewer", "note", "when"}          settles answers that differ
 """
 
 from __future__ import annotations
@@ -57,12 +57,16 @@ class Answered:
 
 @dataclass(slots=True)
 class Reviewed:
-    """A review as its file holds it: the first line, the plans in their order, and what was answered, by ids."""
+    """A review as its file holds it: the first line, the plans in their order, and what was answered, by ids.
+
+    `history`: (`answer` or `adjudicated`, reviewer, ids) of what stands, in the order in which it was said.
+    """
 
     path: Path
     header: Mapping[str, Any]
     plans: list[Mapping[str, Any]] = field(default_factory=list)
     passages: dict[Ids, Answered] = field(default_factory=dict)
+    history: list[tuple[str, str, Ids]] = field(default_factory=list)
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take an event in. Raises ValueError: it isn't one."""
@@ -73,13 +77,28 @@ class Reviewed:
         reviewer = _require(event, "reviewer", str)
         passage = self.passages.setdefault(ids, Answered())
         if "undo" in event:
-            passage.answers.pop(reviewer, None)
-            passage.notes.pop(reviewer, None)
+            self._take_back(str(event["undo"]), reviewer, ids, passage)
         elif "answer" in event:
             passage.answers[reviewer] = _require_answer(event, "answer")
             passage.notes[reviewer] = str(event.get("note") or "")
+            self.history.append(("answer", reviewer, ids))
         else:
             passage.adjudicated = _require_answer(event, "adjudicated")
+            self.history.append(("adjudicated", reviewer, ids))
+
+    def _take_back(self, what: str, reviewer: str, ids: Ids, passage: Answered) -> None:
+        if what == "adjudicated":
+            passage.adjudicated = None
+        elif what == "answer":
+            passage.answers.pop(reviewer, None)
+            passage.notes.pop(reviewer, None)
+        else:
+            raise ValueError(f"undo: found {what!r:.60}, allowed: answer, adjudicated")
+        self.history = [past for past in self.history if past != (what, reviewer, ids)]
+
+    def find_last(self, what: str, reviewer: str) -> Ids | None:
+        """The passage that a reviewer answered, or settled, last; None where there is none."""
+        return next((ids for did, who, ids in reversed(self.history) if (did, who) == (what, reviewer)), None)
 
     @property
     def finals(self) -> dict[Ids, str]:
@@ -136,7 +155,9 @@ def _check_header(row: Any, path: Path) -> Mapping[str, Any]:
     if not is_header(row):
         raise DataError("is no review: its first line isn't what 'arhn review' writes", path=str(path), line=1)
     if row["review"] != SCHEMA:
-        raise DataError(f"is a review of version {row['review']!r}; this arhn reads {SCHEMA}. Update arhn", path=str(path))
+        raise DataError(
+            f"is a review of version {row['review']!r}; this arhn reads {SCHEMA}. Update arhn", path=str(path)
+        )
     header: Mapping[str, Any] = row
     return header
 

@@ -58,7 +58,8 @@ def draw_flow(flow: Mapping[tuple[str, str], int], name: str) -> str:
     axes.text(-0.02, left, "negatives", va="bottom", ha="right")
     axes.set_xlim(-0.22, 1.5)
     axes.set_ylim(min(left, right) - 0.03, 1.03)
-    return _render(figure, name)
+    words = "; ".join(f"{n:,} {label}s: {action}" for (label, action), n in flow.items())
+    return _render(figure, name, f"From labels to actions. {words}")
 
 
 def _add_ribbon(axes: Any, left: float, right: float, height: float, colour: str) -> None:
@@ -82,7 +83,7 @@ def draw_confidences(counts: Mapping[str, Sequence[int]], thresholds: Sequence[t
             axes.axvline(lower, color=_INK, linewidth=1.2, linestyle=(0, (3, 2)))
         axes.set_xlim(0, 1)
     every[-1].set_xlabel("confidence that the passage answers (line: answers from here; dashed: doesn't below)")
-    return _render(figure, name)
+    return _render(figure, name, f"Histograms of confidences: {', '.join(WORDS[kind] for kind in kinds)}")
 
 
 def draw_evidence(
@@ -114,7 +115,7 @@ def draw_evidence(
     axes.set_xlabel(labels[0])
     axes.set_ylabel(labels[1])
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncols=3, frameon=False, labelcolor=_INK)
-    return _name_links(_render(figure, name), words)
+    return _name_links(_render(figure, name, f"{labels[0]} against {labels[1]}", role="group"), words)
 
 
 def _name_links(svg: str, words: Mapping[str, str]) -> str:
@@ -141,7 +142,7 @@ def draw_ranks(ranks: Mapping[str, Mapping[int, int]], name: str) -> str:
     axes.set_xlabel("rank by how directly a passage answers")
     axes.set_ylabel("passages")
     axes.legend(frameon=False, labelcolor=_INK)
-    return _render(figure, name)
+    return _render(figure, name, f"How often passages got each rank: {', '.join(WORDS[kind] for kind in kinds)}")
 
 
 def _make_figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
@@ -158,7 +159,7 @@ def _make_figure(width: float, height: float, rows: int = 1) -> tuple[Any, Any]:
     return figure, every
 
 
-def _render(figure: Any, name: str) -> str:
+def _render(figure: Any, name: str, alt: str, role: str = "img") -> str:
     """SVG for the inside of a page: attributes for styles, so that a strict policy allows it."""
     matplotlib = library("matplotlib", EXTRA)
     buffer = io.StringIO()
@@ -170,7 +171,7 @@ def _render(figure: Any, name: str) -> str:
     svg = re.sub(r'(xlink:href="#|url\(#)(m|p)(\w+)', rf"\1{name}-\2\3", svg)
     head, rest = svg.strip().split(">", 1)
     head = re.sub(r' (width|height)="[^"]*"', "", head)
-    return f"{head}>{rest}"
+    return f'{head} role="{role}" aria-label="{escape(alt)}">{rest}'
 
 
 def _list_attributes(style: str) -> str:

@@ -81,7 +81,7 @@ def _put_side_by_side(runs: Sequence[FinishedRun], names: Sequence[str]) -> dict
     for name in ("asked", "prompt_tokens", "completion_tokens"):
         rows.append((f"{name.replace('_', ' ')}", *(_add_stages(s, name) for s in summaries)))
     rows.append(("seconds", *(f"{s['seconds']:,.0f}" for s in summaries)))
-    return {"columns": ["", *names], "rows": rows}
+    return {"columns": ["of", *names], "rows": rows}
 
 
 def _add_stages(summary: Mapping[str, Any], name: str) -> int:

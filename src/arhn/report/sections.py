@@ -236,12 +236,12 @@ def _compare(run: FinishedRun, gold: Judgements | None) -> dict[str, Any] | None
     view = agreement.found
     size = len(view.classes)
     names = [name.replace("_", " ") for name in view.classes]
-    rows = [(f"arhn: {name}", *view.counts[i * size : (i + 1) * size]) for i, name in enumerate(names)]
+    rows = [(name, *view.counts[i * size : (i + 1) * size]) for i, name in enumerate(names)]
     words = ", ".join(f"{name} {'–' if value is None else f'{value:.2f}'}" for name, value in scores.items())
     kappa = "–" if view.kappa is None else f"{view.kappa:.2f}"
     return {
         "caption": "False negatives found, by the gold labels",
-        "columns": ["", *(f"gold: {name}" for name in names)],
+        "columns": ["arhn", *(f"gold: {name}" for name in names)],
         "rows": rows,
         "words": f"Of the false negatives: {words}; kappa {kappa}.",
     }

@@ -13,12 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
-from arhn.agree.intervals import Z, wilson
+from arhn.agree.intervals import wilson
 
-#: What a person may answer: whether the passage answers all of the query, a part, or nothing of it.
-ANSWERS = ("fully", "partly", "no", "unsure")
-#: The answers with which a decision was right. A relabelled passage must answer fully; a dropped one may answer in part,
-#: for either way it was no negative to train on; one that stays a negative must not answer.
+#: The answers with which a decision was right. A relabelled passage must answer fully; a dropped one may answer in
+#: part, for either way it was no negative to train on; one that stays a negative must not answer.
 RIGHT: Mapping[str, frozenset[str]] = {
     "relabel": frozenset({"fully"}),
     "filter": frozenset({"fully", "partly"}),
@@ -179,13 +177,11 @@ def find_threshold(passages: Sequence[Weighed], precision: float) -> tuple[float
 
 
 __all__ = [
-    "ANSWERS",
     "FALSE",
     "RIGHT",
     "Estimate",
     "Stratum",
     "Weighed",
-    "Z",
     "estimate_recall",
     "estimate_share",
     "find_threshold",

@@ -68,8 +68,8 @@ def open_journal(path: Path, run: FinishedRun) -> Iterator[Journal]:
         if reviewed.header["decisions"] != fingerprint:
             raise DataError(
                 f"is a review of other decisions than those of {run.output}: it was begun on "
-                f"{reviewed.header.get('output')!r}. Give that run, or another place with --file; 'arhn agree' compares "
-                "a review with any run",
+                f"{reviewed.header.get('output')!r}. Give that run, or another place with --file; 'arhn agree' "
+                "compares a review with any run",
                 path=str(path),
             )
         with output_errors(path), path.open("r+b") as file:
@@ -119,16 +119,18 @@ def read_plans(reviewed: Reviewed) -> tuple[list[Item], dict[str, tuple[str, int
     texts: dict[tuple[str, str], str] = {}
     try:
         for plan in reviewed.plans:
-            for query_id, doc_id, stratum, text in plan["items"]:
-                items.setdefault((query_id, doc_id), Item(query_id, doc_id, stratum))
-                texts[query_id, doc_id] = text
+            for query_id, doc_id, stratum, place, line, text in plan["items"]:
+                item = Item(str(query_id), str(doc_id), str(stratum), int(place), int(line))
+                items.setdefault((item.query_id, item.doc_id), item)
+                texts[item.query_id, item.doc_id] = str(text)
             strata |= {name: (str(action), int(size)) for name, (action, size) in plan["strata"].items()}
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"its plan isn't what 'arhn review' wrote ({error!r})", path=str(reviewed.path)) from error
     unknown = next((ids for ids in reviewed.passages if ids not in items), None)
     if unknown is not None:
         raise DataError(
-            f"has an answer on query_id {unknown[0]!r}, doc_id {unknown[1]!r}, which isn't in its plan. Take the line out",
+            f"has an answer on query_id {unknown[0]!r}, doc_id {unknown[1]!r}, which isn't in its plan. Take the line "
+            "out",
             path=str(reviewed.path),
         )
     return list(items.values()), strata, texts

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from arhn.cleaning.run.finished import FinishedRun, Row
+from arhn.cleaning.run.finished import FinishedRun, Row, Rows, make_damage
 from arhn.diff.changes import hash_ids
 
 #: Borders of the bands of confidence that reasons are split by.
@@ -21,11 +21,17 @@ _LEAST = 4
 
 
 class Item(NamedTuple):
-    """A passage to ask about. `stratum` is empty where it wasn't drawn at random."""
+    """A passage to ask about.
+
+    `stratum` is empty where it wasn't drawn at random. `place` counts the groups of the run from 0; `line` is the first
+    of the group's decisions.
+    """
 
     query_id: str
     doc_id: str
     stratum: str
+    place: int
+    line: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +43,20 @@ class Plan:
     seed: int
 
 
-def name_stratum(row: Row) -> str:
-    """The stratum of a decision: its action, its reason, and the band of its confidence."""
+Key = tuple[str, str, int]
+
+
+def find_stratum(row: Row) -> Key:
+    """The stratum of a decision: its action, its reason, and the band of its confidence; -1 without one."""
     confidence = row["confidence"]
-    if confidence is None:
-        return f"{row['action']}, {row['reason']}"
-    band = sum(confidence >= border for border in BANDS)
+    return row["action"], row["reason"], -1 if confidence is None else sum(confidence >= border for border in BANDS)
+
+
+def name_stratum(key: Key) -> str:
+    """What a stratum is called."""
+    action, reason, band = key
     low, high = (0.0, *BANDS)[band], (*BANDS, 1.0)[band]
-    return f"{row['action']}, {row['reason']}, {low:g} to {high:g}"
+    return f"{action}, {reason}" if band < 0 else f"{action}, {reason}, {low:g} to {high:g}"
 
 
 def share_out(sizes: Mapping[str, int], actions: Mapping[str, str], sample: int) -> dict[str, int]:
@@ -82,41 +94,44 @@ def _share_by_root(sizes: Mapping[str, int], room: int) -> dict[str, int]:
     return drawn
 
 
-def list_candidates(run: FinishedRun) -> Iterator[Row]:
-    """The decisions on negatives that a person can be asked about. Raises as `FinishedRun.read_rows`."""
+def list_candidates(run: FinishedRun) -> Iterator[tuple[Rows, Row]]:
+    """The decisions on negatives that a person can be asked about. Raises DataError: damaged records."""
     for rows in run.read_rows():
-        for row in rows.rows:
-            if row["label"] == "negative" and row["reason"] not in _NOT_ASKED:
-                yield row
+        try:
+            for row in rows.rows:
+                if row["label"] == "negative" and row["reason"] not in _NOT_ASKED:
+                    yield rows, row
+        except (KeyError, TypeError) as error:
+            raise make_damage(f"{error}: no such field", run.decisions, rows.line) from error
 
 
 def draw_plan(run: FinishedRun, sample: int, seed: int) -> Plan:
     """A stratified sample in a random order. The larger sample of one seed holds the smaller one.
 
     Raises:
-        ArhnError: as `FinishedRun.read_rows`.
+        ArhnError: as `list_candidates`.
     """
-    sizes: Counter[str] = Counter()
-    actions: dict[str, str] = {}
-    lowest: dict[str, list[tuple[int, str, str]]] = {}
-    for row in list_candidates(run):
-        name = name_stratum(row)
-        sizes[name] += 1
-        actions[name] = row["action"]
+    sizes: Counter[Key] = Counter()
+    lowest: dict[Key, list[tuple[int, Item]]] = {}
+    for rows, row in list_candidates(run):
+        stratum = find_stratum(row)
+        sizes[stratum] += 1
+        heap = lowest.setdefault(stratum, [])
         key = -int.from_bytes(hash_ids(seed, row["query_id"], row["doc_id"]), "big")
-        heap = lowest.setdefault(name, [])
         if len(heap) < sample:
-            heapq.heappush(heap, (key, row["query_id"], row["doc_id"]))
+            heapq.heappush(heap, (key, _make_item(rows, row, stratum)))
         elif key > heap[0][0]:
-            heapq.heapreplace(heap, (key, row["query_id"], row["doc_id"]))
-    drawn = share_out(sizes, actions, sample)
-    picked = [
-        (key, Item(query_id, doc_id, name))
-        for name, heap in lowest.items()
-        for key, query_id, doc_id in sorted(heap, reverse=True)[: drawn[name]]
-    ]
+            heapq.heapreplace(heap, (key, _make_item(rows, row, stratum)))
+    named = {name_stratum(key): (key[0], size) for key, size in sorted(sizes.items())}
+    drawn = share_out({n: size for n, (_, size) in named.items()}, {n: a for n, (a, _) in named.items()}, sample)
+    picked = [pair for key, heap in lowest.items() for pair in sorted(heap, reverse=True)[: drawn[name_stratum(key)]]]
     items = tuple(item for _, item in sorted(picked, key=lambda pair: (-pair[0], pair[1])))
-    return Plan(items=items, strata={n: (actions[n], sizes[n]) for n in sorted(sizes)}, seed=seed)
+    return Plan(items=items, strata=named, seed=seed)
+
+
+def _make_item(rows: Rows, row: Row, stratum: Key | None) -> Item:
+    name = "" if stratum is None else name_stratum(stratum)
+    return Item(row["query_id"], row["doc_id"], name, rows.place, rows.line)
 
 
 def pick_uncertain(run: FinishedRun, sample: int, thresholds: Mapping[str, tuple[float, float]]) -> Plan:
@@ -126,8 +141,8 @@ def pick_uncertain(run: FinishedRun, sample: int, thresholds: Mapping[str, tuple
     Args:
         thresholds: by family, those between which arhn abstains.
     """
-    rows = heapq.nsmallest(sample, list_candidates(run), key=lambda row: _measure_certainty(row, thresholds))
-    return Plan(items=tuple(Item(r["query_id"], r["doc_id"], "") for r in rows), strata={}, seed=0)
+    found = heapq.nsmallest(sample, list_candidates(run), key=lambda pair: _measure_certainty(pair[1], thresholds))
+    return Plan(items=tuple(_make_item(rows, row, None) for rows, row in found), strata={}, seed=0)
 
 
 def _measure_certainty(row: Row, thresholds: Mapping[str, tuple[float, float]]) -> tuple[float, str, str]:
@@ -136,6 +151,6 @@ def _measure_certainty(row: Row, thresholds: Mapping[str, tuple[float, float]]) 
         return 0.0, row["query_id"], row["doc_id"]
     if row["confidence"] is None:
         return 1.0, row["query_id"], row["doc_id"]
-    borders: Iterable[Any] = thresholds.get(row.get("family") or "", (0.5, 0.5))
+    borders = thresholds.get(row.get("family") or "", (0.5, 0.5))
     distance = min(abs(row["confidence"] - border) for border in borders)
     return distance, row["query_id"], row["doc_id"]

@@ -117,6 +117,29 @@ class FinishedRun:
         if rows:
             yield Rows(place, first, str(query_id), rows)
 
+    def read_rows_at(self, places: Mapping[int, int]) -> Iterator[Rows]:
+        """The decisions on some groups; the others' lines aren't parsed.
+
+        Args:
+            places: the first line of the decisions on each group, by the group's place.
+        """
+        starts = sorted(places.items(), key=lambda pair: pair[1])
+        at, rows = 0, list[Row]()
+        for number, line in self.read_lines():
+            if at >= len(starts):
+                break
+            if number < starts[at][1]:
+                continue
+            row = parse_line(line, self.decisions, number)
+            if rows and row.get("query_id") != rows[0].get("query_id"):
+                yield Rows(starts[at][0], starts[at][1], str(rows[0].get("query_id")), rows)
+                at, rows = at + 1, []
+                if at >= len(starts) or number < starts[at][1]:
+                    continue
+            rows.append(row)
+        if rows:
+            yield Rows(starts[at][0], starts[at][1], str(rows[0].get("query_id")), rows)
+
     def read_lines(self) -> Iterator[tuple[int, bytes]]:
         """The lines of the decisions, numbered from 1. Raises FileMissing: they are gone."""
         if not self.decisions.is_file():
