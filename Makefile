@@ -17,11 +17,12 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo check test test-newest docs lock clean part-torch part-units part-integration part-types part-lint
 
-# Sets up the environment and the starter model, cleans the demo data and compares with its gold labels.
+# Sets up the environment and the starter model, cleans the demo data, compares with its gold labels and reports.
 demo: $(VENV)/run.ready
 	mkdir -p demo/out
 	$(BIN)/arhn clean demo/groups.jsonl -o demo/out/cleaned.jsonl --overwrite
 	$(BIN)/python -m demo.compare demo/out/cleaned.decisions.jsonl demo/gold.jsonl
+	$(BIN)/arhn report demo/out/cleaned.jsonl --gold demo/gold.jsonl --overwrite
 
 # Sets up the environment and runs lint, types and unit tests.
 check: $(VENV)/dev.ready
@@ -94,7 +95,7 @@ COMPILE = uv pip compile --quiet --upgrade --universal --python-version 3.11 --g
 	pyproject.toml locks/build.in
 lock:
 	$(COMPILE) --extra dev -c constraints.txt -o locks/dev.txt
-	$(COMPILE) -c locks/dev.txt -o locks/run.txt
+	$(COMPILE) --extra report -c locks/dev.txt -o locks/run.txt
 
 # Builds the site of docs/ into site/: a link that leads nowhere fails. A test of `make test` builds it, too.
 docs: $(VENV)/dev.ready

@@ -40,6 +40,8 @@ COMMANDS: Mapping[str, str] = {
     "report": "Write one HTML file that shows what runs changed.",
     "review": "Check a sample of decisions yourself on a local page.",
     "apply-review": "Override decisions with the answers of a review.",
+    "card": "Write the card of a cleaned data set, as the hub reads it.",
+    "push": "Upload a cleaned data set to the Hugging Face hub.",
     "convert": "Write groups in another format.",
     "config": "Show all settings, or write their reference.",
     "models": "List the named models.",

@@ -24,6 +24,8 @@ from arhn.review.estimates import (
 from arhn.review.plan import Item
 
 _WORDS = {"relabel": "became positive", "filter": "dropped", "keep": "stays negative"}
+#: Answers below which no threshold is named.
+_ENOUGH = 20
 Row = Mapping[str, Any]
 
 
@@ -167,6 +169,8 @@ def list_lines(outcome: Outcome) -> Iterator[str]:
         yield f"Kappa between people, {outcome.people} of them, on {outcome.pairs:,} pairs of answers: {value}"
     if outcome.disputed:
         yield f"{outcome.disputed:,} passages are in dispute and don't count yet: settle them on the page (key d)"
+    if outcome.sampled and _count_judged(outcome) < _ENOUGH:
+        return
     if outcome.threshold is not None:
         threshold, precision, answers = outcome.threshold
         yield (
@@ -177,6 +181,10 @@ def list_lines(outcome: Outcome) -> Iterator[str]:
         yield f"No threshold on the confidence reaches a precision of {outcome.precision:.0%} on these answers"
     if not outcome.sampled:
         yield "These passages were picked, not drawn at random: nothing is estimated over the whole set"
+
+
+def _count_judged(outcome: Outcome) -> int:
+    return sum(n for counts in outcome.answers.values() for answer, n in counts.items() if answer != "unsure")
 
 
 def _interval(low: float, high: float) -> str:

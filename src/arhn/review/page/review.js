@@ -79,7 +79,6 @@ function show(state) {
   $("query").textContent = item.query;
   fill($("candidate"), item.candidate, false);
   fill($("positive"), item.positive, true);
-  $("hint").hidden = !item.candidate.snippet;
   $("note").value = "";
   $("disputed").replaceChildren(...(item.answers || []).map((a) => node("p", a.reviewer + ": " + a.words + (a.note ? " (" + a.note + ")" : ""))));
   $("query").focus();
@@ -90,7 +89,10 @@ function answer(word) {
   if (item) act(mode === "answer" ? "answer" : "adjudicate", {number: item.number, answer: word, note: $("note").value, hinted});
 }
 function hint() {
-  if (item && item.candidate.snippet) { hinted = true; fill($("candidate"), item.candidate, true); }
+  if (!item) return;
+  hinted = true;
+  fill($("candidate"), item.candidate, true);
+  if (!item.candidate.snippet) $("said").textContent = "arhn marked nothing here.";
 }
 function swap() {
   mode = mode === "answer" ? "adjudicate" : "answer";
