@@ -87,7 +87,13 @@ $(VENV)/dev.ready: $(VENV)/run.ready locks/dev.txt constraints.txt
 	$(INSTALL) --require-hashes --no-deps -r locks/dev.txt
 	$(PIP) --no-compile -c constraints.txt torch
 	$(BIN)/python -c 'import accelerate, datasets, matplotlib.pyplot, mteb, peft, ray, sentence_transformers'
+	$(BROWSER)
 	touch $@
+
+# Tests of pages need Chromium, and are skipped without it. It is installed where that can be done without asking.
+BROWSER = command -v chromium > /dev/null || command -v google-chrome > /dev/null || { [ "$$(id -u)" = 0 ] \
+	&& { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } > /dev/null 2>&1; } \
+	|| echo 'No Chromium: tests of pages are skipped. Install it to run them'
 
 # Resolves anew, to the newest that works together (needs uv). One file is for all versions of Python and all systems.
 COMPILE = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \

@@ -41,7 +41,8 @@ class Journal:
                 self._file.flush()
                 os.fsync(self._file.fileno())
             except OSError:
-                self._file.truncate(start)
+                self._file.seek(start)
+                self._file.truncate()
                 raise
         self.reviewed.apply(whole)
 

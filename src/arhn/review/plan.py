@@ -63,7 +63,8 @@ def share_out(sizes: Mapping[str, int], actions: Mapping[str, str], sample: int)
     """How many passages of each stratum are asked about.
 
     Half of the sample goes to changed passages and half to those that stay, for precision and recall both need
-    answers; within each half a stratum's part grows with the root of its size, and none has fewer than four.
+    answers; within each half a stratum's part grows with the root of its size, and none has fewer than four where the
+    sample is large enough.
     """
     drawn: dict[str, int] = {}
     changed = [name for name in sizes if actions[name] != "keep"]
@@ -80,7 +81,8 @@ def share_out(sizes: Mapping[str, int], actions: Mapping[str, str], sample: int)
 
 
 def _share_by_root(sizes: Mapping[str, int], room: int) -> dict[str, int]:
-    drawn = {name: min(size, _LEAST) for name, size in sizes.items()}
+    least = min(_LEAST, room // max(1, len(sizes)))
+    drawn = {name: min(size, least) for name, size in sizes.items()}
     while (left := room - sum(drawn.values())) > 0:
         open_ = [name for name in sizes if drawn[name] < sizes[name]]
         if not open_:

@@ -27,11 +27,7 @@ def header(card: str) -> dict[str, Any]:
     """The header: each line is a name and a JSON value, which YAML reads as well."""
     assert card.startswith("---\n")
     pairs = (line.partition(": ") for line in card.split("---\n")[1].splitlines())
-    return {
-        name: json.loads(value) if value[0] in '"[' else value
-        for name, _, value in pairs
-        for name, _, value in (li.partition(": ") for li in lines)
-    }
+    return {name: json.loads(value) if value[0] in '"[' else value for name, _, value in pairs}
 
 
 def test_a_card_says_what_was_done(output: str) -> None:
@@ -135,7 +131,7 @@ def test_a_push(
             return SimpleNamespace(commit_url="https://hub/commit")
 
     hub = SimpleNamespace(HfApi=Api, CommitOperationAdd=lambda **given: given)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     assert cli.main(["push", output, "me/mine"]) == code
     found = capsys.readouterr()
     assert says in found.out + found.err

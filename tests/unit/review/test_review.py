@@ -174,7 +174,7 @@ def edit(path: Path, old: str, new: str) -> None:
         ('"query_id":"q', '"query_id":"other', "which isn't in its plan"),
         ('"review":1', '"review":2', "is a review of version 2"),
         ('{"review"', '{"revue"', "is no review"),
-        ('{"plan":{"seed"', '{"plan":{"seeds', "isn't"),
+        ('{"plan":{"seed"', '{"plan":{"seeds', "not JSON"),
     ],
 )
 def test_an_edited_review_is_refused_and_kept(output: str, old: str, new: str, says: str) -> None:
@@ -255,8 +255,8 @@ def ask(review: Review, method: str, path: str, headers: Mapping[str, str], data
         ("POST", "/secret/api/next", {**JSON, "Origin": "http://evil.example"}, 403),
         ("POST", "/wrong/api/next", {**JSON}, 403),
         ("POST", "/secret/api/nonsense", {**JSON}, 400),
-        ("GET", "/secret/api/next", {}, 405),
-        ("PUT", "/secret/", {}, 405),
+        ("GET", "/secret/api/next", {}, 403),
+        ("PUT", "/secret/", {}, 403),
     ],
 )
 def test_who_is_answered(output: str, method: str, path: str, headers: dict[str, str], status: int) -> None:
