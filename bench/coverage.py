@@ -14,7 +14,7 @@ from statistics import fmean
 
 from arhn.agree.intervals import wilson
 from arhn.review.estimates import FALSE, Stratum, estimate_recall, estimate_share
-from arhn.review.plan import share_out
+from arhn.review.sampling import share_out
 
 #: (action, size, true share of passages that answer fully) of each stratum.
 SCENARIOS: dict[str, list[tuple[str, int, float]]] = {

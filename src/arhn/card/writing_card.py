@@ -15,7 +15,7 @@ from arhn import __version__
 from arhn.cleaning.run.closing_words import describe_calibrations, describe_changes
 from arhn.cleaning.run.finished import FinishedRun
 from arhn.report.meanings import MEANINGS
-from arhn.review.outcome import Outcome, list_lines, list_tables
+from arhn.review.findings import Outcome, list_lines, list_tables
 from arhn.texts.markdown import escape_markdown
 
 #: Upper bounds of the hub's size categories.

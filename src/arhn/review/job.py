@@ -18,9 +18,9 @@ from arhn.errors import DataError, UsageError
 from arhn.files.apart import require_apart
 from arhn.files.names import strip_suffixes
 from arhn.report.gathering import find_thresholds
+from arhn.review.findings import Outcome
 from arhn.review.journal import Journal, open_journal, read_plans
-from arhn.review.outcome import Outcome
-from arhn.review.plan import Item, Plan, draw_plan, pick_uncertain
+from arhn.review.sampling import Item, Plan, draw_plan, pick_uncertain
 from arhn.review.server import HOST, make_app, make_token
 from arhn.review.session import Session, find_shown, require_same_texts
 

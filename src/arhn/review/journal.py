@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +17,7 @@ from arhn.cleaning.run.finished import FinishedRun
 from arhn.errors import DataError, OutputLocked
 from arhn.files.atomic import output_errors
 from arhn.files.locks import locked
-from arhn.review.plan import Item, Plan
+from arhn.review.sampling import Item, Plan
 
 
 class Journal:
@@ -100,7 +100,7 @@ def _make_error(path: Path) -> OutputLocked:
 
 def take_fingerprint(run: FinishedRun) -> str:
     """A hash of the run's decisions."""
-    digest = blake2b(digest_size=16)
+    digest = sha256()
     for _ in run.read_lines():
         break  # says what is wrong where they are gone
     with run.decisions.open("rb") as file:

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from arhn.errors import ArhnError, UsageError
 from arhn.files.atomic import AtomicFile
-from arhn.review.outcome import list_lines, list_tables
+from arhn.review.findings import list_lines, list_tables
 from arhn.review.session import Session
 from arhn.texts.foreign import make_line, make_visible
 

@@ -10,9 +10,9 @@ from arhn.agree.reviews import Answered, Ids
 from arhn.cleaning.run.finished import FinishedRun
 from arhn.diff.changes import find_best_positive
 from arhn.errors import DataError, UsageError
+from arhn.review.findings import Outcome, find_outcome
 from arhn.review.journal import Journal, hash_texts
-from arhn.review.outcome import Outcome, find_outcome
-from arhn.review.plan import Item
+from arhn.review.sampling import Item
 from arhn.texts.excerpt import take_excerpt
 from arhn.texts.foreign import make_line, make_visible
 

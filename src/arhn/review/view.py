@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from arhn.review.outcome import Outcome, list_lines, list_tables
+from arhn.review.findings import Outcome, list_lines, list_tables
 
 
 def outcome_view(outcome: Outcome) -> RenderableType:

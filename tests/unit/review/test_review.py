@@ -21,7 +21,7 @@ from arhn.errors import DataError, DiskFull, OutputLocked, UsageError
 from arhn.review.applying import apply_review, find_action
 from arhn.review.estimates import FALSE, Stratum, Weighed, estimate_recall, estimate_share, find_threshold, kappa
 from arhn.review.job import Review, open_session, read_outcome
-from arhn.review.plan import draw_plan, list_candidates, share_out
+from arhn.review.sampling import draw_plan, list_candidates, share_out
 from arhn.review.server import make_app
 from arhn.types import Mode
 from tests.conftest import many

@@ -105,14 +105,18 @@ class FinishedRun:
         place, first, query_id, rows = 0, 0, None, list[Row]()
         path = self.decisions
         for number, line in self.read_lines():
-            row = parse_line(line, path, number)
-            if type(row) is not dict or type(row.get("query_id")) is not str:
-                raise make_damage("query_id: expected a string", path, number)
-            if row["query_id"] != query_id:
+            try:
+                row = orjson.loads(line)
+                its = row["query_id"]
+            except (ValueError, TypeError, KeyError) as error:
+                raise make_damage(f"query_id: {error}", path, number) from error
+            if its != query_id:
                 if rows:
                     yield Rows(place, first, str(query_id), rows)
                     place += 1
-                first, query_id, rows = number, row["query_id"], []
+                if type(its) is not str:
+                    raise make_damage("query_id: expected a string", path, number)
+                first, query_id, rows = number, its, []
             rows.append(row)
         if rows:
             yield Rows(place, first, str(query_id), rows)

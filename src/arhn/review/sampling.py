@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import sqrt
@@ -18,6 +18,8 @@ BANDS = (0.2, 0.5, 0.8)
 _NOT_ASKED = frozenset(("unused", "duplicate", "equals_positive"))
 #: The fewest passages of a stratum that are asked about, where it has as many.
 _LEAST = 4
+#: Of Knuth's 64-bit linear congruential generator (MMIX); its upper bits are used.
+_MULTIPLIER, _STEP, _MASK = 6364136223846793005, 1442695040888963407, 2**64 - 1
 
 
 class Item(NamedTuple):
@@ -44,12 +46,6 @@ class Plan:
 
 
 Key = tuple[str, str, int]
-
-
-def find_stratum(row: Row) -> Key:
-    """The stratum of a decision: its action, its reason, and the band of its confidence; -1 without one."""
-    confidence = row["confidence"]
-    return row["action"], row["reason"], -1 if confidence is None else sum(confidence >= border for border in BANDS)
 
 
 def name_stratum(key: Key) -> str:
@@ -107,26 +103,53 @@ def list_candidates(run: FinishedRun) -> Iterator[tuple[Rows, Row]]:
             raise make_damage(f"{error}: no such field", run.decisions, rows.line) from error
 
 
+class _Drawer:
+    """The passages of a stratum with the lowest random numbers. `limit`: numbers from there on don't come in."""
+
+    __slots__ = ("limit", "lowest", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.limit = _MASK + 1
+        self.lowest: list[tuple[int, Item]] = []
+
+    def add(self, number: int, item: Item, most: int) -> None:
+        if len(self.lowest) < most:
+            heapq.heappush(self.lowest, (-number, item))
+        else:
+            heapq.heapreplace(self.lowest, (-number, item))
+        if len(self.lowest) == most:
+            self.limit = -self.lowest[0][0]
+
+
 def draw_plan(run: FinishedRun, sample: int, seed: int) -> Plan:
     """A stratified sample in a random order. The larger sample of one seed holds the smaller one.
 
     Raises:
         ArhnError: as `list_candidates`.
     """
-    sizes: Counter[Key] = Counter()
-    lowest: dict[Key, list[tuple[int, Item]]] = {}
+    drawers: dict[Key, _Drawer] = {}
+    base, keyed = 0, -1
     for rows, row in list_candidates(run):
-        stratum = find_stratum(row)
-        sizes[stratum] += 1
-        heap = lowest.setdefault(stratum, [])
-        key = -int.from_bytes(hash_ids(seed, row["query_id"], row["doc_id"]), "big")
-        if len(heap) < sample:
-            heapq.heappush(heap, (key, _make_item(rows, row, stratum)))
-        elif key > heap[0][0]:
-            heapq.heapreplace(heap, (key, _make_item(rows, row, stratum)))
-    named = {name_stratum(key): (key[0], size) for key, size in sorted(sizes.items())}
+        if rows.place != keyed:
+            base, keyed = int.from_bytes(hash_ids(seed, rows.query_id, "")), rows.place
+        # As good as random, and quick: every passage of a run passes here.
+        base = (base * _MULTIPLIER + _STEP) & _MASK
+        confidence = row["confidence"]
+        stratum = row["action"], row["reason"], -1 if confidence is None else bisect_right(BANDS, confidence)
+        drawer = drawers.get(stratum)
+        if drawer is None:
+            drawer = drawers[stratum] = _Drawer()
+        drawer.size += 1
+        if base < drawer.limit:
+            drawer.add(base, _make_item(rows, row, stratum), sample)
+    named = {name_stratum(key): (key[0], drawer.size) for key, drawer in sorted(drawers.items())}
     drawn = share_out({n: size for n, (_, size) in named.items()}, {n: a for n, (a, _) in named.items()}, sample)
-    picked = [pair for key, heap in lowest.items() for pair in sorted(heap, reverse=True)[: drawn[name_stratum(key)]]]
+    picked = [
+        pair
+        for key, drawer in drawers.items()
+        for pair in sorted(drawer.lowest, reverse=True)[: drawn[name_stratum(key)]]
+    ]
     items = tuple(item for _, item in sorted(picked, key=lambda pair: (-pair[0], pair[1])))
     return Plan(items=items, strata=named, seed=seed)
 

@@ -21,7 +21,7 @@ from arhn.review.estimates import (
     find_threshold,
     kappa,
 )
-from arhn.review.plan import Item
+from arhn.review.sampling import Item
 
 _WORDS = {"relabel": "became positive", "filter": "dropped", "keep": "stays negative"}
 #: Answers below which no threshold is named.
