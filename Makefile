@@ -17,11 +17,12 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo check test test-newest docs lock clean part-torch part-units part-integration part-types part-lint
 
-# Sets up the environment and the starter model, cleans the demo data and compares with its gold labels.
+# Sets up the environment and the starter model, cleans the demo data, compares with its gold labels and reports.
 demo: $(VENV)/run.ready
 	mkdir -p demo/out
 	$(BIN)/arhn clean demo/groups.jsonl -o demo/out/cleaned.jsonl --overwrite
 	$(BIN)/python -m demo.compare demo/out/cleaned.decisions.jsonl demo/gold.jsonl
+	$(BIN)/arhn report demo/out/cleaned.jsonl --gold demo/gold.jsonl --overwrite
 
 # Sets up the environment and runs lint, types and unit tests, these with fewer invented examples than `make test`.
 check: export HYPOTHESIS_PROFILE := quick
@@ -87,7 +88,13 @@ $(VENV)/dev.ready: $(VENV)/run.ready locks/dev.txt constraints.txt
 	$(INSTALL) --require-hashes --no-deps -r locks/dev.txt
 	$(PIP) --no-compile -c constraints.txt torch
 	$(BIN)/python -c 'import accelerate, datasets, matplotlib.pyplot, mteb, peft, ray, sentence_transformers'
+	$(BROWSER)
 	touch $@
+
+# Tests of pages need Chromium, and are skipped without it. It is installed where that can be done without asking.
+BROWSER = command -v chromium > /dev/null || command -v google-chrome > /dev/null || { [ "$$(id -u)" = 0 ] \
+	&& { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } > /dev/null 2>&1; } \
+	|| echo 'No Chromium: tests of pages are skipped. Install it to run them'
 
 # Resolves anew, to the newest that works together (needs uv). One file is for all versions of Python and all systems.
 COMPILE = uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
@@ -95,7 +102,7 @@ COMPILE = uv pip compile --quiet --upgrade --universal --python-version 3.11 --g
 	pyproject.toml locks/build.in
 lock:
 	$(COMPILE) --extra dev -c constraints.txt -o locks/dev.txt
-	$(COMPILE) -c locks/dev.txt -o locks/run.txt
+	$(COMPILE) --extra report -c locks/dev.txt -o locks/run.txt
 
 # Builds the site of docs/ into site/: a link that leads nowhere fails. A test of `make test` builds it, too.
 docs: $(VENV)/dev.ready

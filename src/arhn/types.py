@@ -91,6 +91,8 @@ class Reason(StrEnum):
     UNUSED = "unused"
     #: A negative beyond the number used per group, without an answer, taken in to keep the floor.
     BACKFILL = "backfill"
+    #: A negative that a person has decided on (`arhn apply-review`).
+    REVIEWED = "reviewed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -481,7 +481,6 @@ def test_flag_that_does_not_fit(arhn: Arhn, flags: Says, says: str) -> None:
         ("calibrate",),
         ("calibrate", "gold.jsonl", "train.jsonl"),
         ("agree", "out.jsonl"),
-        ("inspect", "out.jsonl"),
         ("store",),
         ("nonsense",),
     ],

@@ -10,9 +10,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import get_args
 
+from arhn.agree.reviews import GOLD, is_header, read_review
 from arhn.cleaning.relabel import UNDECIDED
 from arhn.cleaning.run import Files
-from arhn.cleaning.run.inspect import read_files
+from arhn.cleaning.run.finished import open_run
 from arhn.errors import BadRow, DataError, DuplicateId, FileMissing, UnknownFormat
 from arhn.files import jsonl, rows
 from arhn.files.jsonl import read_row
@@ -36,7 +37,8 @@ _DECISION = (("label", get_args(Label)), ("action", get_args(Action)), ("reason"
 _CORRECT = "Correct the line, or make the file again"
 _EXPECTED = (
     "Expected JSON lines: decisions of 'arhn clean' (query_id, doc_id, label, action, reason), gold labels "
-    "(query_id, labels) or verdicts (query_id, better, worse); or an output of 'arhn clean', its summary beside it"
+    "(query_id, labels), a review or verdicts (query_id, better, worse); or an output of 'arhn clean', "
+    "its summary beside it"
 )
 
 Values = dict[str, str]
@@ -48,6 +50,8 @@ class Kind(StrEnum):
     DECISIONS = "decisions"
     GOLD = "gold"
     VERDICTS = "verdicts"
+    #: Answers of `arhn review`; they are taken for gold labels.
+    REVIEW = "review"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +91,8 @@ def load(path: str) -> Judgements:
         source = decisions
         kind, records = _open(source)
     with closing(records):
+        if kind is Kind.REVIEW:
+            return Judgements(path=path, source=source, kind=Kind.GOLD, groups=_read_answers(source))
         return Judgements(path=path, source=source, kind=kind, groups=_read_groups(kind, records, str(source)))
 
 
@@ -115,6 +121,8 @@ def _find_kind(record: Record, path: str) -> Kind:
         row = read_row(record)
     except DataError as error:
         raise locate(error, path, record.line) from None
+    if is_header(row):
+        return Kind.REVIEW
     if row.keys() >= {"doc_id", "action"}:
         return Kind.DECISIONS
     if type(row.get("labels")) is dict:
@@ -129,7 +137,18 @@ def _find_decisions(output: str) -> Path | None:
     """The decisions of the run that wrote `output`; None where no summary of a run lies beside it."""
     if Path(output).name in ("", "..") or "://" in output or not Files.beside(output).summary.is_file():
         return None
-    return Path(read_files(output).decisions)
+    return open_run(output, "agree").decisions
+
+
+def _read_answers(path: Path) -> dict[str, Values]:
+    """The answers of a review as gold labels; those that count, and not those of people who can't tell."""
+    groups: dict[str, Values] = {}
+    for (query_id, doc_id), answer in read_review(path).finals.items():
+        if answer in GOLD:
+            groups.setdefault(query_id, {})[doc_id] = GOLD[answer]
+    if not groups:
+        raise DataError("has no answer yet that counts. Answer some with 'arhn review'", path=str(path))
+    return groups
 
 
 def _read_groups(kind: Kind, records: Iterator[Record], path: str) -> dict[str, Values]:

@@ -29,13 +29,19 @@ _SHELLS = f"{', '.join(get_args(Shell)[:-1])} or {get_args(Shell)[-1]}"
 RUN_AGAIN = "Run the same command again"
 ANSWERS_STORED = "Every answer so far is kept; the same command goes on from there"
 
-#: Every command: what it is for, and where it is `arhn.cli.NAME`.
+#: Every command: what it is for, and where it is `arhn.cli.NAME`, with _ for -.
 COMMANDS: Mapping[str, str] = {
     "clean": "Clean groups: relabel and filter their false negatives.",
     "estimate": "Estimate what cleaning takes: calls, tokens, time, money.",
     "calibrate": "Fit a model's confidences and thresholds on labelled groups.",
     "mine": "Mine hard negatives: queries, a corpus and qrels to groups.",
     "inspect": "Show one cleaned group with its snippets and decisions.",
+    "diff": "Show what a run changed, or where two runs differ.",
+    "report": "Write one HTML file that shows what runs changed.",
+    "review": "Check a sample of decisions yourself on a local page.",
+    "apply-review": "Override decisions with the answers of a review.",
+    "card": "Write the card of a cleaned data set, as the hub reads it.",
+    "push": "Upload a cleaned data set to the Hugging Face hub.",
     "convert": "Write groups in another format.",
     "config": "Show all settings, or write their reference.",
     "models": "List the named models.",
@@ -104,7 +110,7 @@ class Later(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of the real command, in which it reads its words."""
-        command = import_module(f"arhn.cli.{self.name}").command
+        command = import_module(f"arhn.cli.{str(self.name).replace('-', '_')}").command
         return command.make_context(info_name, args, parent=parent, **extra)
 
 

@@ -17,6 +17,7 @@ from arhn.errors import UsageError
 
 if TYPE_CHECKING:
     from arhn.cleaning.run import Files
+    from arhn.cleaning.run.tally import Progress
 
 _PARTITIONS = "Every finished partition is kept; the same command goes on from there"
 
@@ -24,7 +25,7 @@ _PARTITIONS = "Every finished partition is kept; the same command goes on from t
 def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite = False) -> None:
     """Clean groups: relabel and filter their false negatives."""
     from arhn.cleaning import run as job
-    from arhn.cleaning.run import failures
+    from arhn.cleaning.run import closing_words, failures
     from arhn.cleaning.run import view as display
     from arhn.files import remote
 
@@ -35,18 +36,25 @@ def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite =
             "--store: the output goes to an object store, the LLM's answers can't. Give a file on this machine"
         )
     with job.placed(output, overwrite=overwrite, store=config.store, **given) as files:
-        content = _clean(source, files, config, overwrite=overwrite)
+        content, progress = _clean(source, files, config, overwrite=overwrite)
     out = make_console()
     display.print_tables(out, content)
+    out.print(closing_words.examples_view(progress.examples.found, content))
+    out.print(closing_words.describe_changes(content), soft_wrap=True)
+    for line in closing_words.describe_calibrations(content):
+        out.print(line, soft_wrap=True)
     # What there is only if it holds something.
     others = [name for what in ("rejects", "failures") if (name := content["files"][what])]
     written = [files.urls.get(what) or str(getattr(files, what)) for what in ("output", "decisions", "summary")]
     for path in (*written, *others):
         out.print(path, soft_wrap=True)
+    if not files.urls:
+        for line in closing_words.list_next_steps(output):
+            out.print(line, soft_wrap=True)
     failures.require_few(content, config.max_failures)
 
 
-def _clean(source: str, files: Files, config: RunConfig, *, overwrite: bool) -> dict[str, Any]:
+def _clean(source: str, files: Files, config: RunConfig, *, overwrite: bool) -> tuple[dict[str, Any], Progress]:
     from arhn.cleaning import run as job
     from arhn.cleaning.run import tally
     from arhn.cleaning.run import view as display
@@ -69,12 +77,13 @@ def _clean(source: str, files: Files, config: RunConfig, *, overwrite: bool) -> 
     models = partial(open_models, config)
     with display.show_progress(make_error_console(), progress, total) as on_group:
         if config.cluster.address is None:
-            return job.run(cleaning, models, progress=progress, on_group=on_group)
+            return job.run(cleaning, models, progress=progress, on_group=on_group), progress
         from arhn.cluster import run as on_cluster
 
         # Ray prints what happens to workers, whatever its settings for logs are.
         with advise_after_interrupt(_PARTITIONS), redirect_stdout(sys.stderr):
-            return on_cluster.run(cleaning, config.cluster, models, progress=progress, on_group=on_group)
+            content = on_cluster.run(cleaning, config.cluster, models, progress=progress, on_group=on_group)
+            return content, progress
 
 
 command = make_command(clean, resumes=ANSWERS_STORED, flags=CLEAN)

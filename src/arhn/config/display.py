@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from arhn.texts.foreign import make_visible
+
 _LONGEST = 80
 #: A path may be longer before it's cut: people have to find it.
 LONGEST_PATH = 400
 
 
 def escaped(text: str, keep: str = "") -> str:
-    r"""`text` with what isn't printable as Python writes it, such as `\x1b`, but for the characters to `keep`."""
-    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)
+    r"""`text` with what a terminal would obey as Python writes it, such as `\x1b`, but for the characters to `keep`."""
+    return make_visible(text, keep)
 
 
 def shown(text: object, longest: int = _LONGEST) -> str:

@@ -362,3 +362,23 @@ def test_a_toy_engine_is_estimated(here: Path, capsys: pytest.CaptureFixture[str
     said(capsys, "estimate", "train.jsonl", "--engine", "toy", "--json", "e.json")
     content = json.loads(Path("e.json").read_bytes())
     assert any("characters a token" in str(assumed["value"]) for assumed in content["assumptions"])
+
+
+def test_a_run_ends_in_words(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "clean", "train.jsonl", "-o", "out.jsonl")
+    counts = json.loads((here / "out.summary.json").read_text())["negatives"]["action"]
+    relabelled, filtered = counts["relabel"], counts["filter"]
+    words = f"Of {sum(counts.values())} negatives, {relabelled} became positives, {filtered} were dropped"
+    assert words in text
+    assert "surest relabelled: question" in text
+    assert "surest dropped: question" in text
+    assert "»ANSWER0«" in text
+    assert "confidence 0.91, needed 0.50" in text
+    for command in ("diff", "report", "review"):
+        assert f": arhn {command} out.jsonl\n" in text
+
+
+def test_a_run_without_changes_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "clean", "train.jsonl", "-o", "out.jsonl", "--method", "none")
+    assert "Of 60 negatives, none became positives, none were dropped" in text
+    assert "surest" not in text

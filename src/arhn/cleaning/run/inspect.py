@@ -3,61 +3,31 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
 
-import orjson
-from pydantic import AfterValidator, BaseModel, ValidationError
-
-from arhn.cleaning.run import Files
-from arhn.errors import DataError, FileMissing
-from arhn.formats import FORMATS, detect, read
-from arhn.types import Action, Group, Label, Passage
-
-Record = TypeVar("Record", bound=BaseModel)
-
-
-def _known_format(name: str) -> str:
-    if name not in FORMATS.names():
-        raise ValueError(f"expected one of {', '.join(FORMATS.names())}")
-    return name
-
-
-class _Files(BaseModel):
-    """What `inspect` needs to know of summary.json."""
-
-    input: str
-    input_format: Annotated[str, AfterValidator(_known_format)]
-    split: str | None
-    decisions: str
-
-
-class _Summary(BaseModel):
-    files: _Files
-
-
-class _Row(BaseModel, strict=True):
-    """What is shown of a line of decisions.jsonl."""
-
-    doc_id: str
-    label: Label
-    action: Action
-    reason: str
-    snippet: str | None
-    start: int | None
-    end: int | None
-    confidence: float | None
-    rank: int | None
+from arhn.cleaning.run.finished import FinishedRun, Joined, Row, check_row, open_run, parse_line
+from arhn.errors import DataError
+from arhn.formats import detect, read
+from arhn.types import Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspected:
-    """A group and its decision rows by `doc_id`, as in decisions.jsonl."""
+    """A group and its decision rows by `doc_id`, as in decisions.jsonl.
+
+    `number`: which group of the run it is, from 1; 0 where it was found by its id. `others`: how many more groups have
+    the words that were looked for.
+    """
 
     group: Group
     decisions: Mapping[str, Mapping[str, Any]]
+    number: int = 0
+    others: int = 0
 
 
 def inspect(output: str, query_id: str) -> Inspected:
@@ -67,78 +37,92 @@ def inspect(output: str, query_id: str) -> Inspected:
         FileMissing: the run's records, or the input they name, aren't there.
         DataError: no such group, damaged records, or the input isn't what it was when it was cleaned.
     """
-    files = read_files(output)
-    decisions = _decisions(Path(files.decisions), query_id)
-    group = _group(files, query_id)
+    run = open_run(output, "inspect")
+    decisions = _find_decisions(run, query_id)
+    group = _find_group(run, query_id)
     same_ids = set(decisions) == {p.doc_id for p in group.passages}
-    if not same_ids or not all(_holds(p, decisions[p.doc_id]) for p in group.passages):
+    if not same_ids or not all(_holds(p.text, decisions[p.doc_id]) for p in group.passages):
         raise DataError(
             f"the passages of group {query_id!r} aren't those that were cleaned. Has the file changed since?",
-            path=files.input,
+            path=run.files.input,
         )
     return Inspected(group=group, decisions=decisions)
 
 
-def _holds(passage: Passage, row: Mapping[str, Any]) -> bool:
-    return row["snippet"] is None or passage.text[row["start"] : row["end"]] == row["snippet"]
+def inspect_number(output: str, number: int) -> Inspected:
+    """The `number`-th group of a run, from 1. Raises as `inspect`."""
+    run = open_run(output, "inspect")
+    return _take(run, number - 1)
 
 
-def read_files(output: str) -> _Files:
-    """The files of the run that wrote `output`, from its summary.
+def inspect_random(output: str, seed: int | None = None) -> Inspected:
+    """A group drawn at random; the same `seed` draws the same one. Raises as `inspect`."""
+    run = open_run(output, "inspect")
+    count = int(run.summary.get("groups", {}).get("read", 0))
+    if not count:
+        raise DataError("the run has no groups", path=str(run.decisions))
+    return _take(run, random.Random(seed).randrange(count))  # noqa: S311  # no secret
+
+
+def inspect_words(output: str, words: str) -> Inspected:
+    """The first group whose query holds all these words, in any order and whatever their case.
 
     Raises:
-        FileMissing: there is no summary beside it.
-        DataError: the summary is damaged.
+        DataError: there is none. Else as `inspect`.
     """
-    path = Files.beside(output).summary
-    if not path.is_file():
-        raise FileMissing(
-            "no such file. 'arhn inspect' takes the output of 'arhn clean', whose summary lies beside it",
-            path=str(path),
-        )
-    return _checked(_Summary, _parsed(path.read_bytes(), path), path).files
+    run = open_run(output, "inspect")
+    wanted = words.casefold().split()
+    quick = [word.encode() for word in wanted if word.isascii() and word.isalnum()]
+    count = int(run.summary.get("groups", {}).get("read", 0))
+    places = []
+    with closing(run.read_groups()) as groups:
+        for place, unread in enumerate(islice(groups, count)):
+            if unread.may_hold(quick):
+                query = unread.make("unknown").query.casefold()
+                places += [place] if all(word in query for word in wanted) else []
+    if not places:
+        raise DataError(f"no group whose query holds the words {words!r}. Give fewer words", path=run.files.input)
+    return replace(_take(run, places[0]), others=len(places) - 1)
 
 
-def _decisions(path: Path, query_id: str) -> dict[str, dict[str, Any]]:
-    if not path.is_file():
-        raise FileMissing("no such file; the run's summary names it", path=str(path))
+def _take(run: FinishedRun, place: int) -> Inspected:
+    """The group at a place of the run, from 0."""
+    count = 0
+    for rows in run.read_rows():
+        if rows.place == place:
+            return _describe(next(iter(run.join([rows]))))
+        count = rows.place + 1
+    raise DataError(f"no group {place + 1}: the run has {count}. Give a number from 1 to {count}", path=run.output)
+
+
+def _describe(joined: Joined) -> Inspected:
+    decisions = {row["doc_id"]: row for row in joined.rows}
+    return Inspected(group=joined.group, decisions=decisions, number=joined.place + 1)
+
+
+def _holds(text: str, row: Row) -> bool:
+    return row["snippet"] is None or text[row["start"] : row["end"]] == row["snippet"]
+
+
+def _find_decisions(run: FinishedRun, query_id: str) -> dict[str, Row]:
     mark = json.dumps(query_id, ensure_ascii=False).encode(errors="replace")
-    rows = {}
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            # Most lines are other groups': only those that hold the id are parsed.
-            row = _parsed(line, path, number) if mark in line else None
-            if isinstance(row, dict) and row.get("query_id") == query_id:
-                rows[_checked(_Row, row, path, number).doc_id] = row
-    if not rows:
+    found: dict[str, Row] = {}
+    for number, line in run.read_lines():
+        # Most lines are other groups': only those that hold the id are parsed.
+        row = parse_line(line, run.decisions, number) if mark in line else None
+        if isinstance(row, dict) and row.get("query_id") == query_id:
+            check_row(row, run.decisions, number)
+            found[row["doc_id"]] = row
+    if not found:
         raise DataError(
             f"no group with query_id {query_id!r}. Check the id; rejected rows and those beyond --limit aren't here",
-            path=str(path),
+            path=str(run.decisions),
         )
-    return rows
+    return found
 
 
-def _parsed(content: bytes, path: Path, line: int | None = None) -> Any:
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError as error:
-        raise _damaged(str(error), path, line) from error
-
-
-def _checked(kind: type[Record], content: Any, path: Path, line: int | None = None) -> Record:
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "content"
-        raise _damaged(f"{field}: {first['msg']}", path, line) from error
-
-
-def _damaged(what: str, path: Path, line: int | None) -> DataError:
-    return DataError(f"not what 'arhn clean' wrote ({what}). Clean again to write it new", path=str(path), line=line)
-
-
-def _group(files: _Files, query_id: str) -> Group:
+def _find_group(run: FinishedRun, query_id: str) -> Group:
+    files = run.files
     source = detect(files.input, split=files.split, format=files.input_format, skip_bad_rows=True)
     for group in read(source, on_bad_row="skip"):
         if group.query_id == query_id:

@@ -203,6 +203,7 @@ def _run(
         for cleaned in stream:
             outputs.write(cleaned)
             progress.tally.add(cleaned)
+            progress.examples.add(cleaned)
             progress.seconds = time.monotonic() - started
             if on_group is not None:
                 on_group(progress)

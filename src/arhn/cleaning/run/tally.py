@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from arhn.cleaning.run.examples import Examples
 from arhn.cleaning.stats import Stats
 from arhn.types import CleanedGroup, Reason
 
@@ -68,13 +69,14 @@ class Tally:
 
 @dataclass(slots=True)
 class Progress:
-    """The state of a run. `rejected` counts bad rows that were set aside.
+    """The state of a run. `rejected` counts bad rows that were set aside; `examples` are a few changes to show.
 
     `started`: the models are open, and groups are being cleaned; `seconds` is since then.
     """
 
     stats: Stats = field(default_factory=Stats)
     tally: Tally = field(default_factory=Tally)
+    examples: Examples = field(default_factory=Examples)
     rejected: int = 0
     started: bool = False
     seconds: float = 0.0

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 from rich.console import Group as RenderGroup
@@ -15,14 +15,18 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from arhn.cleaning.run import OnGroup
 from arhn.cleaning.run.bars import LEFT, LOG_EVERY, SHOW_EVERY, group_bars, repeat_every
 from arhn.cleaning.run.calibration_notes import describe_calibrations
 from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.run.time_left import TimeLeft
 from arhn.errors import describe_count
 from arhn.families.data_set import TOO_FEW
+from arhn.texts.excerpt import Excerpt, take_excerpt
+from arhn.texts.foreign import make_line, make_visible
 from arhn.types import Group, Passage
+
+if TYPE_CHECKING:
+    from arhn.cleaning.run import OnGroup
 
 logger = logging.getLogger(__name__)
 
@@ -200,38 +204,48 @@ def _calls(content: Mapping[str, Any]) -> Table:
     return table
 
 
-def highlight(text: str, start: int | None, end: int | None) -> Text:
+def highlight(excerpt: Excerpt) -> Text:
     """A passage with its snippet marked; where there are no colours, by » and «."""
-    shown = Text(text)
-    if start is not None and end is not None:
-        shown = Text.assemble(text[:start], ("»" + text[start:end] + "«", "bold black on yellow"), text[end:])
-    return shown
+    shown = Text(_describe_cut(excerpt.cut_before) + excerpt.before)
+    if excerpt.snippet:
+        shown.append(f"»{excerpt.snippet}{_describe_cut(excerpt.cut_inside)}«", style="bold black on yellow")
+    return shown.append(excerpt.after + _describe_cut(excerpt.cut_after))
+
+
+def _describe_cut(characters: int) -> str:
+    return f" […{characters:,} characters…] " if characters else ""
 
 
 def group_view(group: Group, decisions: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     """A group with its decision rows: the best ranked first, then the others in their order."""
     ranked = sorted(group.passages, key=lambda p: decisions[p.doc_id]["rank"] or len(group.passages) + 1)
-    parts: list[RenderableType] = [Text(f"{group.query_id}: {group.query}", style="bold"), Text("")]
+    parts: list[RenderableType] = [Text(make_visible(f"{group.query_id}: {group.query}"), style="bold"), Text("")]
     for passage in ranked:
         row = decisions[passage.doc_id]
-        parts += [_heading(row), Padding(_passage(passage, row), (0, 0, 1, 4))]
+        parts += [describe_decision(row), Padding(show_passage(passage, row), (0, 0, 1, 4))]
     return RenderGroup(*parts)
 
 
-def _heading(row: Mapping[str, Any]) -> Text:
+def describe_decision(row: Mapping[str, Any]) -> Text:
+    """A decision on one line: rank, action, label, id, reason and confidence."""
     rank = f"#{row['rank']}" if row["rank"] else "  "
     confidence = f", confidence {row['confidence']:.2f}" if row["confidence"] is not None else ""
     style = {"relabel": "green", "filter": "red", "keep": ""}[row["action"]]
     return Text.assemble(
         (f"{rank:>3} ", "bold"),
         (f"{row['action']:<8}", f"bold {style}".strip()),
-        f"{row['label']} {row['doc_id']}: {row['reason']}{confidence}",
+        make_line(f"{row['label']} {row['doc_id']}: {row['reason']}{confidence}"),
     )
 
 
-def _passage(passage: Passage, row: Mapping[str, Any]) -> Text:
-    text = highlight(passage.text, row["start"], row["end"])
-    return Text.assemble((f"{passage.title}\n", "italic"), text) if passage.title else text
+def show_passage(passage: Passage, row: Mapping[str, Any], *, most: int = 0) -> Text:
+    """A passage with its title, and its snippet marked.
+
+    Args:
+        most: characters of its text that are shown, those around the snippet; all where 0.
+    """
+    text = highlight(take_excerpt(passage.text, row["start"], row["end"], most=most))
+    return Text.assemble((f"{make_line(passage.title)}\n", "italic"), text) if passage.title else text
 
 
 def _percent(part: int, whole: int) -> str:

@@ -13,7 +13,8 @@ from arhn.cleaning.config import CleanConfig, RankerSettings
 from arhn.cleaning.evidence.calibration import Calibration
 from arhn.cleaning.models import Models
 from arhn.cleaning.run import Files, Job, run
-from arhn.cleaning.run.inspect import inspect
+from arhn.cleaning.run.finished import open_run
+from arhn.cleaning.run.inspect import inspect, inspect_number, inspect_random, inspect_words
 from arhn.engines.fake import FakeEngine, Script
 from arhn.errors import ArhnError, BadJson, EngineError, OutputExists, OutputLocked, OutputNotWritable, StoreLocked
 from arhn.files.locks import locked
@@ -287,3 +288,30 @@ def test_inspect_puts_a_group_together_again(folder: Path) -> None:
     found = inspect(str(folder / "cleaned.jsonl"), "q3")
     assert found.group.query_id == "q3"
     assert {row["action"] for row in found.decisions.values()} >= {"keep"}
+
+
+def test_inspect_finds_a_group_without_its_id(folder: Path) -> None:
+    do(job(folder))
+    output = str(folder / "cleaned.jsonl")
+    third = inspect_number(output, 3)
+    assert (third.group.query_id, third.number) == ("q2", 3)
+    assert third.decisions == inspect(output, "q2").decisions
+    words = inspect_words(output, "QUESTION 1")
+    assert (words.group.query_id, words.others) == ("q1", 2)
+    assert inspect_random(output, 7) == inspect_random(output, 7)
+    with pytest.raises(ArhnError, match="no group 13: the run has 12"):
+        inspect_number(output, 13)
+    with pytest.raises(ArhnError, match="no group whose query holds"):
+        inspect_words(output, "nowhere")
+
+
+def test_inspect_finds_groups_of_a_format_without_ids(tmp_path: Path) -> None:
+    with formats.GroupWriter(tmp_path / "train.jsonl", "flagembedding") as writer:
+        for group in [*many(3), *many(3)]:
+            writer.write(group)
+    do(job(tmp_path))
+    run = open_run(str(tmp_path / "cleaned.jsonl"), "inspect")
+    read = list(formats.read(str(tmp_path / "train.jsonl")))
+    assert [joined.group for joined in run.join()] == read
+    wanted = [rows for rows in run.read_rows() if rows.place in (1, 4)]
+    assert [joined.group for joined in run.join(wanted)] == [read[1], read[4]]

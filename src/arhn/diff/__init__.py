@@ -1,0 +1,1 @@
+"""What a cleaning run changed, or what two runs decide differently: `arhn diff`."""
