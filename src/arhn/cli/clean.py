@@ -25,7 +25,7 @@ _PARTITIONS = "Every finished partition is kept; the same command goes on from t
 def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite = False) -> None:
     """Clean groups: relabel and filter their false negatives."""
     from arhn.cleaning import run as job
-    from arhn.cleaning.run import closing_words, failures
+    from arhn.cleaning.run import calibration_notes, closing_words, failures
     from arhn.cleaning.run import view as display
     from arhn.files import remote
 
@@ -41,8 +41,8 @@ def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite =
     display.print_tables(out, content)
     out.print(closing_words.examples_view(progress.examples.found, content))
     out.print(closing_words.describe_changes(content), soft_wrap=True)
-    for line in closing_words.describe_calibrations(content):
-        out.print(line, soft_wrap=True)
+    for line in calibration_notes.describe_calibrations(content):
+        out.print(line, soft_wrap=True, markup=False)
     # What there is only if it holds something.
     others = [name for what in ("rejects", "failures") if (name := content["files"][what])]
     written = [files.urls.get(what) or str(getattr(files, what)) for what in ("output", "decisions", "summary")]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from arhn.texts.foreign import make_line
+
 #: Stands for the families that a line is about.
 _NAMES = "\N{BULLET}"
 _STOPPED = f"Nothing was changed for {_NAMES}: "
 #: What labels would change.
-_ADVICE = "Labels for 20 groups would say how right they are: see 'arhn calibrate'"
+_ADVICE = "A sample of yours would say how right they are: 'arhn review', or 20 labelled groups for 'arhn calibrate'"
 
 
 def describe_calibrations(content: Mapping[str, Any]) -> Iterator[str]:
@@ -19,12 +21,11 @@ def describe_calibrations(content: Mapping[str, Any]) -> Iterator[str]:
         families.setdefault(_describe(calibration, content), []).append(family)
     # Those that were stopped first.
     for line, named in sorted(families.items(), key=lambda item: not item[0].startswith(_STOPPED)):
-        if line:
-            yield line.replace(_NAMES, ", ".join(named))
+        yield line.replace(_NAMES, ", ".join(named))
 
 
 def _describe(calibration: Mapping[str, Any], content: Mapping[str, Any]) -> str:
-    """How one family was calibrated, with `_NAMES` for its name; empty where that needs no words."""
+    """How one family was calibrated, with `_NAMES` for its name."""
     stopped, source = calibration["fitted"].get("stopped"), calibration.get("source", "none")
     if stopped:
         return (
@@ -37,7 +38,19 @@ def _describe(calibration: Mapping[str, Any], content: Mapping[str, Any]) -> str
         return (
             f"No calibration for this model{_precision(content)}: {_NAMES}; {_instead(content)} (see 'arhn calibrate')"
         )
-    return ""
+    return _describe_labelled(calibration["fitted"])
+
+
+def _describe_labelled(fitted: Mapping[str, Any]) -> str:
+    counts = {"groups": "groups", "false_negatives": "false negatives", "true_negatives": "true negatives"}
+    facts = [f"{fitted[key]:,} {what}" for key, what in counts.items() if key in fitted]
+    facts += [f"AUC {fitted['auc']:.2f}"] if "auc" in fitted else []
+    on = make_line(fitted.get("data", "labels that it doesn't name"), 80)
+    shown = f" ({', '.join(facts)})" if facts else ""
+    return (
+        f"Confidences for {_NAMES} were calibrated on {on}{shown}. That holds here as far as these data are like those; "
+        "'arhn review' measures it on a sample of yours"
+    )
 
 
 def _describe_auto(fitted: Mapping[str, Any]) -> str:

@@ -71,23 +71,6 @@ def _describe_evidence(row: Mapping[str, Any], content: Mapping[str, Any]) -> st
     return f"reason {row['reason']}, confidence {row['confidence']:.2f}{passed}"
 
 
-def describe_calibrations(content: Mapping[str, Any]) -> Iterator[str]:
-    """What the confidences were calibrated on, a line for each family that was, and how far that holds here."""
-    calibrated = {name: c for name, c in content["calibrations"].items() if c["calibrated"]}
-    for name, calibration in calibrated.items():
-        fitted = calibration.get("fitted", {})
-        facts = [
-            f"{fitted[key]:,} {what}" for key, what in (("groups", "groups"), ("false_negatives", "false negatives"),
-                                                       ("true_negatives", "true negatives")) if key in fitted
-        ]  # fmt: skip
-        facts += [f"AUC {fitted['auc']:.2f}"] if "auc" in fitted else []
-        on = make_line(fitted.get("data", "labels that it doesn't name"), 80)
-        shown = f" ({', '.join(facts)})" if facts else ""
-        yield f"Confidences of {name} queries were calibrated on {on}{shown}"
-    if calibrated:
-        yield "That holds here as far as these data are like those; 'arhn review' measures it on a sample of yours"
-
-
 def list_next_steps(output: str) -> Iterator[str]:
     """The commands that show more."""
     name = make_line(output)

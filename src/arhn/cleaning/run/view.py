@@ -16,7 +16,6 @@ from rich.table import Table
 from rich.text import Text
 
 from arhn.cleaning.run.bars import LEFT, LOG_EVERY, SHOW_EVERY, group_bars, repeat_every
-from arhn.cleaning.run.calibration_notes import describe_calibrations
 from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.run.time_left import TimeLeft
 from arhn.errors import describe_count
@@ -112,7 +111,7 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
     if content["families"]:
         families = ", ".join(f"{n} {name}" for name, n in content["families"].items())
         console.print(f"Families of queries: {families}", soft_wrap=True)
-    for line in (*_describe_families(content), *describe_calibrations(content)):
+    for line in _describe_families(content):
         console.print(Text(line), soft_wrap=True)
     groups = content["groups"]
     notes = {
