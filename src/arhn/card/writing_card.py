@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from arhn import __version__
-from arhn.cleaning.run.closing_words import describe_calibrations, describe_changes
+from arhn.cleaning.run.calibration_notes import describe_calibrations
+from arhn.cleaning.run.closing_words import describe_changes
 from arhn.cleaning.run.finished import FinishedRun
 from arhn.report.meanings import MEANINGS
 from arhn.review.findings import Outcome, list_lines, list_tables

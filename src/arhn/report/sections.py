@@ -10,7 +10,8 @@ from typing import Any
 from arhn.agree.agreement import compare as compare_judgements
 from arhn.agree.agreement import compute_scores
 from arhn.agree.judgements import Judgements, load
-from arhn.cleaning.run.closing_words import describe_calibrations, describe_changes
+from arhn.cleaning.run.calibration_notes import describe_calibrations
+from arhn.cleaning.run.closing_words import describe_changes
 from arhn.cleaning.run.finished import FinishedRun
 from arhn.diff.changes import Change
 from arhn.diff.rendering import list_evidence

@@ -48,8 +48,8 @@ def _describe_labelled(fitted: Mapping[str, Any]) -> str:
     on = make_line(fitted.get("data", "labels that it doesn't name"), 80)
     shown = f" ({', '.join(facts)})" if facts else ""
     return (
-        f"Confidences for {_NAMES} were calibrated on {on}{shown}. That holds here as far as these data are like those; "
-        "'arhn review' measures it on a sample of yours"
+        f"Confidences for {_NAMES} were calibrated on {on}{shown}. That holds here as far as these data are like "
+        "those; 'arhn review' measures it on a sample of yours"
     )
 
 
