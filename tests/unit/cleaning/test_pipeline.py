@@ -14,8 +14,8 @@ import pytest
 
 from arhn.cleaning import pipeline, prompts
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, TriagePoint
-from arhn.cleaning.evidence.signals import SIMILARITIES
+from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, SignalWeight, TriagePoint
+from arhn.cleaning.evidence.signals import POSITIVE, QUERY, SENTENCE, SIMILARITIES, VERDICT
 from arhn.cleaning.models import Models
 from arhn.cleaning.spans import cut
 from arhn.cleaning.stats import Stats
@@ -23,7 +23,7 @@ from arhn.engines import Completion, Request, RequestFailed, SpanOf
 from arhn.engines.fake import FakeEngine, Script
 from arhn.errors import CalibrationError, EngineError, UsageError
 from arhn.families.family import Family
-from arhn.retrieval.similarity import Similarity
+from arhn.retrieval.similarity import Likeness, Similarity
 from arhn.store import MemoryStore, SqliteStore
 from arhn.types import CleanedGroup, Group, Mode, Passage, Reason
 from tests.conftest import (
@@ -746,6 +746,37 @@ def test_a_similarity_is_fused_where_the_calibration_says_how() -> None:
     assert [e.confidence for e in result.extractions] == pytest.approx([0.909, 0.937, 0.332, 0.005], abs=1e-3)
     near, far = (dict.fromkeys(SIMILARITIES, score) for score in (0.9, 0.1))
     assert result.similarities == {"q1-n0": near, "q1-n1": far, "q1-n2": far}
+
+
+def test_every_signal_that_the_calibration_weighs_counts() -> None:
+    class Apart(Words):
+        def compare(self, query: str, _: Sequence[Passage], negatives: Sequence[Passage]) -> Likeness:
+            far = (0.1,) * len(negatives)
+            return Likeness(query=far, positive=far, sentence=self.scores(query, negatives))
+
+    signals = {VERDICT: SignalWeight(weight=1.0), SENTENCE: SignalWeight(weight=10.0, centre=1.0, prior=0.5)}
+    calibration = fitted(scorer="words").model_copy(update={"signals": signals})
+    g = group(positives=["ANSWER1"], negatives=["NEAR nothing", "far ANSWER3"])
+    similarity = cast("Similarity", Apart())
+    result = cleaned(g, FakeEngine(answer_by_marks), similarity=similarity, calibrations=(calibration,))
+    # The negatives' mean is 0.5, so the sentence adds 4 or takes 4: more than the LLM's 2.3.
+    expected = [1 / (1 + math.exp(-z)) for z in (-2.3 + 4, 2.3 - 4)]
+    assert [e.confidence for e in result.extractions[1:]] == pytest.approx(expected, abs=1e-2)
+    assert result.similarities["q1-n0"] == {QUERY: 0.1, POSITIVE: 0.1, SENTENCE: 0.9}
+
+
+@pytest.mark.parametrize("count", [0, 1, 200])
+def test_similarities_of_few_and_of_many_negatives(count: int) -> None:
+    g = group(positives=["ANSWER1"], negatives=[f"NEAR {i}" if i % 3 == 0 else f"far {i}" for i in range(count)])
+    calibration = fitted(scorer="words", query={"weight": 10.0, "centre": 1.0, "prior": 0.4}, centre=1.0)
+    settings: dict[str, Any] = {"similarity": WORDS, "calibrations": (calibration,), "negatives": 200}
+    result = cleaned(g, FakeEngine(answer_by_marks), **settings)
+    assert list(result.similarities) == [p.doc_id for p in g.negatives]
+    found = {e.doc_id: e.confidence for e in result.extractions[1:]}
+    near, far = ({found[p.doc_id] for p in g.negatives if word in p.text} for word in ("NEAR", "far"))
+    assert (len(near), len(far)) == (min(count, 1), min(count // 2, 1))
+    if count > 1:
+        assert min(c for c in near if c is not None) > 0.9 > 0.1 > max(c for c in far if c is not None)
 
 
 def test_backfill_is_held_against_the_means_of_the_group() -> None:
