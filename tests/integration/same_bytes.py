@@ -54,6 +54,8 @@ OpenModels = Callable[[ExitStack], Models]
 GROUPS, FEW, SIZE = 32, 12, 5
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 MEMORY = Path("/dev/shm")
+#: The LLM's own word decides unless a calibration is given: nothing is learnt from the first groups.
+UNCALIBRATED = CleanConfig(calibrations=("none",))
 #: Settings and prompts that outputs don't depend on here, for no run uses them.
 _APART = ("together", "query_first", "together_alone")
 
@@ -374,6 +376,8 @@ class Runs:
         jobs = {what: given.pop(what) for what in ("input", "to", "limit", "on_bad_row", "overwrite") if what in given}
         place = self.folder / f"{name.replace(' ', '_')}{given.pop('suffix', '.jsonl')}"
         files = Files.beside(str(place), store=given.pop("store", None))
+        if given.get("method", "arhn") == "arhn":
+            given["calibrations"] = [*given.get("calibrations", ()), "none"]
         job = Job(input=jobs.pop("input", str(self._many)), files=files, config=CleanConfig(**given), **jobs)
         return self._keep(name, run(job, open_models), files)
 
@@ -485,7 +489,7 @@ class Runs:
     def in_memory(self) -> None:
         """`arhn.clean`, without files."""
         stats = Stats()
-        cleaned = list(clean(read(self._many), engine(), stats=stats))
+        cleaned = list(clean(read(self._many), engine(), config=UNCALIBRATED, stats=stats))
         said = [(g.cleaned, g.extractions, g.ranking, g.decisions, g.below_floor, g.dropped) for g in cleaned]
         self.record["in memory"] = {
             "content": _digest("\n".join(map(repr, said)).encode()),
@@ -542,7 +546,7 @@ class Runs:
 
     def _cluster(self, name: str, clean_there: Callable[[Job, Path], dict[str, Any]]) -> None:
         files, work = Files.beside(str(self.folder / f"{name}.jsonl")), self.folder / f"{name}.work"
-        self._keep(name, clean_there(Job(input=str(self._many), files=files), work), files)
+        self._keep(name, clean_there(Job(input=str(self._many), files=files, config=UNCALIBRATED), work), files)
         # Not all of a part's name: settings, and so their digest, are more with every version.
         names = sorted({each.name.partition(".")[0] for each in work.iterdir()})
         stores = sorted(work.glob("*.responses.sqlite"))

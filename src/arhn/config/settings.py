@@ -159,6 +159,9 @@ class CleaningSettings(CleanConfig):
         named = [calibrations] if isinstance(calibrations, str) else calibrations
         engine = values.get("engine", {})
         given = engine.model_dump(exclude_unset=True) if isinstance(engine, EngineSettings) else engine
+        # What is fitted is given to runs, which have no similarity then unless it is named.
+        if cls.fitting:
+            return values
         # One sampled answer says yes or no, and nothing is joined with that.
         if values.get("samples") == 1:
             return values

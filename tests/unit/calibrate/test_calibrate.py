@@ -30,15 +30,15 @@ from arhn.calibrate.fit import (
     LabelledGroup,
     auc,
     fit,
-    measure_triage,
 )
 from arhn.calibrate.job import Fitting, calibrate
 from arhn.calibrate.view import fit_view
 from arhn.cleaning import prompts
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.calibration import Calibration, load_calibrations
+from arhn.cleaning.evidence.calibration import Calibration, TriagePoint, load_calibrations
 from arhn.cleaning.evidence.confidence import sigmoid
 from arhn.cleaning.evidence.signals import QUERY, VERDICT
+from arhn.cleaning.evidence.triage import measure_triage
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.stats import Stats
@@ -240,12 +240,16 @@ def test_triage_agrees_fully_where_all_are_asked_about_and_less_where_fewer_are(
     assert fit(synthetic(60)).calibration.triage == ()
 
 
+def measured(groups: Iterable[LabelledGroup], calibration: Calibration) -> tuple[TriagePoint, ...]:
+    return measure_triage([(g.signals, g.likelihood) for g in groups], calibration)
+
+
 def test_triage_counts_what_would_be_found_otherwise() -> None:
     """One group, by hand: two of four are asked about, and one that answers is among the spared."""
     calibration = Calibration(threshold=0.5, lower=0.5)
     signals = {VERDICT: (2.0, -2.0, 2.0, -2.0), QUERY: (0.9, 0.8, 0.1, 0.2)}
     group = LabelledGroup(query_id="q", signals=signals, labels=(None,) * 4)
-    agreement = {point.share: point.agreement for point in measure_triage([group], calibration)}
+    agreement = {point.share: point.agreement for point in measured([group], calibration)}
     assert (agreement[0.5], agreement[0.75], agreement[1.0]) == (0.75, 0.75, 1.0)
 
 
@@ -257,9 +261,9 @@ def test_triage_goes_by_a_small_model_where_there_is_one() -> None:
         labels=(None,) * 4,
         flags=(1.0, -1.0, 2.0, -2.0),
     )
-    agreement = {point.share: point.agreement for point in measure_triage([group], calibration)}
+    agreement = {point.share: point.agreement for point in measured([group], calibration)}
     assert (agreement[0.25], agreement[0.5], agreement[1.0]) == (0.75, 1.0, 1.0)
-    assert measure_triage(alone([group]), calibration) == measure_triage([group], calibration)
+    assert measured(alone([group]), calibration) == measured([group], calibration)
 
 
 def test_a_group_whose_flags_broke_says_nothing_of_a_share() -> None:
@@ -267,8 +271,8 @@ def test_a_group_whose_flags_broke_says_nothing_of_a_share() -> None:
     calibration = Calibration(threshold=0.5, lower=0.5)
     group = LabelledGroup(query_id="q", signals={VERDICT: (-2.0, 2.0)}, labels=(None,) * 2, flags=(1.0, -1.0))
     half = replace(group, flags=(1.0, None))
-    assert measure_triage([group, half], calibration) == measure_triage([group], calibration) != ()
-    assert measure_triage([half], calibration) == ()
+    assert measured([group, half], calibration) == measured([group], calibration) != ()
+    assert measured([half], calibration) == ()
 
 
 def test_a_similarity_that_is_always_the_same_does_no_harm() -> None:
@@ -662,7 +666,7 @@ def test_clean_takes_the_calibration(calibrating: Calibrating, show_answer: bool
     calibrating(CleanConfig(show_answer=show_answer))
     [calibration] = calibrating.written
     used = calibration if precision is None else calibration.reach_precision(precision)
-    config = CleanConfig(show_answer=show_answer, precision=precision, calibrations=calibrating.written)
+    config = CleanConfig(show_answer=show_answer, precision=precision, calibrations=(*calibrating.written, "none"))
     data = list(made(40, seed=3))
     acted: list[bool] = []
     for (group, labels), cleaned in zip(

@@ -1240,3 +1240,52 @@ def test_an_engine_may_look_ahead_over_more_groups(lookahead: int, read: int) ->
     next(stream)
     assert taken == read
     stream.close()
+
+
+# Acting without a ranking
+
+
+def test_drop_asks_neither_for_a_ranking_nor_how_fully(engine: FakeEngine) -> None:
+    g = group(positives=["the ANSWER2"], negatives=["has ANSWER1", "has ANSWER3", "nothing", "has ANSWER1"])
+    result = cleaned(g, engine, mode="drop")
+    assert {kind_of(r) for r in engine.asked} == {"verdict", "snippet"}
+    assert result.ranking is None
+    assert actions(result)[1:] == [
+        ("filter", Reason.ANSWERS),
+        ("filter", Reason.ANSWERS),
+        ("keep", Reason.NO_ANSWER),
+        ("filter", Reason.DUPLICATE),
+    ]
+
+
+def test_the_ranker_evidence_asks_nothing_and_the_bar_decides() -> None:
+    g = group(positives=["the ANSWER1"], negatives=["MAYBE ANSWER0", "has ANSWER3", "nothing"])
+    engine = FakeEngine(hesitant)
+    calibration = fitted(threshold=0.4, lower=0.4, relabel=0.8)
+    result = cleaned(g, engine, ranker={"name": "evidence"}, calibrations=(calibration,))
+    assert "rank" not in {kind_of(r) for r in engine.asked}
+    assert result.ranking is not None
+    assert result.ranking.order == ("q1-n1", "q1-n0", "q1-p0")
+    assert actions(result)[1:] == [
+        ("filter", Reason.UNSURE),
+        ("relabel", Reason.RANKED_ABOVE),
+        ("keep", Reason.NO_ANSWER),
+    ]
+    # Whether it answers fully is asked of the one that may become a positive only.
+    assert [shown(r).count("ANSWER3") for r in asked(engine, "fullness")] == [1]
+
+
+def test_the_ranker_evidence_leaves_out_what_has_no_confidence() -> None:
+    g = group(negatives=["has ANSWER0", "has ANSWER3"])
+    result = cleaned(g, without_logprobs(answer_by_marks), ranker={"name": "evidence"})
+    assert result.ranking is not None
+    assert (result.ranking.order, result.ranking.status) == (("q1-p0",), "repaired")
+    assert [r for _, r in actions(result)[1:]] == [Reason.RANKING_FAILED] * 2
+
+
+def test_above_a_positive_that_may_be_none_nothing_becomes_one(engine: FakeEngine) -> None:
+    g = group(positives=["no mark"], negatives=["has ANSWER0"])
+    assert actions(cleaned(g, engine)) == [("keep", Reason.POSITIVE_DOUBTFUL), ("filter", Reason.UNSURE)]
+    assert asked(engine, "fullness") == []
+    assert actions(cleaned(g, engine, mode="R"))[1] == ("keep", Reason.UNSURE)
+    assert actions(cleaned(g, engine, mode="F"))[1] == ("keep", Reason.RANKED_ABOVE)

@@ -1,11 +1,20 @@
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arhn.cleaning.relabel import MOST_RANKED, UNDECIDED, decide, find_candidates, find_reasons
+from arhn.cleaning.relabel import (
+    MOST_RANKED,
+    UNDECIDED,
+    choose_action,
+    decide,
+    find_candidates,
+    find_reasons,
+    hold_back_unsure,
+)
 from arhn.types import Decision, Extraction, Group, Mode, Ranking, Reason
 from tests.conftest import group
 
@@ -73,6 +82,60 @@ def test_above_relabels_below_filters_rest_stays() -> None:
 def test_modes_take_only_their_action() -> None:
     assert [a for a, _ in decided("a", "aa", "n0 p0 n1", Mode.R)] == ["relabel", "keep"]
     assert [a for a, _ in decided("a", "aa", "n0 p0 n1", Mode.F)] == ["keep", "filter"]
+
+
+def test_drop_filters_whatever_answers_and_asks_for_no_ranking() -> None:
+    g = group("g", negatives=["x", "y", "z"])
+    statuses = dict(zip((p.doc_id for p in g.passages), ("no_answer", "answer", "uncertain", "unknown"), strict=True))
+    extractions = {doc_id: extraction(doc_id, status) for doc_id, status in statuses.items()}
+    reasons = find_reasons(g, extractions, None, ranks=False)
+    assert [(d.action, d.reason) for d in decide(g, reasons, mode=Mode.DROP, copies={})] == [
+        ("keep", Reason.POSITIVE_DOUBTFUL),
+        ("filter", Reason.ANSWERS),
+        ("keep", Reason.UNCERTAIN),
+        ("keep", Reason.EXTRACTION_UNKNOWN),
+    ]
+
+
+def test_drop_takes_what_other_methods_find_better_too() -> None:
+    assert {choose_action(r, Mode.DROP) for r in (Reason.JUDGED_BETTER, Reason.RANKED_ABOVE)} == {"filter"}
+    assert {choose_action(r, Mode.DROP) for r in UNDECIDED} == {"keep"}
+
+
+def held_back(positives: str, *, bar: float, confidences: Sequence[float | None] = (0.9, 0.5)) -> set[str]:
+    """Of two negatives that rank above positives of these statuses (a, n), those that don't become positives."""
+    g = group("g", positives=["p"] * len(positives), negatives=["x", "y"])
+    extractions = {
+        p.doc_id: extraction(p.doc_id, {"a": "answer", "n": "no_answer"}[s])
+        for p, s in zip(g.positives, positives, strict=True)
+    }
+    for p, confidence in zip(g.negatives, confidences, strict=True):
+        extractions[p.doc_id] = replace(extraction(p.doc_id, "answer"), confidence=confidence)
+    order = (*(p.doc_id for p in g.negatives), *(p.doc_id for p in g.positives))
+    found = hold_back_unsure(g, extractions, Ranking(order=order, status="ok"), bar=bar)
+    assert set(found.values()) <= {Reason.UNSURE}
+    return {d.removeprefix("g-") for d in found if d.startswith("g-n")}
+
+
+def test_what_is_not_sure_enough_is_no_positive() -> None:
+    assert held_back("a", bar=0.0) == set()
+    assert held_back("a", bar=0.6) == {"n1"}
+    assert held_back("a", bar=0.95) == {"n0", "n1"}
+    # One sampled answer is yes or no, without a degree.
+    assert held_back("a", bar=0.0, confidences=(None, None)) == set()
+
+
+def test_nothing_is_better_than_positives_that_may_be_none() -> None:
+    assert held_back("nn", bar=0.0) == {"n0", "n1"}
+    assert held_back("na", bar=0.0) == set()
+    assert hold_back_unsure(group("g"), {}, None, bar=1.0) == {}
+
+
+def test_unsure_ones_are_filtered_where_others_would_be_relabelled() -> None:
+    assert {mode: choose_action(Reason.UNSURE, mode) for mode in (Mode.R, Mode.RF)} == {
+        Mode.R: "keep",
+        Mode.RF: "filter",
+    }
 
 
 def test_above_means_above_the_best_ranked_positive() -> None:
@@ -167,7 +230,7 @@ def test_a_copy_of_the_positive_is_filtered_or_relabelled_without_the_llm() -> N
     g = group("g", negatives=["a copy"])
     extractions = {"g-p0": extraction("g-p0", "no_answer")}
     actions = {mode: judged(g, extractions, None, mode=mode, copies={"g-n0": "g-p0"})[1].action for mode in Mode}
-    assert actions == {Mode.R: "relabel", Mode.F: "filter", Mode.RF: "filter"}
+    assert actions == {Mode.R: "relabel", Mode.F: "filter", Mode.RF: "filter", Mode.DROP: "filter"}
 
 
 def test_a_copy_of_a_negative_shares_its_action() -> None:

@@ -99,24 +99,24 @@ def test_failures_are_written_and_only_they_are_asked_again(here: Path, tmp_path
         return answer_by_marks(request)
 
     work = tmp_path / "work"
-    first = run_inline(job(here, "cut.jsonl"), work, engine=FakeEngine(script))
+    first = run_inline(job(here, "cut.jsonl", config=UNCALIBRATED), work, engine=FakeEngine(script))
     failures = [json.loads(line) for line in (here / "cut.failures.jsonl").read_text().splitlines()]
     assert {(row["query_id"], row["doc_id"], row["attempts"]) for row in failures} == {("q7", "q7-n0", 6)}
     assert first["llm"]["extract"]["failed"] == len(failures)
     failing = False
     engine = FakeEngine(script)
-    again = run_inline(job(here, "cut.jsonl"), work, engine=engine)
+    again = run_inline(job(here, "cut.jsonl", config=UNCALIBRATED), work, engine=engine)
     asked = [shown(request) for request in engine.asked]
     assert asked
     assert all("question 7?" in text for text in asked)
     assert again["llm"]["extract"]["asked"] < 5
-    one(job(here, "whole.jsonl"))
+    one(job(here, "whole.jsonl", config=UNCALIBRATED))
     assert same_bytes(here, "whole", "cut")
     assert not (here / "cut.failures.jsonl").exists()
 
 
 def test_dropped_groups(here: Path, tmp_path: Path) -> None:
-    config = CleanConfig(floor=6, floor_policy="drop")
+    config = CleanConfig(floor=6, floor_policy="drop", calibrations=("none",))
     one(job(here, "whole.jsonl", config=config))
     content = run_inline(job(here, "cut.jsonl", config=config), tmp_path / "work")
     assert content["groups"]["dropped"] > 0

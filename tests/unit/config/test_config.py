@@ -38,6 +38,45 @@ def refused(*sets: str, flags: Sequence[Given] = (), path: Path | None = None) -
     return str(error.value)
 
 
+# --- The default similarity ------------------------------------------------------------------------
+
+
+def named_similarity(*sets: str, of: type[RunConfig] | type[FittingSettings] = RunConfig) -> str | None:
+    found = check(of, gather(None, sets)).similarity
+    return found and found.model
+
+
+def test_an_llm_in_this_process_has_similarities_beside_it() -> None:
+    pytest.importorskip("onnxruntime")
+    assert named_similarity() == "all-minilm-l6-v2-int8"
+    assert named_similarity("calibrations=auto") == "all-minilm-l6-v2-int8"
+    assert named_similarity("similarity.model=other") == "other"
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ("similarity=none",),
+        ("similarity.model=none",),
+        ("engine.name=openai", "engine.model=m"),
+        ("engine.name=vllm", "engine.model=m"),
+        ("calibrations=none",),
+        ("calibrations=shipped",),
+        ("samples=1",),
+        ("method=none",),
+    ],
+)
+def test_where_none_is_wanted_or_nothing_is_assumed_there_is_none(sets: tuple[str, ...]) -> None:
+    assert named_similarity(*sets) is None
+
+
+def test_none_is_added_to_ones_own_calibrations(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_text('[{"model": "m", "prompt": "p"}]')
+    assert named_similarity(f"calibrations=['{path}']") is None
+    assert named_similarity(of=FittingSettings) is None, "or its calibration would be for it"
+
+
 # --- Who gives what -------------------------------------------------------------------------------
 
 

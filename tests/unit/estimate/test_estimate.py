@@ -34,6 +34,7 @@ from arhn.store import SqliteStore, StoredAnswers
 from arhn.types import Group
 from tests.conftest import answer_by_marks, many
 
+UNCALIBRATED = CleanConfig(calibrations=("none",))
 ABLE = Capabilities(constraints=True, logprobs=True, concurrency=4, context=4096)
 COUNTING = Counting(tokenizer=Characters(4.0), reuse=lambda: BlockReuse(64), described="blocks")
 
@@ -64,7 +65,7 @@ def estimated(
 def real(groups: Sequence[Group]) -> tuple[Stats, Pilot]:
     """A real run's counts, and what it says of answers."""
     stats = Stats()
-    hits, of = count_answering(list(clean(groups, FakeEngine(answer_by_marks), stats=stats)))
+    hits, of = count_answering(list(clean(groups, FakeEngine(answer_by_marks), config=UNCALIBRATED, stats=stats)))
     return stats, Pilot.measured(hits, of, words=1, source="test")
 
 
@@ -160,7 +161,7 @@ def test_a_method_without_an_llm_is_refused() -> None:
 
 def stored_run(path: Path, groups: Sequence[Group]) -> Path:
     with SqliteStore(path, model="fake") as store:
-        list(clean(groups, FakeEngine(answer_by_marks), store=store))
+        list(clean(groups, FakeEngine(answer_by_marks), config=UNCALIBRATED, store=store))
     return path
 
 
@@ -173,7 +174,7 @@ def test_what_an_earlier_run_answered_costs_nothing(tmp_path: Path) -> None:
     stored.close()
     assert resumed.known == 20
     assert resumed.pilot.source.startswith("the store")
-    hits, of = count_answering(list(clean(groups[:20], FakeEngine(answer_by_marks))))
+    hits, of = count_answering(list(clean(groups[:20], FakeEngine(answer_by_marks), config=UNCALIBRATED)))
     assert resumed.pilot.answering.middle == pytest.approx(hits / of)
     fresh = estimated(groups[20:], pilot=resumed.pilot)
     assert resumed.middle.calls == pytest.approx(fresh.middle.calls)

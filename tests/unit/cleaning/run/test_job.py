@@ -75,7 +75,7 @@ def test_writes_groups_decisions_and_summary(folder: Path) -> None:
 
 
 def test_summary_counts_agree_with_the_decisions(folder: Path) -> None:
-    content = do(job(folder))
+    content = do(job(folder, config=CleanConfig(calibrations=("none",))))
     decisions = rows(folder / "cleaned.decisions.jsonl")
     for label in ("positive", "negative"):
         for what in ("action", "reason", "status"):
@@ -98,7 +98,7 @@ def test_summary_counts_agree_with_the_decisions(folder: Path) -> None:
 
 def test_summary_names_the_calibration_and_the_agreement(folder: Path) -> None:
     calibration = Calibration(model="fake", prompt=prompts.load("question").check.hash, threshold=0.9, lower=0.2)
-    config = CleanConfig(ranker=RankerSettings(name="consistent"), calibrations=(calibration,))
+    config = CleanConfig(ranker=RankerSettings(name="consistent"), calibrations=(calibration, "none"))
     content = do(job(folder, config=config))
     found = content["calibrations"]["question"]
     assert found | {"calibrated": True, "threshold": 0.9, "lower": 0.2} == found
@@ -277,7 +277,7 @@ def test_another_output_format(folder: Path) -> None:
 
 
 def test_dropped_groups_are_in_the_decisions_only(folder: Path) -> None:
-    content = do(job(folder, config=CleanConfig(floor=6, floor_policy="drop")))
+    content = do(job(folder, config=CleanConfig(floor=6, floor_policy="drop", calibrations=("none",))))
     assert content["groups"]["dropped"] > 0
     assert len(rows(folder / "cleaned.jsonl")) == content["groups"]["written"] == 12 - content["groups"]["dropped"]
     assert len(rows(folder / "cleaned.decisions.jsonl")) == 12 * 8
