@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -90,7 +91,7 @@ def describe_calibrations(content: Mapping[str, Any]) -> Iterator[str]:
 
 def list_next_steps(output: str) -> Iterator[str]:
     """The commands that show more."""
-    name = make_line(output)
+    name = make_line(shlex.quote(output))
     yield f"All changes: arhn diff {name}"
     yield f"A report: arhn report {name}"
     yield f"Check a sample yourself: arhn review {name}"
