@@ -104,7 +104,7 @@ def draw_evidence(
         if not found:
             continue
         x, y, links = zip(*found, strict=True)
-        axes.scatter(x, y, s=16, marker=SHAPES[kind], color=COLOURS[kind], alpha=0.55, linewidths=0, label=WORDS[kind])
+        axes.scatter(x, y, s=24, marker=SHAPES[kind], color=COLOURS[kind], alpha=0.75, linewidths=0, label=WORDS[kind])
         linked = [point for point in found if point[2]]
         if linked:
             x, y, links = zip(*linked, strict=True)

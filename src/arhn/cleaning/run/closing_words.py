@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -73,7 +74,7 @@ def _describe_evidence(row: Mapping[str, Any], content: Mapping[str, Any]) -> st
 
 def list_next_steps(output: str) -> Iterator[str]:
     """The commands that show more."""
-    name = make_line(output)
+    name = make_line(shlex.quote(output))
     yield f"All changes: arhn diff {name}"
     yield f"A report: arhn report {name}"
     yield f"Check a sample yourself: arhn review {name}"
