@@ -499,7 +499,7 @@ def cleaned(*settings: str) -> list[str]:
             errors.UsageError,
             "refresh.mining.folder: which corpus do the groups come from",
         ),
-        (refresh(3, MINE), errors.UsageError, "every 3 epochs: there are 3 epochs"),
+        (refresh(3, MINE), errors.UsageError, "every 3 epochs, of 3 in all"),
         (
             refresh(0, MINE),
             errors.UsageError,
