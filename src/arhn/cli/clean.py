@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import redirect_stdout
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -37,7 +39,7 @@ def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite =
             "--store: the output goes to an object store, the LLM's answers can't. Give a file on this machine"
         )
     with job.placed(output, overwrite=overwrite, store=config.store, **given) as files:
-        content = _clean(source, files, config, overwrite=overwrite)
+        content = _clean(source, files, config, _find_inputs(values, files), overwrite=overwrite)
     out = make_console()
     display.print_tables(out, content)
     # What there is only if it holds something.
@@ -48,7 +50,19 @@ def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite =
     failures.require_few(content, config.max_failures)
 
 
-def _clean(source: str, files: Files, config: RunConfig, *, overwrite: bool) -> dict[str, Any]:
+def _find_inputs(values: Values, files: Files) -> dict[str, Path]:
+    """The files that are read besides the groups. A summary gives the settings of its run, which may replace it."""
+    found = values.files
+    if values.config is not None and values.config.suffix == ".json" and _is_same(values.config, files.summary):
+        del found["--config"]
+    return found
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _clean(source: str, files: Files, config: RunConfig, inputs: dict[str, Path], *, overwrite: bool) -> dict[str, Any]:
     from arhn.cleaning import run as job
     from arhn.cleaning.run import tally
     from arhn.cleaning.run import view as display
@@ -58,6 +72,7 @@ def _clean(source: str, files: Files, config: RunConfig, *, overwrite: bool) -> 
     cleaning = job.Job(
         input=remote.local_path(source),
         files=files,
+        inputs=inputs,
         config=config.cleaning,
         whole=config.record,
         format=config.files.format,

@@ -25,6 +25,7 @@ from arhn.config.opening import open_models, open_similarity
 from arhn.config.settings import RunConfig
 from arhn.config.values import Values
 from arhn.errors import UsageError
+from arhn.files.apart import require_apart
 
 if TYPE_CHECKING:
     from arhn.cleaning.models import Models
@@ -98,6 +99,7 @@ def estimate(
     from arhn.store import StoredAnswers
 
     config = read_settings("estimate", values)
+    require_apart({"the input": source, "--pilot": pilot, "--store": store, **values.files}, {"--json": json})
     _require_sound(config, rates, store)
     learnt = Pilot.of_summary(pilot) if pilot else None
     with ExitStack() as stack:

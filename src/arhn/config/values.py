@@ -25,6 +25,8 @@ _HEADER = re.compile(rf"\s*\[\s*({_PATH})\s*\]\s*(?:#.*)?$")
 _PAIR = re.compile(rf"\s*({_PATH})\s*=")
 #: Deeper than any setting, and no trouble for whatever walks a tree.
 _DEEPEST = 64
+#: What names files that are written.
+_WRITTEN = (("files",), ("store",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +46,26 @@ class Given:
 class Values:
     """Values by key, as they were given, and who gave each.
 
-    `by_hand`: those that no file gave; `bare`: those of them that are texts without a type.
+    `by_hand`: those that no file gave; `bare`: those of them that are texts without a type. `config`: the file.
     """
 
     tree: Mapping[str, Any] = field(default_factory=dict)
     givers: Mapping[Key, str] = field(default_factory=dict)
     by_hand: frozenset[Key] = frozenset()
     bare: frozenset[Key] = frozenset()
+    config: Path | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files that are read for them, by who names them: no output may replace one."""
+        found = {"--config": self.config} if self.config is not None else {}
+        for key, value in _list_leaves(self.tree, ()):
+            if key[:1] in _WRITTEN:
+                continue
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, str) and _is_file(each):
+                    found[f"{write_key(key)}, given by {self.giver(key)},"] = Path(each)
+        return found
 
     def only(self, names: Collection[str], command: str) -> Values:
         """Those that a command looks at, by the first name of their key; a config file may hold others' too.
@@ -67,6 +82,7 @@ class Values:
             tree={name: value for name, value in self.tree.items() if name in names},
             givers={key: by for key, by in self.givers.items() if key[0] in names},
             bare=frozenset(key for key in self.bare if key[0] in names),
+            config=self.config,
         )
 
     def replaced(self, key: Key, value: Any) -> Values:
@@ -117,7 +133,7 @@ def gather(config: Path | None, sets: Sequence[str] = (), flags: Sequence[Given]
         givers[given.key] = given.by
     by_hand = frozenset(given.key for given in direct)
     bare = frozenset(given.key for given in direct if given.bare)
-    return Values(tree=tree, givers=givers, by_hand=by_hand, bare=bare)
+    return Values(tree=tree, givers=givers, by_hand=by_hand, bare=bare, config=config)
 
 
 def parse_set(text: str) -> Given:
@@ -190,6 +206,13 @@ def _read_file(path: Path) -> Iterator[Given]:
     for key, value in _list_leaves(tree, ()):
         line = next((lines[key[:length]] for length in range(len(key), 0, -1) if key[:length] in lines), None)
         yield Given(key=key, value=value, by=f"{name}, line {line}" if line else name)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # no name of a file
+        return False
 
 
 def _name(path: Path) -> str:

@@ -175,6 +175,12 @@ class Results(_Record):
             file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
 
 
+def find_results(path: str | os.PathLike[str]) -> Path:
+    """The results.json that a path names: itself, or the one in a folder of `arhn evaluate`."""
+    given = Path(path)
+    return given / RESULTS if given.is_dir() else given
+
+
 def read_results(path: str | os.PathLike[str]) -> Results:
     """Read the results in a folder of `arhn evaluate`, or in its results.json.
 
@@ -182,8 +188,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         FileMissing: the file can't be read.
         BadJson, UnknownFormat, BadRow: it isn't a file that `arhn evaluate` wrote.
     """
-    given = Path(path)
-    file = given / RESULTS if given.is_dir() else given
+    file = find_results(path)
     try:
         content = orjson.loads(file.read_bytes())
     except OSError as error:

@@ -20,11 +20,12 @@ from arhn.errors import (
 )
 from arhn.files import rows
 from arhn.files.atomic import AtomicFile, Output, output_errors
+from arhn.files.claims import Claim, Mark, real_place
 from arhn.files.compression import BrokenStream, open_compressor, read_chunks
 from arhn.files.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Mapping
 
     from _typeshed import DataclassInstance
 
@@ -76,7 +77,7 @@ def parse(line: bytes) -> Row:
 class JsonlFile(Output):
     """Rows as JSON lines, compressed as the suffix of the path says. Raises as `AtomicFile` does."""
 
-    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
+    def __init__(self, path: str | Path, *, overwrite: bool | Claim = False) -> None:
         self._file = AtomicFile(path, overwrite=overwrite)
         self._compressor = ExitStack()
         self._stream = self._compressor.enter_context(open_compressor(self._file.path, self._file.raw))
@@ -86,6 +87,11 @@ class JsonlFile(Output):
         line = encode(row)
         with output_errors(self._file.path):
             self._stream.write(line)
+
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """See `Output`."""
+        return self._file.marks
 
     def _prepare(self) -> None:
         with output_errors(self._file.path):
@@ -104,13 +110,18 @@ class JsonlFile(Output):
 class JsonlIfAny(Output):
     """A file of records (dataclasses), JSON lines, that appears only if there is one. `count`: how many there are."""
 
-    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
+    def __init__(self, path: str | Path, *, overwrite: bool | Claim = False) -> None:
         self._path = Path(path)
         self._overwrite = overwrite
         self._file: JsonlFile | None = None
         self.count = 0
         # What is wrong with the place is found now rather than at the first record, hours later.
         AtomicFile(path, overwrite=overwrite).abort()
+
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """See `Output`."""
+        return self._file.marks if self._file is not None else {}
 
     def add(self, record: DataclassInstance) -> None:
         """Write one record. Raises as `JsonlFile.write` does."""
@@ -126,10 +137,14 @@ class JsonlIfAny(Output):
     def _publish(self) -> None:
         if self._file is not None:
             self._file.publish()
-        elif self._overwrite:
+        elif self._may_replace():
             # An earlier run's records aren't this one's.
             with output_errors(self._path):
                 self._path.unlink(missing_ok=True)
+
+    def _may_replace(self) -> bool:
+        claim = self._overwrite
+        return claim.may_replace(real_place(self._path)) if isinstance(claim, Claim) else claim
 
     def _abort(self) -> None:
         if self._file is not None:
@@ -149,11 +164,15 @@ def encode(row: Row) -> bytes:
 
 
 def _lines(pieces: Iterator[bytes]) -> Generator[bytes]:
-    rest = b""
+    begun: list[bytes] = []  # of the line that isn't whole yet: adding to it would copy it for every piece
     for piece in pieces:
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from whole
-    yield rest
+        first, *others = piece.split(b"\n")
+        begun.append(first)
+        if others:
+            yield b"".join(begun)
+            yield from others[:-1]
+            begun = [others[-1]]
+    yield b"".join(begun)
 
 
 def _explain(line: bytes, error: orjson.JSONDecodeError) -> NoReturn:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from arhn.errors import BadJson, CannotHold, FileMissing, NotUtf8
 from arhn.files.atomic import AtomicFile, Output, output_errors
+from arhn.files.claims import Claim, Mark
 from arhn.files.record import Record, drop_nulls
 from arhn.files.remote import Remote
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -75,7 +76,7 @@ def _open(path: Path | Remote) -> AbstractContextManager[Path | BinaryIO]:
 class ParquetFile(Output):
     """Rows as a Parquet file, in row groups of `BATCH` rows. Raises as `AtomicFile` does."""
 
-    def __init__(self, path: str | Path, *, overwrite: bool = False, schema: pa.Schema | None = None) -> None:
+    def __init__(self, path: str | Path, *, overwrite: bool | Claim = False, schema: pa.Schema | None = None) -> None:
         from arhn.files.arrow import Spool
 
         self._file = AtomicFile(path, overwrite=overwrite)
@@ -85,6 +86,11 @@ class ParquetFile(Output):
         """Raises CannotHold: a value or column that Parquet can't hold."""
         with output_errors(self._file.path):
             self._spool.add(row)
+
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """See `Output`."""
+        return self._file.marks
 
     def _prepare(self) -> None:
         with output_errors(self._file.path), closing(self._spool):

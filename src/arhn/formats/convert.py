@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arhn.files.apart import require_apart
+from arhn.files.atomic import publish_together
+from arhn.files.claims import Claim
 from arhn.files.jsonl import JsonlIfAny
 from arhn.files.names import resolve_output, strip_suffixes
 from arhn.formats import GroupWriter, OnBadRow, Source, read
@@ -38,11 +40,13 @@ def convert(
     """
     written = resolve_output(output, rejects)
     place = rejects or written.with_name(f"{strip_suffixes(written.name)}.rejects.jsonl")
-    require_apart(source.path, {"--output": output, "--rejects": place})
+    require_apart({"the input": source.path}, {"--output": output, "--rejects": place})
     with (
-        GroupWriter(output, to, like=source, overwrite=overwrite) as writer,
-        JsonlIfAny(place, overwrite=overwrite) as rejected,
+        Claim(output, place, overwrite=overwrite) as claim,
+        GroupWriter(output, to, like=source, overwrite=claim) as writer,
+        JsonlIfAny(place, overwrite=claim) as rejected,
     ):
         for group in read(source, on_bad_row=on_bad_row, rejects=rejected.add, require_negatives=False):
             writer.write(group)
+        publish_together([rejected, writer], claim)
     return Converted(written=writer.written, losses=writer.losses, rejected=rejected.count, rejects=place)

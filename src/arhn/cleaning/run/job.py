@@ -22,9 +22,7 @@ from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
-from arhn.errors import OutputLocked
-from arhn.files.apart import require_apart
-from arhn.files.locks import locked
+from arhn.files.apart import Named, require_apart
 from arhn.formats import FORMATS, OnBadRow, Reject, Source, detect, read
 from arhn.store import SqliteStore
 from arhn.types import CleanedGroup, Group
@@ -34,11 +32,13 @@ from arhn.types import CleanedGroup, Group
 class Job:
     """What to clean, and how to read and write it. `to` is the output's format, the input's unless given.
 
-    `whole`: all settings of the command, as `arhn.config` reads them again; for the summary.
+    `inputs`: other files that are read, by the flags that name them: no output may replace one. `whole`: all settings
+    of the command, as `arhn.config` reads them again; for the summary.
     """
 
     input: str
     files: Files
+    inputs: Named = field(default_factory=dict)
     config: CleanConfig = field(default_factory=CleanConfig)
     whole: Mapping[str, Any] | None = None
     format: str | None = None
@@ -100,11 +100,9 @@ def carry_out(
     on_group: OnGroup | None = None,
 ) -> dict[str, Any]:
     """`run`, with the groups cleaned elsewhere (on a cluster): the same files with the same content."""
-    require_apart(job.input, job.files.flags)
+    require_apart({"the input": job.input, **job.inputs}, job.files.flags)
     source = _detect(job)
     with ExitStack() as stack:
-        for lock in job.files.locks:
-            stack.enter_context(locked(lock, lambda: _make_error(job)))
         outputs = Outputs(job.files, job.to or source.format, source, stack, overwrite=job.overwrite)
         return _run(job, source, outputs, open_cleaner(stack), progress or Progress(), on_group)
 
@@ -153,12 +151,6 @@ def _open_in_process(job: Job, open_models: Callable[[ExitStack], Models], stack
 
 def _detect(job: Job) -> Source:
     return detect(job.input, split=job.split, format=job.format, skip_bad_rows=job.on_bad_row == "skip")
-
-
-def _make_error(job: Job) -> OutputLocked:
-    return OutputLocked(
-        f"{job.files.output}: another arhn process is writing it. Wait for it to end, or write elsewhere"
-    )
 
 
 def _run(
