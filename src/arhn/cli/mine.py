@@ -42,7 +42,8 @@ class Files:
         str, typer.Option("--split", metavar="NAME", help="Which qrels of the folder.", rich_help_panel=FILES)
     ] = "train"
     missing_qrels: Annotated[
-        Misfits, typer.Option("--missing-qrels", help="Judged passages that the corpus lacks.", rich_help_panel=FILES)
+        Misfits,
+        typer.Option("--missing-qrels", help="Judged passages and queries that aren't there.", rich_help_panel=FILES),
     ] = "fail"
     no_positives: Annotated[
         Misfits, typer.Option("--no-positives", help="Queries without a relevant passage.", rich_help_panel=FILES)

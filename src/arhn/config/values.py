@@ -16,6 +16,7 @@ from typing import Any
 from arhn.config.catalogue import Key, write_key
 from arhn.config.display import LONGEST_PATH, shown
 from arhn.errors import UsageError
+from arhn.files.rows import measure_depth
 
 #: What a summary holds its run's settings under.
 IN_SUMMARY = "config"
@@ -144,7 +145,7 @@ def parse_set(text: str) -> Given:
     if not equals or not key:
         raise UsageError(f"--set {shown(repr(text))}: expected KEY=VALUE, such as ranker.name=pivot")
     found, bare = _read_value(value.strip())
-    if len(key) + _depth(found) > _DEEPEST:
+    if len(key) + measure_depth(found) > _DEEPEST:
         raise UsageError(f"--set {shown(text)}: more than {_DEEPEST} tables and lists within each other")
     return Given(key=key, value=found, by=f"--set {shown(text)}", bare=bare)
 
@@ -200,7 +201,7 @@ def _read_file(path: Path) -> Iterator[Given]:
         raise UsageError(f"--config {name}: isn't UTF-8 ({error}). Save it as UTF-8") from error
     json_ = path.suffix.casefold() == ".json"
     tree = _read_json(path, text) if json_ else _read_toml(path, text)
-    if _depth(tree) > _DEEPEST:
+    if measure_depth(tree) > _DEEPEST:
         raise UsageError(f"--config {name}: more than {_DEEPEST} tables and lists within each other")
     lines = {} if json_ else _find_lines(text)
     for key, value in _list_leaves(tree, ()):
@@ -217,15 +218,6 @@ def _is_file(text: str) -> bool:
 
 def _name(path: Path) -> str:
     return shown(path, LONGEST_PATH)
-
-
-def _depth(tree: object) -> int:
-    """How many tables and lists stand within each other; without recursion, since that is what has bounds."""
-    depth, level = 0, [tree]
-    while level := [each for each in level if isinstance(each, dict | list)]:
-        depth += 1
-        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
-    return depth
 
 
 def _read_toml(path: Path, text: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import orjson
 
 from arhn import __version__
-from arhn.errors import CannotHold, OutputExists, OutputLocked
+from arhn.errors import CannotHold, NothingLeft, OutputExists, OutputLocked
 from arhn.evaluate.measures import NDCG, count_identical_relevant, load_pytrec_eval, measure
 from arhn.evaluate.results import PACKAGES, RESULTS, DatasetRecord, ModelRecord, Results, Settings, read_results
 from arhn.evaluate.retrievers import Retriever, RunFiles, SearchRequest
@@ -62,6 +62,7 @@ def evaluate(
         UsageError: a result would replace what is measured.
         OutputExists: the folder holds results of another model or other settings, or a run on other data.
         OutputLocked: another process writes to the folder.
+        NothingLeft: no query of a data set finds a passage.
         CannotHold: an id has blanks in it, which a run file can't hold.
         what `retriever` and `sources` raise. All errors but those of fetching a public set are raised before the first
         search.
@@ -129,6 +130,12 @@ def _evaluate_dataset(
     settings = results.settings
     run = retriever.run(SearchRequest(source.name, collection, settings.depth, settings.skip_identical))
     seconds = round(time.monotonic() - started, 1)
+    if not any(run.values()):
+        raise NothingLeft(
+            f"no passage was found for any of {len(collection.queries)} queries. Check that queries and corpus are of "
+            "one language, or take another model",
+            path=source.name,
+        )
     write_run(path, run, tag, overwrite=True)  # `_require_room` checked that what is there may be replaced
     return _measure_run(opened, run, _Search(source.name, data, seconds, _list_versions()), settings)
 

@@ -14,6 +14,7 @@ from arhn.errors import BadJson, BadRow, DataError, FileMissing, UnknownFormat
 from arhn.evaluate.beir import in_domain
 from arhn.evaluate.measures import average
 from arhn.files.atomic import AtomicFile
+from arhn.files.rows import shorten
 
 RESULTS = "results.json"
 FORMAT: Final = "arhn.results/1"
@@ -203,7 +204,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise _with_advice(BadRow(where, first["msg"], repr(first["input"])[:80], path=str(file))) from error
+        raise _with_advice(BadRow(where, first["msg"], shorten(first["input"]), path=str(file))) from error
 
 
 def _require_same_queries(results: Results, file: Path) -> Results:

@@ -7,7 +7,7 @@ import re
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import orjson
 
@@ -36,6 +36,9 @@ _BOM = b"\xef\xbb\xbf"
 UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 # orjson reads integers beyond 64 bits as floats; no shorter one can be beyond.
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
+_DIGITS = 100  # of an integer; the longest that any library takes for a number have about 40
+#: Lists and objects within each other, at most; whatever walks a row can go deeper.
+DEEPEST = 100
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
@@ -60,18 +63,35 @@ def parse(line: bytes) -> Row:
     """The object that a line holds.
 
     Raises:
-        NotUtf8, BadJson: the line isn't UTF-8 or isn't JSON (NaN and Infinity aren't).
-        BadRow: it is something else than an object, or has half of a surrogate pair in a string.
+        NotUtf8, BadJson: the line isn't UTF-8 or isn't JSON (NaN and Infinity aren't), or has an integer of more than
+            100 digits.
+        BadRow: it is something else than an object, is nested too deep, or has half of a surrogate pair in a string.
     """
     try:
         row = orjson.loads(line)
-        if _LONG_INTEGER.search(line):
-            row = json.loads(line)
     except orjson.JSONDecodeError as error:
         _explain(line, error)
+    if _LONG_INTEGER.search(line):
+        row = _parse_long_integers(line)
+    # Most rows have far fewer of these characters than may be within each other.
+    if line.count(b"[") + line.count(b"{") > DEEPEST and (depth := rows.measure_depth(row)) > DEEPEST:
+        raise BadRow("row", f"at most {DEEPEST} lists and objects within each other", f"{depth:,}")
     if type(row) is not dict:
         raise BadRow("row", "a JSON object", rows.describe_value(row))
     return cast("Row", row)
+
+
+def _parse_long_integers(line: bytes) -> Any:
+    try:
+        return json.loads(line, parse_int=_parse_integer)
+    except RecursionError:
+        raise BadJson("lists and objects within each other are too many") from None
+
+
+def _parse_integer(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise BadJson(f"an integer of {len(digits):,} digits; expected at most {_DIGITS}")
+    return int(digits)
 
 
 class JsonlFile(Output):
@@ -191,7 +211,9 @@ def _not_utf8(line: bytes) -> ArhnError | None:
 
 def _lone_surrogate(line: bytes) -> ArhnError | None:
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_int=float)  # of thousands of digits, it would be no number to Python
+        if rows.measure_depth(row) > DEEPEST:
+            return None
     except (ValueError, RecursionError):
         return None
     field = next(_surrogates(row, ""), None)

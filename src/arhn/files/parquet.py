@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from arhn.errors import BadJson, CannotHold, FileMissing, NotUtf8
+from arhn.errors import BadJson, BadRow, CannotHold, FileMissing, NotUtf8
 from arhn.files.atomic import AtomicFile, Output, output_errors
 from arhn.files.claims import Claim, Mark
+from arhn.files.jsonl import DEEPEST
 from arhn.files.record import Record, drop_nulls
 from arhn.files.remote import Remote
 
@@ -39,6 +40,7 @@ def read(path: Path | Remote) -> Generator[Record]:
     number = 0
     try:
         with _open(path) as content, pq.ParquetFile(content) as file:
+            require_shallow(file.schema_arrow)
             for number, row in enumerate(_read_rows(file), start=1):
                 yield Record(number, drop_nulls(row))
     except UnicodeDecodeError as error:
@@ -47,9 +49,19 @@ def read(path: Path | Remote) -> Generator[Record]:
         ) from error
     except PermissionError as error:
         raise FileMissing(f"can't be read: {error.strerror}", path=str(path)) from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, RecursionError) as error:
         message = f"the Parquet file is damaged or ends early ({error})"
         raise BadJson(message, path=str(path), line=number + 1) from error
+
+
+def require_shallow(schema: pa.Schema) -> None:
+    """Raises BadRow: columns hold more lists and objects within each other than a row may."""
+    depth, level = 0, [field.type for field in schema]
+    while level and depth <= DEEPEST:
+        depth += 1
+        level = [kind.field(i).type for kind in level for i in range(kind.num_fields)]
+    if depth > DEEPEST:
+        raise BadRow("row", f"at most {DEEPEST} lists and objects within each other", "more")
 
 
 def _read_rows(file: pq.ParquetFile) -> Generator[Row]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from arhn import __version__
+from arhn.errors import NothingLeft
 from arhn.files.apart import Named, require_apart
 from arhn.files.atomic import AtomicFile, publish_together
 from arhn.files.claims import Claim
@@ -91,6 +92,7 @@ def run(
         UsageError: an output would replace an input or another output.
         OutputLocked: another process writes an output.
         OutputExists, OutputNotWritable, DiskFull: an output can't be written.
+        NothingLeft: no query gets a group.
         UnknownFormat: there is no format `to`.
         what `open_inputs` and the retrievers raise.
     """
@@ -109,10 +111,25 @@ def run(
             _write(mined, writer if counts.add(mined) else None, rows)
             if on_query is not None:
                 on_query(counts.queries, len(collection.queries))
+        if not counts.groups:
+            raise NothingLeft(_explain_nothing(counts, retrievers), path=collection.name)
         content = _summarize(collection, retrievers, counts, writer, time.monotonic() - started)
         summary.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
         publish_together([*([rows] if rows is not None else []), summary, writer], claim)
     return content
+
+
+def _explain_nothing(counts: MiningCounts, retrievers: Retrievers) -> str:
+    names = ", ".join(searcher.name for searcher in retrievers.searchers)
+    if not counts.fates.total() and not counts.positives_found:
+        return (
+            f"{names} found no passage for any of {counts.queries} queries: they share no word with the corpus. Check "
+            "that both are of one language, or take a model with --retriever"
+        )
+    return (
+        f"none of {counts.queries} queries gets a group: {counts.without_negatives} have no negative left, "
+        f"{counts.without_positive} no positive with a text. Loosen the rules, or check the corpus"
+    )
 
 
 def _write(mined: Mined, writer: GroupWriter | None, rows: JsonlFile | None) -> None:
