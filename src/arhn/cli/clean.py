@@ -17,7 +17,7 @@ from arhn.cli.flags.settings import CLEAN, read_settings
 from arhn.config.opening import open_models
 from arhn.config.settings import RunConfig
 from arhn.config.values import Values
-from arhn.errors import UsageError
+from arhn.errors import NothingLeft, UsageError
 
 if TYPE_CHECKING:
     from arhn.cleaning.run import Files
@@ -48,6 +48,8 @@ def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite =
     for path in (*written, *others):
         out.print(path, soft_wrap=True)
     failures.require_few(content, config.max_failures)
+    if not content["groups"]["written"]:
+        raise NothingLeft("no group is left in the output; the decisions say why", path=source)
 
 
 def _find_inputs(values: Values, files: Files) -> dict[str, Path]:

@@ -24,7 +24,7 @@ from arhn.cli.flags.settings import ESTIMATE, read_settings
 from arhn.config.opening import open_models, open_similarity
 from arhn.config.settings import RunConfig
 from arhn.config.values import Values
-from arhn.errors import UsageError
+from arhn.errors import NothingLeft, UsageError
 from arhn.files.apart import require_apart
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def estimate(
     with ExitStack() as stack:
         stored = stack.enter_context(closing(StoredAnswers(store))) if store else None
         groups = _draw_sample(source, config, sample)
+        if not groups.total:
+            raise NothingLeft("no group to clean: its rows are no groups", path=source)
         models = _open_models(config, stack)
         counted = choose_counting(config.engine, models.engine, characters, stack)
         found = estimated(groups, config=config.cleaning, models=models, counting=counted, pilot=learnt, stored=stored)

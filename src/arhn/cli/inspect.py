@@ -15,11 +15,15 @@ def show(
     query_id: Annotated[str, typer.Option("--query-id", metavar="ID", help="Of the group.")],
 ) -> None:
     """Show one cleaned group with its snippets and decisions."""
-    from arhn.cleaning.run.inspect import inspect
+    from arhn.cleaning.run.inspect import inspect_all
     from arhn.cleaning.run.view import group_view
 
-    found = inspect(output, query_id)
-    make_console().print(group_view(found.group, found.decisions))
+    groups = inspect_all(output, query_id)
+    out = make_console()
+    if len(groups) > 1:
+        out.print(f"This query stands in {len(groups)} groups: {', '.join(each.group.query_id for each in groups)}")
+    for found in groups:
+        out.print(group_view(found.group, found.decisions))
 
 
 command = make_command(show)

@@ -83,7 +83,8 @@ def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Ro
         _LABELS: [_label(p, default) for p, default in labelled],
     }
     parallel = _parallel(passages, row, find_spread(origin.raw), losses)
-    row |= carry_fields(drop_stale(group, losses, total=True), {*row, *parallel}, losses, "field") | parallel
+    extra = drop_stale(group, losses, total=bool(origin.fields))
+    row |= carry_fields(extra, {*row, *parallel}, losses, "field") | parallel
     return [order_fields(row, fields)]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -13,9 +14,11 @@ from pydantic import AfterValidator, BaseModel, ValidationError
 
 from arhn.cleaning.run import Files
 from arhn.errors import DataError, FileMissing
-from arhn.formats import FORMATS, detect, read
+from arhn.formats import FORMATS, detect, ids, read
 from arhn.types import Action, Group, Label, Passage
 
+#: A query_id that was made from the query, and its number.
+_MADE = re.compile(r"(q-[0-9a-f]{16})(-[0-9]+)?")
 Record = TypeVar("Record", bound=BaseModel)
 
 
@@ -58,6 +61,21 @@ class Inspected:
 
     group: Group
     decisions: Mapping[str, Mapping[str, Any]]
+
+
+def inspect_all(output: str, query_id: str) -> list[Inspected]:
+    """The groups of a query in the run that wrote `output`: where ids are made from queries, a query that stands in
+    several groups has an id with a number in each.
+
+    Raises:
+        FileMissing, DataError: as `inspect`.
+    """
+    made = _MADE.fullmatch(query_id)
+    first = inspect(output, query_id)
+    if made is None:
+        return [first]
+    others = [group.query_id for group in _read_input(read_files(output)) if ids.is_made_from(group.query_id, made[1])]
+    return [first, *(inspect(output, other) for other in others if other != query_id)]
 
 
 def inspect(output: str, query_id: str) -> Inspected:
@@ -139,10 +157,14 @@ def _damaged(what: str, path: Path, line: int | None) -> DataError:
 
 
 def _group(files: _Files, query_id: str) -> Group:
-    source = detect(files.input, split=files.split, format=files.input_format, skip_bad_rows=True)
-    for group in read(source, on_bad_row="skip"):
+    for group in _read_input(files):
         if group.query_id == query_id:
             return group
     raise DataError(
-        f"no group with query_id {query_id!r}. Has the file changed since it was cleaned?", path=source.path
+        f"no group with query_id {query_id!r}. Has the file changed since it was cleaned?", path=files.input
     )
+
+
+def _read_input(files: _Files) -> Iterator[Group]:
+    source = detect(files.input, split=files.split, format=files.input_format, skip_bad_rows=True)
+    return read(source, on_bad_row="skip")

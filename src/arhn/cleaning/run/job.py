@@ -15,6 +15,7 @@ from arhn import store
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models, ModelsRecord
 from arhn.cleaning.pipeline import clean
+from arhn.cleaning.run.elsewhere import PositivesElsewhere, Setter
 from arhn.cleaning.run.files import Files
 from arhn.cleaning.run.outputs import Outputs
 from arhn.cleaning.run.records import summarize
@@ -22,6 +23,7 @@ from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
+from arhn.errors import NothingLeft
 from arhn.files.apart import Named, require_apart
 from arhn.formats import FORMATS, OnBadRow, Reject, Source, detect, read
 from arhn.store import SqliteStore
@@ -158,13 +160,20 @@ def _run(
 ) -> dict[str, Any]:
     started, progress.started = time.monotonic(), True
     groups = _read_groups(job, source, outputs, progress)
-    with closing(cleaner.clean(groups, progress.stats, outputs.failures.add)) as stream:
-        for cleaned in stream:
+    with ExitStack() as stack:
+        positives = stack.enter_context(closing(PositivesElsewhere(_read_ahead(job, source))))
+        elsewhere = Setter(positives, "filter" if job.config.mode.filters else "relabel")
+        stream = cleaner.clean(elsewhere.take_out(groups), progress.stats, outputs.failures.add)
+        stack.enter_context(closing(stream))
+        for cleaned in elsewhere.put_back(stream):
+            progress.elsewhere = elsewhere.count
             outputs.write(cleaned)
             progress.tally.add(cleaned)
             progress.seconds = time.monotonic() - started
             if on_group is not None:
                 on_group(progress)
+    if not progress.tally.groups:
+        raise NothingLeft(f"no group to clean: {progress.rejected} rows are no groups", path=source.path)
     record = cleaner.models
     content = summarize(
         progress,
@@ -185,7 +194,12 @@ def _read_groups(job: Job, source: Source, outputs: Outputs, progress: Progress)
         progress.rejected += 1
         outputs.rejects.add(row)
 
-    return islice(read(source, on_bad_row=job.on_bad_row, rejects=reject), job.limit)
+    groups = read(source, on_bad_row=job.on_bad_row, rejects=reject, left_out=progress.left_out)
+    return islice(groups, job.limit)
+
+
+def _read_ahead(job: Job, source: Source) -> Iterator[Group]:
+    return islice(read(source, on_bad_row=job.on_bad_row), job.limit)
 
 
 def _describe_files(job: Job, source: Source, outputs: Outputs, progress: Progress) -> dict[str, Any]:

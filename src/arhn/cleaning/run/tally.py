@@ -68,7 +68,8 @@ class Tally:
 
 @dataclass(slots=True)
 class Progress:
-    """The state of a run. `rejected` counts bad rows that were set aside.
+    """The state of a run. `rejected` counts bad rows that were set aside, `left_out` passages that no group can hold,
+    `elsewhere` negatives that are labelled positives of the same query in another group.
 
     `started`: the models are open, and groups are being cleaned; `seconds` is since then.
     """
@@ -76,5 +77,7 @@ class Progress:
     stats: Stats = field(default_factory=Stats)
     tally: Tally = field(default_factory=Tally)
     rejected: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    elsewhere: int = 0
     started: bool = False
     seconds: float = 0.0

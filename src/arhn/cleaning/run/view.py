@@ -116,6 +116,8 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
         "with a doubtful positive": groups["doubtful_positive"],
         "rows rejected": groups["rejected_rows"],
         "negatives left out unused": content["unused_negatives"],
+        **{f"{what} left out": n for what, n in content["left_out"].items()},
+        "negatives that are positives of the same query elsewhere": content["positives_elsewhere"],
         "passages cut to the model's context": content["cut_passages"],
         "rankings failed": content["ranking"].get("failed", 0),
         "rankings repaired": content["ranking"].get("repaired", 0),
