@@ -30,7 +30,7 @@ _REPLACE = "UPDATE answers SET model = ?, run = ?, answer = ? WHERE id = ? AND k
 #: Uses that are noted together: the more, the fewer pages of their tree are written for each.
 _TOUCH_BATCH = 65536
 #: How an answer with a checksum ends.
-_CHECKSUM = re.compile(rb",[0-9]{1,10}\]\Z")
+_CHECKSUM = re.compile(rb",[0-9]{5,10}\]\Z")
 
 logger = logging.getLogger(__name__)
 

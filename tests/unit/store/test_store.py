@@ -48,7 +48,7 @@ def test_answers_are_read_and_written_as_they_were() -> None:
     assert completion == Completion(
         text="Yes", finish="length", first={"Yes": -0.1}, prompt_tokens=100, cached_tokens=40, completion_tokens=1
     )
-    assert encode(completion) == row
+    assert encode(completion).startswith(row[:-1] + b",")  # and a checksum
 
 
 def test_answers_that_an_earlier_version_stored_with_every_token_are_read() -> None:
@@ -378,8 +378,8 @@ def test_one_file_under_two_names(tmp_path: Path, link: Any) -> None:
 )
 def test_values_of_other_types_are_damage(tmp_path: Path, change: str) -> None:
     path = tmp_path / "s.sqlite"
-    with SqliteStore(path, model="m") as store:
-        store.put(bytes(16), Completion(text="No"))
+    with SqliteStore(path, model="m") as written:
+        written.put(bytes(16), Completion(text="No"))
     database = sqlite3.connect(path)
     database.execute(change)
     database.commit()
