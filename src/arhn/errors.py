@@ -11,7 +11,8 @@
     │   ├── BadRow                 16    a field is missing or has the wrong type
     │   │   └── InvalidGroup       16
     │   ├── DuplicateId            17
-    │   └── CannotHold             18    the target format can't hold the group at all
+    │   ├── CannotHold             18    the target format can't hold the group at all
+    │   └── NothingLeft            19    input that leaves nothing: every row bad, no query that finds a passage
     ├── OutputError                20
     │   ├── OutputExists           21
     │   ├── OutputNotWritable      22
@@ -151,6 +152,10 @@ class DuplicateId(DataError, exit_code=17):
 
 class CannotHold(DataError, exit_code=18):
     """A value that the target format or file can't hold."""
+
+
+class NothingLeft(DataError, exit_code=19):
+    """Input of which nothing is left for the result."""
 
 
 class OutputError(ArhnError, exit_code=20):

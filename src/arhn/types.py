@@ -71,7 +71,7 @@ class Reason(StrEnum):
     RANKED_BELOW = "ranked_below"
     #: A negative with the text of a labelled positive: decided without the LLM.
     EQUALS_POSITIVE = "equals_positive"
-    #: The text of an earlier passage with the same label, whose action it shares.
+    #: The text of an earlier passage with the same label: dropped, or kept with it where the mode doesn't filter.
     DUPLICATE = "duplicate"
     #: Method `margin`: a negative too similar to the query, beside the labelled positive.
     MARGIN = "margin"

@@ -6,7 +6,6 @@ negative, and `action`, keep, relabel or filter, where both files say as much.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ import orjson
 
 from arhn.agree.confusion import RESAMPLES, SEED, Confusion, Counts, f1, precision, recall
 from arhn.agree.judgements import ABSTAINED, AMBIGUOUS, NEITHER, POSITIVE, UNUSED, Judgements, Kind, Values, load
-from arhn.errors import DataError, UsageError
+from arhn.errors import DataError
+from arhn.files.apart import require_apart
 from arhn.files.atomic import AtomicFile
 
 SCHEMA = 1
@@ -101,10 +101,11 @@ def agree(a: str, b: str, *, json: Path | None = None, overwrite: bool = False) 
     """
     if json is None:
         return compare(load(a), load(b))
-    _require_apart(json, a, b)
+    require_apart({"A": a, "B": b}, {"--json": json})
     with AtomicFile(json, overwrite=overwrite) as output:
         judgements = load(a), load(b)
-        _require_apart(json, *(str(j.source) for j in judgements))
+        sources = (f"the decisions of {j.path}" for j in judgements)
+        require_apart(dict(zip(sources, (j.source for j in judgements), strict=True)), {"--json": json})
         found = compare(*judgements)
         output.write(orjson.dumps(make_content(found), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     return found
@@ -303,9 +304,3 @@ def _name_a_passage(file: Judgements) -> str:
         for doc_id in values:
             return f"query_id {query_id!r} with doc_id {doc_id!r}"
     return f"query_id {next(iter(file.groups))!r} without passages"
-
-
-def _require_apart(json: Path, *inputs: str) -> None:
-    for path in inputs:
-        if os.path.realpath(json) == os.path.realpath(path):
-            raise UsageError(f"--json {json}: would replace {path}, which is compared. Name another place")

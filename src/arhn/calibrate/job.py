@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -31,7 +31,7 @@ from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
 from arhn.errors import CalibrationError, DataError, UsageError, describe_count
 from arhn.families.choice import LEFT_ALONE, family_of
-from arhn.files.apart import require_apart
+from arhn.files.apart import Named, require_apart
 from arhn.files.atomic import AtomicFile
 from arhn.formats import detect, read
 from arhn.formats.detection import CORRECT_OR_SKIP
@@ -45,12 +45,16 @@ OnGroup = Callable[[int, int, Stats], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitting:
-    """What to fit on, and where to. `store` is beside the output unless given."""
+    """What to fit on, and where to. `store` is beside the output unless given.
+
+    `inputs` are other files that are read, by the flags that name them: no output may replace one.
+    """
 
     gold: Path
     groups: str
     output: Path
     store: Path | None = None
+    inputs: Named = field(default_factory=dict)
     format: str | None = None
     split: str | None = None
     limit: int | None = None
@@ -89,8 +93,8 @@ def calibrate(
         MissingDependency: scikit-learn isn't installed.
         ArhnError: see errors.py.
     """
-    require_apart(str(fitting.gold), {"--output": fitting.output, "--store": fitting.answers})
-    require_apart(fitting.groups, {"--output": fitting.output, "--store": fitting.answers})
+    inputs = {"the input GOLD": fitting.gold, "the input GROUPS": fitting.groups, **fitting.inputs}
+    require_apart(inputs, {"--output": fitting.output, "--store": fitting.answers})
     require_library()
     judgements = load(str(fitting.gold))
     try:

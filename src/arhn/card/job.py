@@ -43,7 +43,7 @@ def read_card(card: Card) -> str:
 def write_card(card: Card, to: Path, *, overwrite: bool) -> None:
     """Write a card to a file. Raises as `read_card`; OutputError where it can't be written."""
     run = open_run(card.output, "card")
-    for path in (run.files.input, run.output, run.files.decisions):
-        require_apart(path, {"--output": to})
+    review = Review(output=card.output, file=card.review)
+    require_apart({**run.inputs, "the review": review.place}, {"--output": to})
     with AtomicFile(to, overwrite=overwrite) as file:
         file.write(read_card(card).encode(errors="backslashreplace"))

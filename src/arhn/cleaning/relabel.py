@@ -189,8 +189,11 @@ def choose_action(reason: Reason, mode: Mode) -> Action:
 
 def _decide_copy(doc_id: str, original: Decision, positives: Collection[str], mode: Mode) -> Decision:
     if doc_id in positives or original.doc_id not in positives:
-        reason = original.reason if original.reason in UNDECIDED else Reason.DUPLICATE
-        return Decision(doc_id=doc_id, action=original.action, reason=reason)
+        if original.reason in UNDECIDED:
+            return Decision(doc_id=doc_id, action=original.action, reason=original.reason)
+        # One copy of a negative is enough, whatever becomes of it.
+        once = mode.filters and doc_id not in positives
+        return Decision(doc_id=doc_id, action="filter" if once else original.action, reason=Reason.DUPLICATE)
     # The positive already holds this text: a second copy of it among the positives teaches nothing new.
     action: Action = "filter" if mode.filters else "relabel"
     return Decision(doc_id=doc_id, action=action, reason=Reason.EQUALS_POSITIVE)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
-from arhn.errors import ArhnError, UsageError
+from arhn.errors import ArhnError, DiskFull, UsageError
 
 INTERRUPTED = 130
 
@@ -19,7 +21,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         0, or the `exit_code` of the error (errors.py), or 130 after Ctrl-C.
     """
     try:
-        return _run(argv)
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except OSError as error:
+        return _give_up_output(error)
     except KeyboardInterrupt:  # while Typer or a command was imported
         sys.stderr.write("arhn: interrupted. Run the same command again\n")
         return INTERRUPTED
@@ -47,6 +53,15 @@ def _run(argv: Sequence[str] | None) -> int:
     if code == INTERRUPTED:  # before a command was at work
         _complain(f"interrupted. {RUN_AGAIN}")
     return int(code or 0)
+
+
+def _give_up_output(error: OSError) -> int:
+    """Say that standard output can't be written; a reader that went away (`| head`) wants no more."""
+    if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE, errno.EIO):
+        raise error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be written at the end
+    _complain(f"standard output can't be written: {error.strerror}. What was to be written to files is there")
+    return DiskFull.exit_code
 
 
 def _complain(message: object) -> None:

@@ -68,6 +68,7 @@ def fit(
         groups=groups,
         output=output,
         store=store,
+        inputs=values.files,
         format=from_format,
         split=split,
         limit=limit,

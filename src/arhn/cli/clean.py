@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import redirect_stdout
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arhn.cli.app import ANSWERS_STORED, advise_after_interrupt, make_command
@@ -13,7 +15,7 @@ from arhn.cli.flags.settings import CLEAN, read_settings
 from arhn.config.opening import open_models
 from arhn.config.settings import RunConfig
 from arhn.config.values import Values
-from arhn.errors import UsageError
+from arhn.errors import NothingLeft, UsageError
 
 if TYPE_CHECKING:
     from arhn.cleaning.run import Files
@@ -36,7 +38,8 @@ def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite =
             "--store: the output goes to an object store, the LLM's answers can't. Give a file on this machine"
         )
     with job.placed(output, overwrite=overwrite, store=config.store, **given) as files:
-        content, progress = _clean(source, files, config, overwrite=overwrite)
+        inputs = _find_inputs(values, files)
+        content, progress = _clean(source, files, config, inputs, overwrite=overwrite)
     out = make_console()
     display.print_tables(out, content)
     out.print(closing_words.examples_view(progress.examples.found, content))
@@ -52,9 +55,25 @@ def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite =
         for line in closing_words.list_next_steps(output):
             out.print(line, soft_wrap=True)
     failures.require_few(content, config.max_failures)
+    if not content["groups"]["written"]:
+        raise NothingLeft("no group is left in the output; the decisions say why", path=source)
 
 
-def _clean(source: str, files: Files, config: RunConfig, *, overwrite: bool) -> tuple[dict[str, Any], Progress]:
+def _find_inputs(values: Values, files: Files) -> dict[str, Path]:
+    """The files that are read besides the groups. A summary gives the settings of its run, which may replace it."""
+    found = values.files
+    if values.config is not None and values.config.suffix == ".json" and _is_same(values.config, files.summary):
+        del found["--config"]
+    return found
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _clean(
+    source: str, files: Files, config: RunConfig, inputs: dict[str, Path], *, overwrite: bool
+) -> tuple[dict[str, Any], Progress]:
     from arhn.cleaning import run as job
     from arhn.cleaning.run import tally
     from arhn.cleaning.run import view as display
@@ -64,6 +83,7 @@ def _clean(source: str, files: Files, config: RunConfig, *, overwrite: bool) -> 
     cleaning = job.Job(
         input=remote.local_path(source),
         files=files,
+        inputs=inputs,
         config=config.cleaning,
         whole=config.record,
         format=config.files.format,

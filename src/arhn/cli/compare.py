@@ -46,12 +46,12 @@ def compare(
     """Compare evaluated models, with paired significance."""
     require("numpy", "numpy", "evaluate")
     from arhn.compare import reports
-    from arhn.compare.contenders import read_contenders
+    from arhn.compare.contenders import find_files, read_contenders
     from arhn.compare.view import comparison_view
 
     comparison = reports.compare(
         read_contenders(results or [], groups or [], by_seed=by_seed),
-        reports.Files(json=json, plot=plot, overwrite=overwrite),
+        reports.Files(json=json, plot=plot, overwrite=overwrite, inputs=find_files(results or [], groups or [])),
         baseline=baseline,
         measure=measure,
         resamples=resamples,

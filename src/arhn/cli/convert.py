@@ -9,6 +9,7 @@ import typer
 from arhn.cli.app import make_command
 from arhn.cli.flags.common import FILES, FromFormat, Groups, Output, Overwrite, Rejects, Split, ToFormat, make_console
 from arhn.errors import describe_count
+from arhn.files.rows import cut
 
 
 def convert(
@@ -26,6 +27,7 @@ def convert(
     """Write groups in another format."""
     from arhn.formats import detect
     from arhn.formats.convert import convert as write
+    from arhn.formats.reading import BLANK
 
     found = detect(source, split=split, format=from_format, skip_bad_rows=on_bad_row == "skip")
     target = to or found.format
@@ -33,7 +35,8 @@ def convert(
     out = make_console()
     out.print(f"{describe_count(done.written, 'group')}: {found.format} to {target}")
     for what, count in sorted(done.losses.items()):
-        out.print(f"  {target} can't hold: {what} ({count})", soft_wrap=True)
+        why = "left out" if what == BLANK else f"{target} can't hold"
+        out.print(f"  {why}: {cut(what)} ({count})", soft_wrap=True)
     if done.rejected:
         out.print(f"  {describe_count(done.rejected, 'row')} rejected: {done.rejects}", soft_wrap=True)
 

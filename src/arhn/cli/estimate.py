@@ -24,7 +24,8 @@ from arhn.cli.flags.settings import ESTIMATE, read_settings
 from arhn.config.opening import open_models, open_similarity
 from arhn.config.settings import RunConfig
 from arhn.config.values import Values
-from arhn.errors import UsageError
+from arhn.errors import NothingLeft, UsageError
+from arhn.files.apart import require_apart
 
 if TYPE_CHECKING:
     from arhn.cleaning.config import CleanConfig
@@ -99,11 +100,14 @@ def estimate(
     from arhn.store import StoredAnswers
 
     config = read_settings("estimate", values)
+    require_apart({"the input": source, "--pilot": pilot, "--store": store, **values.files}, {"--json": json})
     _require_sound(config, rates, store)
     learnt = Pilot.of_summary(pilot) if pilot else None
     with ExitStack() as stack:
         stored = stack.enter_context(closing(StoredAnswers(store))) if store else None
         cleaning, groups = _draw_sample(source, config, sample)
+        if not groups.total:
+            raise NothingLeft("no group to clean: its rows are no groups", path=source)
         models = _open_models(config, stack)
         counted = choose_counting(config.engine, models.engine, characters, stack)
         found = estimated(groups, config=cleaning, models=models, counting=counted, pilot=learnt, stored=stored)

@@ -57,7 +57,7 @@ class Data:
     ] = None
     missing_qrels: Annotated[
         Misfits,
-        typer.Option("--missing-qrels", help="Judged passages that a folder's corpus lacks.", rich_help_panel=_DATA),
+        typer.Option("--missing-qrels", help="Judged passages and queries that a folder lacks.", rich_help_panel=_DATA),
     ] = "fail"
     no_positives: Annotated[
         Misfits,

@@ -28,12 +28,13 @@ def show(
     from arhn.cleaning.run import inspect
     from arhn.cleaning.run.view import group_view
 
+    others: list[inspect.Inspected] = []
     given = {"--query-id": query_id, "--group": group, "--words": words, "--seed": seed}
     named = [name for name, value in given.items() if value is not None]
     if len(named) > 1:
         raise UsageError(f"{' and '.join(named)}: each names a group. Keep one of them")
     if query_id is not None:
-        found = inspect.inspect(output, query_id)
+        found, *others = inspect.inspect_all(output, query_id)
     elif group is not None:
         found = inspect.inspect_number(output, group)
     elif words is not None:
@@ -41,7 +42,11 @@ def show(
     else:
         found = inspect.inspect_random(output, seed)
     out = make_console()
-    out.print(group_view(found.group, found.decisions))
+    if others:
+        ids = ", ".join(each.group.query_id for each in (found, *others))
+        out.print(f"This query stands in {len(others) + 1} groups: {ids}")
+    for each in (found, *others):
+        out.print(group_view(each.group, each.decisions))
     if found.number:
         more = f"; {found.others:,} more hold these words" if found.others else ""
         out.print(f"Group {found.number:,} (--group {found.number} shows it again){more}", soft_wrap=True)

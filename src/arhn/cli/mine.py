@@ -41,11 +41,24 @@ class Files:
         str, typer.Option("--split", metavar="NAME", help="Which qrels of the folder.", rich_help_panel=FILES)
     ] = "train"
     missing_qrels: Annotated[
-        Misfits, typer.Option("--missing-qrels", help="Judged passages that the corpus lacks.", rich_help_panel=FILES)
+        Misfits,
+        typer.Option("--missing-qrels", help="Judged passages and queries that aren't there.", rich_help_panel=FILES),
     ] = "fail"
     no_positives: Annotated[
         Misfits, typer.Option("--no-positives", help="Queries without a relevant passage.", rich_help_panel=FILES)
     ] = "fail"
+
+    def find(self) -> dict[str, Path]:
+        """The files that are read, by the options that name them; empty where some are missing."""
+        from arhn.errors import FileMissing
+        from arhn.retrieval.collection import find_files
+
+        given = {"queries": self.queries, "corpus": self.corpus, "qrels": self.qrels}
+        try:
+            _, found = find_files(self.folder, given, self.split)
+        except FileMissing:  # opening them says so, in its turn
+            return {}
+        return {f"--{what}": path for what, path in found.items()}
 
     def open(self) -> Collection:
         """The collection that they make. Raises as `arhn.retrieval.collection.open_collection`."""
@@ -106,6 +119,7 @@ def mine(
             lambda: _open(settings, files),
             settings.rules,
             to=to,
+            inputs={**files.find(), **values.files},
             overwrite=overwrite,
             on_query=lambda done, total: bars.update(bar, completed=done, total=total),
         )

@@ -143,7 +143,7 @@ def train(
     from arhn.train.preparation import prepare
 
     refresh = _read_refresh(config, sets or [])
-    training = _make_training(source, output, groups, model, run, sets or [])
+    training = _make_training(source, output, groups, model, run, config, sets or [])
     prepared = prepare(training)
     negatives = None if refresh is None else _make_negatives(refresh, training, prepared)
     first = os.environ.get("RANK", "0") == "0"
@@ -163,7 +163,9 @@ def train(
         make_console().print(f"{steps} in {record.seconds:,.0f} s: {output}", soft_wrap=True)
 
 
-def _make_training(source: str, output: str, groups: Groups, model: Model, run: Run, sets: Sequence[str]) -> Training:
+def _make_training(
+    source: str, output: str, groups: Groups, model: Model, run: Run, config: Path | None, sets: Sequence[str]
+) -> Training:
     from arhn.train.preparation import Training
 
     seed = [] if model.seed is None else [f"seed={model.seed}"]
@@ -183,6 +185,7 @@ def _make_training(source: str, output: str, groups: Groups, model: Model, run: 
         threads=run.threads,
         overwrite=run.overwrite,
         resume=run.resume,
+        inputs={} if config is None else {"--config": config},
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arhn.errors import UsageError
-from arhn.evaluate.results import RESULTS, Results, read_results
+from arhn.evaluate.results import RESULTS, Results, find_results, read_results
 
 #: The seed in a folder's name: -seed1, .s2, _3.
 _SEED_IN_NAME = re.compile(r"[-_.](seed|s)?[-_.]?\d+$", re.IGNORECASE)
@@ -47,6 +47,13 @@ def read_contenders(
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"two results are called {twice!r}. Tell them apart with NAME=PATH.")
     return tuple(found)
+
+
+def find_files(results: Sequence[str] = (), groups: Sequence[str] = ()) -> dict[str, Path]:
+    """The files that `read_contenders` reads, by how they are named."""
+    paths = [path for _, path in map(_parse_result, results)]
+    paths += [path for spec in groups for path in spec.partition("=")[2].split(",") if path]
+    return {f"results {path}": find_results(path) for path in paths}
 
 
 def _parse_result(spec: str) -> tuple[str, str]:

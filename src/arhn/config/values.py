@@ -16,6 +16,7 @@ from typing import Any
 from arhn.config.catalogue import Key, write_key
 from arhn.config.display import LONGEST_PATH, shown
 from arhn.errors import UsageError
+from arhn.files.rows import measure_depth
 
 #: What a summary holds its run's settings under.
 IN_SUMMARY = "config"
@@ -25,6 +26,8 @@ _HEADER = re.compile(rf"\s*\[\s*({_PATH})\s*\]\s*(?:#.*)?$")
 _PAIR = re.compile(rf"\s*({_PATH})\s*=")
 #: Deeper than any setting, and no trouble for whatever walks a tree.
 _DEEPEST = 64
+#: What names files that are written.
+_WRITTEN = (("files",), ("store",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +48,26 @@ class Values:
     """Values by key, as they were given, and where each came from.
 
     `direct`: those that an option or `--set` gave, not a file; `bare`: those of them that are texts without a type.
+    `config`: the file.
     """
 
     tree: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[Key, str] = field(default_factory=dict)
     direct: frozenset[Key] = frozenset()
     bare: frozenset[Key] = frozenset()
+    config: Path | None = None
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Files that are read for them, by who names them: no output may replace one."""
+        found = {"--config": self.config} if self.config is not None else {}
+        for key, value in _list_leaves(self.tree, ()):
+            if key[:1] in _WRITTEN:
+                continue
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, str) and _is_file(each):
+                    found[f"{write_key(key)}, given by {self.find_source(key)},"] = Path(each)
+        return found
 
     def only(self, names: Collection[str], command: str) -> Values:
         """Those that a command looks at, by the first name of their key; a config file may hold others' too.
@@ -67,6 +84,7 @@ class Values:
             tree={name: value for name, value in self.tree.items() if name in names},
             sources={key: source for key, source in self.sources.items() if key[0] in names},
             bare=frozenset(key for key in self.bare if key[0] in names),
+            config=self.config,
         )
 
     def replaced(self, key: Key, value: Any) -> Values:
@@ -120,6 +138,7 @@ def gather(config: Path | None, sets: Sequence[str] = (), flags: Sequence[Given]
         sources=sources,
         direct=frozenset(given.key for given in on_command_line),
         bare=frozenset(given.key for given in on_command_line if given.bare),
+        config=config,
     )
 
 
@@ -131,7 +150,7 @@ def parse_set(text: str) -> Given:
     if not equals or not key:
         raise UsageError(f"--set {shown(repr(text))}: expected KEY=VALUE, such as ranker.name=pivot")
     found, bare = _read_value(value.strip())
-    if len(key) + _depth(found) > _DEEPEST:
+    if len(key) + measure_depth(found) > _DEEPEST:
         raise UsageError(f"--set {shown(text)}: more than {_DEEPEST} tables and lists within each other")
     return Given(key=key, value=found, source=f"--set {shown(text)}", bare=bare)
 
@@ -187,7 +206,7 @@ def _read_file(path: Path) -> Iterator[Given]:
         raise UsageError(f"--config {name}: isn't UTF-8 ({error}). Save it as UTF-8") from error
     json_ = path.suffix.casefold() == ".json"
     tree = _read_json(path, text) if json_ else _read_toml(path, text)
-    if _depth(tree) > _DEEPEST:
+    if measure_depth(tree) > _DEEPEST:
         raise UsageError(f"--config {name}: more than {_DEEPEST} tables and lists within each other")
     lines = {} if json_ else _find_lines(text)
     for key, value in _list_leaves(tree, ()):
@@ -195,17 +214,15 @@ def _read_file(path: Path) -> Iterator[Given]:
         yield Given(key=key, value=value, source=f"{name}, line {line}" if line else name)
 
 
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # no name of a file
+        return False
+
+
 def _name(path: Path) -> str:
     return shown(path, LONGEST_PATH)
-
-
-def _depth(tree: object) -> int:
-    """How many tables and lists stand within each other; without recursion, since that is what has bounds."""
-    depth, level = 0, [tree]
-    while level := [each for each in level if isinstance(each, dict | list)]:
-        depth += 1
-        level = [inner for each in level for inner in (each.values() if isinstance(each, dict) else each)]
-    return depth
 
 
 def _read_toml(path: Path, text: str) -> dict[str, Any]:

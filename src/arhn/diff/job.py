@@ -38,8 +38,7 @@ def write(run: FinishedRun, changes: Iterable[Change], name: str, output: Path |
         for piece in pieces:
             sys.stdout.write(piece)
         return
-    for path in (run.files.input, run.files.decisions, run.output):
-        require_apart(path, {"--output": output})
+    require_apart(run.inputs, {"--output": output})
     with AtomicFile(output, overwrite=overwrite) as file:
         for piece in pieces:
             file.write(piece.encode(errors="backslashreplace"))

@@ -15,11 +15,12 @@ from typing import NamedTuple
 import orjson
 
 from arhn import __version__
-from arhn.errors import CannotHold, OutputExists, OutputLocked
+from arhn.errors import CannotHold, NothingLeft, OutputExists, OutputLocked
 from arhn.evaluate.measures import NDCG, count_identical_relevant, load_pytrec_eval, measure
 from arhn.evaluate.results import PACKAGES, RESULTS, DatasetRecord, ModelRecord, Results, Settings, read_results
-from arhn.evaluate.retrievers import Retriever, SearchRequest
+from arhn.evaluate.retrievers import Retriever, RunFiles, SearchRequest
 from arhn.evaluate.sources import Dataset, Source
+from arhn.files.apart import require_apart
 from arhn.files.atomic import output_errors
 from arhn.files.locks import locked
 from arhn.retrieval.runs import Run, read_run, write_run
@@ -58,13 +59,16 @@ def evaluate(
         The results on all data sets in the folder.
 
     Raises:
+        UsageError: a result would replace what is measured.
         OutputExists: the folder holds results of another model or other settings, or a run on other data.
         OutputLocked: another process writes to the folder.
+        NothingLeft: no query of a data set finds a passage.
         CannotHold: an id has blanks in it, which a run file can't hold.
         what `retriever` and `sources` raise. All errors but those of fetching a public set are raised before the first
         search.
     """
     load_pytrec_eval()
+    _require_apart(retriever, sources, output)
     checked = [source.check() for source in sources]
     model = retriever.prepare()
     if training_sets is not None:
@@ -82,6 +86,15 @@ def evaluate(
             results.write(output)
             logger.info("%s: %s %.4f", dataset.name, NDCG, dataset.means[NDCG])
     return results
+
+
+def _require_apart(retriever: Retriever, sources: Sequence[Source], output: Path) -> None:
+    """Raises UsageError: a result would replace what is measured."""
+    inputs = dict(retriever.files) if isinstance(retriever, RunFiles) else {}
+    for source in sources:
+        inputs |= source.files
+    outputs = {f"{RESULTS} in --output": output / RESULTS}
+    require_apart(inputs, outputs | {f"the run of {source.name}": _run_path(output, source) for source in sources})
 
 
 def _resume_results(output: Path, model: ModelRecord, settings: Settings, overwrite: bool) -> Results:
@@ -117,6 +130,12 @@ def _evaluate_dataset(
     settings = results.settings
     run = retriever.run(SearchRequest(source.name, collection, settings.depth, settings.skip_identical))
     seconds = round(time.monotonic() - started, 1)
+    if not any(run.values()):
+        raise NothingLeft(
+            f"no passage was found for any of {len(collection.queries)} queries. Check that queries and corpus are of "
+            "one language, or take another model",
+            path=source.name,
+        )
     write_run(path, run, tag, overwrite=True)  # `_require_room` checked that what is there may be replaced
     return _measure_run(opened, run, _Search(source.name, data, seconds, _list_versions()), settings)
 

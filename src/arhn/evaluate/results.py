@@ -14,6 +14,7 @@ from arhn.errors import BadJson, BadRow, DataError, FileMissing, UnknownFormat
 from arhn.evaluate.beir import in_domain
 from arhn.evaluate.measures import average
 from arhn.files.atomic import AtomicFile
+from arhn.files.rows import shorten
 
 RESULTS = "results.json"
 FORMAT: Final = "arhn.results/1"
@@ -175,6 +176,12 @@ class Results(_Record):
             file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
 
 
+def find_results(path: str | os.PathLike[str]) -> Path:
+    """The results.json that a path names: itself, or the one in a folder of `arhn evaluate`."""
+    given = Path(path)
+    return given / RESULTS if given.is_dir() else given
+
+
 def read_results(path: str | os.PathLike[str]) -> Results:
     """Read the results in a folder of `arhn evaluate`, or in its results.json.
 
@@ -182,8 +189,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         FileMissing: the file can't be read.
         BadJson, UnknownFormat, BadRow: it isn't a file that `arhn evaluate` wrote.
     """
-    given = Path(path)
-    file = given / RESULTS if given.is_dir() else given
+    file = find_results(path)
     try:
         content = orjson.loads(file.read_bytes())
     except OSError as error:
@@ -198,7 +204,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise _with_advice(BadRow(where, first["msg"], repr(first["input"])[:80], path=str(file))) from error
+        raise _with_advice(BadRow(where, first["msg"], shorten(first["input"]), path=str(file))) from error
 
 
 def _require_same_queries(results: Results, file: Path) -> Results:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -165,6 +165,11 @@ class RunFiles:
             )
         self._name = name or named[0][1].name.split(".")[0]
         self._runs: dict[str, Run] = {}
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The run files, by how they are named."""
+        return {f"--run {path}": path for path in self._files.values()}
 
     def prepare(self) -> ModelRecord:
         """See `Retriever`. Raises FileMissing, BadRow, DuplicateId, ...: see `read_run`."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import orjson
 
-from arhn.errors import UsageError
+from arhn.errors import FileMissing, UsageError
 from arhn.evaluate import public_sets
 from arhn.evaluate.beir import BeirSet, canonical_name, choose_sets
-from arhn.retrieval.collection import Collection, OnMisfit, open_collection
+from arhn.retrieval.collection import Collection, OnMisfit, find_files, open_collection
 from arhn.weights.cache import cache_root
 
 #: Names of folders that don't name the data set in them.
@@ -46,6 +46,11 @@ class Source(Protocol):
         """What tables and run files call the data set."""
         ...
 
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The files that the user gave it, by how they are named."""
+        ...
+
     def check(self) -> Dataset | None:
         """Check, before any long work, that the data set can be opened; open it where that is quick.
 
@@ -74,6 +79,15 @@ class BeirFolder:
     missing: OnMisfit = "fail"
     without_positives: OnMisfit = "fail"
     _opened: Dataset | None = field(default=None, init=False)
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """See `Source`."""
+        try:
+            _, found = find_files(self.path, dict.fromkeys(("queries", "corpus", "qrels")), self.split)
+        except FileMissing:  # opening it says so
+            return {}
+        return {f"--data {self.path}": self.path} | {f"the {what} of {self.name}": path for what, path in found.items()}
 
     def check(self) -> Dataset:
         """See `Source`; the data set is always opened."""
@@ -106,6 +120,11 @@ class PublicSet:
     def name(self) -> str:
         """See `Source`: BEIR's name for the set."""
         return self.of.name
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """See `Source`: none, it lies in arhn's cache."""
+        return {}
 
     def check(self) -> None:
         """See `Source`. Raises as `public_sets.require_reachable` does."""

@@ -1,24 +1,27 @@
 """Outputs that are there whole or not at all.
 
-An output is written beside its place under the name `.{name}.partial`, brought to the disk (`prepare`) and
-renamed (`publish`). To publish several files together, prepare all of them first, so that only renames are
-left to fail. One writer at a time: two writers of one output would share its partial.
+An output is written beside its place under a name of this process's own, `.{name}.{token}.partial`, brought to the
+disk (`prepare`) and renamed (`publish`). Several files that belong together are published by `publish_together`. One
+writer at a time: who writes an output has claimed it (`claims`).
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
+import stat
 from abc import ABC, abstractmethod
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
 from arhn.errors import DiskFull, OutputExists, OutputNotWritable
+from arhn.files.claims import Claim, Mark, make_token, name_working_file, read_mark, real_place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -74,6 +77,11 @@ class Output(ABC):
         else:
             self.abort()
 
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """What will be in its place once it is published, by place; to be read once it is prepared."""
+        return {}
+
     @abstractmethod
     def _prepare(self) -> None: ...
 
@@ -84,30 +92,98 @@ class Output(ABC):
     def _abort(self) -> None: ...
 
 
-class AtomicFile(Output):
-    """A file that appears under its name when it is whole.
+class _Claimed(Output):
+    """An output that is written beside its place and renamed."""
+
+    _why_not: str
+
+    def __init__(self, path: str | os.PathLike[str], overwrite: bool | Claim) -> None:
+        self.path = real_place(path)
+        self.partial = name_working_file(self.path, "partial", make_token())
+        self._own: Claim | None = None
+        if isinstance(overwrite, Claim):
+            assert overwrite.covers(self.path), f"{self.path} isn't claimed"
+            self._claim = overwrite
+        else:
+            self._check(overwrite)  # before a lock is made: most mistakes are found here
+            self._claim = self._own = Claim(path, overwrite=overwrite)
+        try:
+            self._check()
+            with output_errors(self.path):
+                self._open(read_mode(self.path))
+        except BaseException:
+            self._give_up()
+            raise
+
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """See `Output`."""
+        mark = read_mark(self.partial)
+        return {self.path: mark} if mark is not None else {}
+
+    def publish(self) -> None:
+        """See `Output`."""
+        super().publish()
+        if self._state == "published":
+            self._give_up()
+
+    def abort(self) -> None:
+        """See `Output`."""
+        super().abort()
+        self._give_up()
+
+    def _give_up(self) -> None:
+        if self._own is not None:
+            self._own.close()
+            self._own = None
+
+    def _check(self, overwrite: bool | None = None) -> None:
+        with output_errors(self.path):
+            if not self.path.exists():
+                if not self.path.parent.is_dir():
+                    raise NotADirectoryError
+                return
+            if not self._is_replaceable():
+                raise OutputNotWritable(f"{self.path}: {self._why_not} and is left alone; choose another name")
+        if not (self._claim.may_replace(self.path) if overwrite is None else overwrite):
+            raise OutputExists(f"{self.path}: is there already; choose another name, or replace it with --overwrite")
+
+    @abstractmethod
+    def _is_replaceable(self) -> bool: ...
+
+    @abstractmethod
+    def _open(self, mode: int | None) -> None: ...
+
+
+class AtomicFile(_Claimed):
+    """A file that appears under its name when it is whole. It keeps the mode of the file it replaces.
 
     Args:
         path: where it goes; a symbolic link is followed.
-        overwrite: replace a file that is there already.
+        overwrite: replace a file that is there already; or the claim of a process that writes several outputs.
 
     Raises:
         OutputExists: `path` is there and `overwrite` isn't set.
+        OutputLocked: another process is writing it.
         OutputNotWritable: `path` is no regular file, or its folder is missing or not writable.
         DiskFull: there is no room.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        self.path, self.partial = _place(path)
-        self._overwrite = overwrite
-        self._check()
-        with output_errors(self.path):
-            self.raw: BinaryIO = self.partial.open("wb")
+    raw: BinaryIO
+    _why_not = "isn't a regular file"
+
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool | Claim = False) -> None:
+        super().__init__(path, overwrite)
 
     def write(self, data: bytes) -> None:
         """Append bytes. Raises OutputNotWritable, DiskFull."""
         with output_errors(self.path):
             self.raw.write(data)
+
+    def _open(self, mode: int | None) -> None:
+        self.raw = self.partial.open("xb")
+        if mode is not None:
+            self.partial.chmod(mode)
 
     def _prepare(self) -> None:
         self._check()  # while nothing of what is published together has its name yet
@@ -127,31 +203,35 @@ class AtomicFile(Output):
         with suppress(OSError):
             self.partial.unlink()
 
-    def _check(self) -> None:
-        _check_place(self.path, self._overwrite, Path.is_file, "isn't a regular file")
+    def _is_replaceable(self) -> bool:
+        return self.path.is_file()
 
 
-class AtomicFolder(Output):
+class AtomicFolder(_Claimed):
     """A folder that appears under its name when it is whole; write into `partial`.
 
     Args:
         path: where it goes.
-        overwrite: replace a folder that is there already, if it is `ours` or empty.
+        overwrite: replace a folder that is there already, if it is `ours` or empty; or a claim, as for `AtomicFile`.
         ours: whether a folder is of the kind that may be replaced; never delete anything else.
 
     Raises:
-        OutputExists, OutputNotWritable, DiskFull: as for `AtomicFile`.
+        OutputExists, OutputLocked, OutputNotWritable, DiskFull: as for `AtomicFile`.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, ours: Callable[[Path], bool], overwrite: bool = False) -> None:
-        self.path, self.partial = _place(path)
-        self._old = self.path.with_name(f".{self.path.name}.old")
-        self._overwrite = overwrite
-        self._replaceable = lambda folder: folder.is_dir() and (ours(folder) or not any(folder.iterdir()))
-        self._check()
-        with output_errors(self.path):
-            _remove_folder(self.partial)
-            self.partial.mkdir()
+    _why_not = "isn't a saved data set"
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, ours: Callable[[Path], bool], overwrite: bool | Claim = False
+    ) -> None:
+        self._ours = ours
+        super().__init__(path, overwrite)
+        self._old = self.partial.with_suffix(".old")
+
+    def _open(self, mode: int | None) -> None:
+        self.partial.mkdir()
+        if mode is not None:
+            self.partial.chmod(mode | stat.S_IRWXU)
 
     def _prepare(self) -> None:
         self._check()
@@ -164,20 +244,53 @@ class AtomicFolder(Output):
     def _publish(self) -> None:
         self._check()
         with output_errors(self.path):
-            _remove_folder(self._old)
             if self.path.exists():
                 self.path.rename(self._old)
             self.partial.rename(self.path)
             _sync_folder(self.path.parent)
-            _remove_folder(self._old)
+            if self._old.exists():
+                shutil.rmtree(self._old)
 
     def _abort(self) -> None:
         if self._old.exists() and not self.path.exists():  # between the two renames
             self._old.rename(self.path)
         shutil.rmtree(self.partial, ignore_errors=True)
 
-    def _check(self) -> None:
-        _check_place(self.path, self._overwrite, self._replaceable, "isn't a saved data set")
+    def _is_replaceable(self) -> bool:
+        return self.path.is_dir() and (self._ours(self.path) or not any(self.path.iterdir()))
+
+
+def publish_together(outputs: Sequence[Output], claim: Claim) -> None:
+    """Put several outputs in their places, in this order: the last one is there only when all of them are.
+
+    A journal lies beside the first place of `claim` meanwhile. Where this process is stopped, the next that claims the
+    same outputs may replace what was published, and nothing else.
+
+    Raises:
+        OutputExists, OutputNotWritable, DiskFull: see `AtomicFile`.
+    """
+    for output in outputs:
+        output.prepare()
+    marks = {str(place): mark for output in outputs for place, mark in output.marks.items()}
+    with AtomicFile(claim.journal, overwrite=claim) as journal:
+        journal.write(json.dumps(marks).encode())
+    try:
+        for output in outputs:
+            output.publish()
+    except Exception:
+        # The journal is for a process that was stopped. A failure in a living one is reported, and then nothing is
+        # to be replaced that the user didn't ask for.
+        claim.journal.unlink(missing_ok=True)
+        raise
+    claim.journal.unlink(missing_ok=True)
+
+
+def read_mode(path: Path) -> int | None:
+    """The permissions of the file that an output replaces; None where there is none."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode) & 0o777
+    except OSError:
+        return None
 
 
 @contextmanager
@@ -192,26 +305,6 @@ def output_errors(path: Path) -> Iterator[None]:
         if not path.parent.is_dir():
             reason = f"there is no folder {path.parent}; create it first"
         raise OutputNotWritable(f"{path}: can't be written: {reason}") from error
-
-
-def _place(path: str | os.PathLike[str]) -> tuple[Path, Path]:
-    place = Path(os.path.realpath(path))
-    return place, place.with_name(f".{place.name}.partial")
-
-
-def _check_place(path: Path, overwrite: bool, replaceable: Callable[[Path], bool], why_not: str) -> None:
-    with output_errors(path):
-        if not path.exists():
-            return
-        if not replaceable(path):
-            raise OutputNotWritable(f"{path}: {why_not} and is left alone; choose another name")
-    if not overwrite:
-        raise OutputExists(f"{path}: is there already; choose another name, or replace it with --overwrite")
-
-
-def _remove_folder(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def _sync_folder(folder: Path) -> None:

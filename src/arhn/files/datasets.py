@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from arhn.errors import BadJson, CannotHold, FileMissing, MissingDependency, UsageError
 from arhn.files.atomic import AtomicFolder, Output, output_errors
+from arhn.files.claims import Claim, Mark
 from arhn.files.record import Record, drop_nulls
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Mapping
     from pathlib import Path
     from types import ModuleType
 
@@ -61,7 +62,7 @@ class SavedDataset(Output):
     bytes.
     """
 
-    def __init__(self, path: str | Path, *, overwrite: bool = False, schema: pa.Schema | None = None) -> None:
+    def __init__(self, path: str | Path, *, overwrite: bool | Claim = False, schema: pa.Schema | None = None) -> None:
         from arhn.files.arrow import Spool
 
         self._datasets = _library()
@@ -72,6 +73,11 @@ class SavedDataset(Output):
         """Raises CannotHold: a value or column that Arrow can't hold."""
         with output_errors(self._folder.path):
             self._spool.add(row)
+
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """See `Output`."""
+        return self._folder.marks
 
     def _prepare(self) -> None:
         with output_errors(self._folder.path), closing(self._spool):

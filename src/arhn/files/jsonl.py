@@ -7,7 +7,7 @@ import re
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import orjson
 
@@ -20,11 +20,12 @@ from arhn.errors import (
 )
 from arhn.files import rows
 from arhn.files.atomic import AtomicFile, Output, output_errors
+from arhn.files.claims import Claim, Mark, real_place
 from arhn.files.compression import BrokenStream, open_compressor, read_chunks
 from arhn.files.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Mapping
 
     from _typeshed import DataclassInstance
 
@@ -35,6 +36,9 @@ _BOM = b"\xef\xbb\xbf"
 UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 # orjson reads integers beyond 64 bits as floats; no shorter one can be beyond.
 _LONG_INTEGER = re.compile(rb"[0-9]{19}")
+_DIGITS = 100  # of an integer; the longest that any library takes for a number have about 40
+#: Lists and objects within each other, at most; whatever walks a row can go deeper.
+DEEPEST = 100
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
@@ -59,24 +63,41 @@ def parse(line: bytes) -> Row:
     """The object that a line holds.
 
     Raises:
-        NotUtf8, BadJson: the line isn't UTF-8 or isn't JSON (NaN and Infinity aren't).
-        BadRow: it is something else than an object, or has half of a surrogate pair in a string.
+        NotUtf8, BadJson: the line isn't UTF-8 or isn't JSON (NaN and Infinity aren't), or has an integer of more than
+            100 digits.
+        BadRow: it is something else than an object, is nested too deep, or has half of a surrogate pair in a string.
     """
     try:
         row = orjson.loads(line)
-        if _LONG_INTEGER.search(line):
-            row = json.loads(line)
     except orjson.JSONDecodeError as error:
         _explain(line, error)
+    if _LONG_INTEGER.search(line):
+        row = _parse_long_integers(line)
+    # Most rows have far fewer of these characters than may be within each other.
+    if line.count(b"[") + line.count(b"{") > DEEPEST and (depth := rows.measure_depth(row)) > DEEPEST:
+        raise BadRow("row", f"at most {DEEPEST} lists and objects within each other", f"{depth:,}")
     if type(row) is not dict:
         raise BadRow("row", "a JSON object", rows.describe_value(row))
     return cast("Row", row)
 
 
+def _parse_long_integers(line: bytes) -> Any:
+    try:
+        return json.loads(line, parse_int=_parse_integer)
+    except RecursionError:
+        raise BadJson("lists and objects within each other are too many") from None
+
+
+def _parse_integer(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise BadJson(f"an integer of {len(digits):,} digits; expected at most {_DIGITS}")
+    return int(digits)
+
+
 class JsonlFile(Output):
     """Rows as JSON lines, compressed as the suffix of the path says. Raises as `AtomicFile` does."""
 
-    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
+    def __init__(self, path: str | Path, *, overwrite: bool | Claim = False) -> None:
         self._file = AtomicFile(path, overwrite=overwrite)
         self._compressor = ExitStack()
         self._stream = self._compressor.enter_context(open_compressor(self._file.path, self._file.raw))
@@ -86,6 +107,11 @@ class JsonlFile(Output):
         line = encode(row)
         with output_errors(self._file.path):
             self._stream.write(line)
+
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """See `Output`."""
+        return self._file.marks
 
     def _prepare(self) -> None:
         with output_errors(self._file.path):
@@ -104,13 +130,18 @@ class JsonlFile(Output):
 class JsonlIfAny(Output):
     """A file of records (dataclasses), JSON lines, that appears only if there is one. `count`: how many there are."""
 
-    def __init__(self, path: str | Path, *, overwrite: bool = False) -> None:
+    def __init__(self, path: str | Path, *, overwrite: bool | Claim = False) -> None:
         self._path = Path(path)
         self._overwrite = overwrite
         self._file: JsonlFile | None = None
         self.count = 0
         # What is wrong with the place is found now rather than at the first record, hours later.
         AtomicFile(path, overwrite=overwrite).abort()
+
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """See `Output`."""
+        return self._file.marks if self._file is not None else {}
 
     def add(self, record: DataclassInstance) -> None:
         """Write one record. Raises as `JsonlFile.write` does."""
@@ -126,10 +157,14 @@ class JsonlIfAny(Output):
     def _publish(self) -> None:
         if self._file is not None:
             self._file.publish()
-        elif self._overwrite:
+        elif self._may_replace():
             # An earlier run's records aren't this one's.
             with output_errors(self._path):
                 self._path.unlink(missing_ok=True)
+
+    def _may_replace(self) -> bool:
+        claim = self._overwrite
+        return claim.may_replace(real_place(self._path)) if isinstance(claim, Claim) else claim
 
     def _abort(self) -> None:
         if self._file is not None:
@@ -149,11 +184,15 @@ def encode(row: Row) -> bytes:
 
 
 def _lines(pieces: Iterator[bytes]) -> Generator[bytes]:
-    rest = b""
+    begun: list[bytes] = []  # of the line that isn't whole yet: adding to it would copy it for every piece
     for piece in pieces:
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from whole
-    yield rest
+        first, *others = piece.split(b"\n")
+        begun.append(first)
+        if others:
+            yield b"".join(begun)
+            yield from others[:-1]
+            begun = [others[-1]]
+    yield b"".join(begun)
 
 
 def _explain(line: bytes, error: orjson.JSONDecodeError) -> NoReturn:
@@ -172,7 +211,9 @@ def _not_utf8(line: bytes) -> ArhnError | None:
 
 def _lone_surrogate(line: bytes) -> ArhnError | None:
     try:
-        row = json.loads(line)
+        row = json.loads(line, parse_int=float)  # of thousands of digits, it would be no number to Python
+        if rows.measure_depth(row) > DEEPEST:
+            return None
     except (ValueError, RecursionError):
         return None
     field = next(_surrogates(row, ""), None)

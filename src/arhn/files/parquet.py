@@ -6,13 +6,15 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from arhn.errors import BadJson, CannotHold, FileMissing, NotUtf8
+from arhn.errors import BadJson, BadRow, CannotHold, FileMissing, NotUtf8
 from arhn.files.atomic import AtomicFile, Output, output_errors
+from arhn.files.claims import Claim, Mark
+from arhn.files.jsonl import DEEPEST
 from arhn.files.record import Record, drop_nulls
 from arhn.files.remote import Remote
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -38,6 +40,7 @@ def read(path: Path | Remote) -> Generator[Record]:
     number = 0
     try:
         with _open(path) as content, pq.ParquetFile(content) as file:
+            require_shallow(file.schema_arrow)
             for number, row in enumerate(_read_rows(file), start=1):
                 yield Record(number, drop_nulls(row))
     except UnicodeDecodeError as error:
@@ -46,9 +49,19 @@ def read(path: Path | Remote) -> Generator[Record]:
         ) from error
     except PermissionError as error:
         raise FileMissing(f"can't be read: {error.strerror}", path=str(path)) from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, RecursionError) as error:
         message = f"the Parquet file is damaged or ends early ({error})"
         raise BadJson(message, path=str(path), line=number + 1) from error
+
+
+def require_shallow(schema: pa.Schema) -> None:
+    """Raises BadRow: columns hold more lists and objects within each other than a row may."""
+    depth, level = 0, [field.type for field in schema]
+    while level and depth <= DEEPEST:
+        depth += 1
+        level = [kind.field(i).type for kind in level for i in range(kind.num_fields)]
+    if depth > DEEPEST:
+        raise BadRow("row", f"at most {DEEPEST} lists and objects within each other", "more")
 
 
 def _read_rows(file: pq.ParquetFile) -> Generator[Row]:
@@ -75,7 +88,7 @@ def _open(path: Path | Remote) -> AbstractContextManager[Path | BinaryIO]:
 class ParquetFile(Output):
     """Rows as a Parquet file, in row groups of `BATCH` rows. Raises as `AtomicFile` does."""
 
-    def __init__(self, path: str | Path, *, overwrite: bool = False, schema: pa.Schema | None = None) -> None:
+    def __init__(self, path: str | Path, *, overwrite: bool | Claim = False, schema: pa.Schema | None = None) -> None:
         from arhn.files.arrow import Spool
 
         self._file = AtomicFile(path, overwrite=overwrite)
@@ -85,6 +98,11 @@ class ParquetFile(Output):
         """Raises CannotHold: a value or column that Parquet can't hold."""
         with output_errors(self._file.path):
             self._spool.add(row)
+
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """See `Output`."""
+        return self._file.marks
 
     def _prepare(self) -> None:
         with output_errors(self._file.path), closing(self._spool):

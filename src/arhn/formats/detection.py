@@ -16,7 +16,7 @@ from arhn.files import datasets as hub
 from arhn.files import jsonl, parquet, remote
 from arhn.files.jsonl import read_row
 from arhn.files.record import locate
-from arhn.files.rows import SHOWN
+from arhn.files.rows import SHOWN, list_names
 from arhn.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _is_no_json(error: DataError, line: bytes) -> bool:
 
 def _describe_unknown(row: Row) -> str:
     allowed = "; ".join(f"{FORMATS.get(name).COLUMNS} ({name})" for name in FORMATS.names())
-    return f"the fields {', '.join(row) or '(none)'} fit no format; known are {allowed}. Rename them"
+    return f"the fields {list_names(row)} fit no format; known are {allowed}. Rename them"
 
 
 def explain_misfit(row: Row, expected: str, error: BadRow) -> DataError:

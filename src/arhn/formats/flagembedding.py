@@ -4,7 +4,8 @@
 
 What is parallel to the passages travels with them, so that a relabelled negative takes its score along:
 `pos_scores` and `neg_scores` become the passage's `score`, and any other pair of lists `pos_x` and `neg_x`
-of the right lengths (`pos_id`, `neg_id`) its `x`. `null` or an empty list in place of scores means none.
+of the right lengths (`pos_id`, `neg_id`) its `x`; other lists as `parallel` says. `null` or an empty list in place of
+scores means none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from arhn.files import rows
 from arhn.formats.interface import Draft, keep_rows, make_passage
-from arhn.formats.origin import find_origin, keep, order_fields
+from arhn.formats.origin import Origin, find_origin, keep, order_fields
+from arhn.formats.parallel import drop_stale, find_spread, put_lists, take_lists
 from arhn.formats.row_fields import carry_fields, gather_field, reduce_passages, reduce_query, spread_columns
 
 if TYPE_CHECKING:
@@ -44,17 +46,18 @@ def fits(fields: Set[str]) -> bool:
 
 def parse(row: Row, line: int) -> Draft:
     """The draft of one row; passages take their scores along. Raises BadRow."""
-    query, pos, neg = rows.read_text(row, "query"), rows.read_texts(row, POSITIVES), rows.read_texts(row, NEGATIVES)
+    query, pos, neg = rows.read_text(row, "query"), rows.read_strings(row, POSITIVES), rows.read_strings(row, NEGATIVES)
     extra = rows.drop_known(row, _ROW)
     no_scores = _take_missing_scores(extra)
     pos_columns, neg_columns = _take_scores(extra, len(pos), len(neg))
     _take_pairs(extra, (pos_columns, len(pos)), (neg_columns, len(neg)))
+    taken = take_lists(extra, len(pos), len(neg), reserved={_SCORE, _SCORES, *pos_columns, *neg_columns})
     return Draft(
         line=line,
         query=query,
-        positives=_passages(pos, pos_columns),
-        negatives=_passages(neg, neg_columns),
-        extra=keep(NAME, tuple(row), extra, no_scores),
+        positives=_passages(pos, pos_columns, taken.positives),
+        negatives=_passages(neg, neg_columns, taken.negatives),
+        extra=keep(NAME, tuple(row), extra, no_scores | taken.origin),
     )
 
 
@@ -66,14 +69,18 @@ def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Ro
         POSITIVES: reduce_passages(group.positives, losses),
         NEGATIVES: reduce_passages(group.negatives, losses),
     }
-    columns = _parallel(group, origin.fields, losses)
-    row |= carry_fields(group.extra, _ROW | _SCORE_LISTS | columns.keys(), losses, "field") | columns
-    return [order_fields({**origin.raw, **row}, origin.fields or like)]
+    columns = _parallel(group, origin, losses) | put_lists(group, origin.raw, losses)
+    extra = drop_stale(group, losses)
+    row |= carry_fields(extra, _ROW | _SCORE_LISTS | columns.keys(), losses, "field") | columns
+    no_scores = {name: value for name, value in origin.raw.items() if name in _SCORE_LISTS}
+    return [order_fields(no_scores | row, origin.fields or like)]
 
 
-def _passages(texts: list[str], columns: dict[str, list[Any]]) -> tuple[Passage, ...]:
+def _passages(texts: list[str], columns: dict[str, list[Any]], lists: list[Row]) -> tuple[Passage, ...]:
     fields = spread_columns(columns, len(texts))
-    return tuple(make_passage(text, keep(NAME, (), extra)) for text, extra in zip(texts, fields, strict=True))
+    return tuple(
+        make_passage(text, keep(NAME, (), extra | own)) for text, extra, own in zip(texts, fields, lists, strict=True)
+    )
 
 
 def _take_missing_scores(extra: Row) -> Row:
@@ -103,10 +110,11 @@ def _is_parallel(values: object, count: int) -> bool:
     return isinstance(values, list) and len(values) == count
 
 
-def _parallel(group: Group, fields: tuple[str, ...], losses: Counter[str]) -> Row:
+def _parallel(group: Group, origin: Origin, losses: Counter[str]) -> Row:
     columns: Row = {}
-    for name in dict.fromkeys(name for each in group.passages for name in each.extra):
-        found = _scores(group, fields) if name == _SCORE else _pair(group, name)
+    spread = find_spread(origin.raw)
+    for name in dict.fromkeys(name for each in group.passages for name in each.extra if name not in spread):
+        found = _scores(group, origin.fields) if name == _SCORE else _pair(group, name)
         columns |= found
         for side, passages in (("pos", group.positives), ("neg", group.negatives)):
             if f"{side}_{_plural(name)}" not in found:

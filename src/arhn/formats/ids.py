@@ -40,11 +40,17 @@ def is_made_from(made: str, base: str) -> bool:
 
 
 def number_duplicates(passages: Iterable[Passage]) -> list[Passage]:
-    """`passages` with every second, third, … use of a doc_id numbered."""
+    """`passages` with every second, third, … use of a doc_id numbered; numbers that are others' ids are left out."""
+    passages = list(passages)
+    own = {passage.doc_id for passage in passages}
+    if len(own) == len(passages):
+        return passages
     times: Counter[str] = Counter()
     result = []
     for passage in passages:
         times[passage.doc_id] += 1
+        while times[passage.doc_id] > 1 and number(passage.doc_id, times[passage.doc_id]) in own:
+            times[passage.doc_id] += 1
         unique = number(passage.doc_id, times[passage.doc_id])
         result.append(passage if unique == passage.doc_id else replace(passage, doc_id=unique))
     return result

@@ -2,22 +2,24 @@
 
 A label above 0 makes a positive. Order and labels come back as they were; a relabelled negative gets label 1
 (the graded labels of the positives beside it say how relevant those are, nothing about this one), and a
-filtered one vanishes from both lists. Other lists of numbers, one a text, travel with the passages.
+filtered one vanishes from both lists. Other lists, one value a text, travel with the passages as `parallel` says.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from arhn.errors import BadRow
 from arhn.files import rows
 from arhn.formats import columns
 from arhn.formats.interface import Draft, keep_rows, make_passage
 from arhn.formats.origin import find_origin, keep, order_fields
-from arhn.formats.row_fields import carry_fields, gather_field, reduce_passages, reduce_query, take_numbers
+from arhn.formats.parallel import COUNTS, drop_stale, find_spread, take_lists
+from arhn.formats.row_fields import carry_fields, gather_field, reduce_passages, reduce_query
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Mapping, Set
+    from collections.abc import Collection, Mapping, Set
 
     from arhn.files.rows import Row
     from arhn.types import Group, Passage
@@ -47,25 +49,30 @@ def fits(fields: Set[str]) -> bool:
 def parse(row: Row, line: int) -> Draft:
     """The draft of one row; passages remember their place and label. Raises BadRow."""
     query, docs = _choose_names(tuple(row))
-    texts = rows.read_texts(row, docs)
+    texts = rows.read_strings(row, docs)
     labels = rows.read_numbers(row, _LABELS, len(texts))
+    _require_grades(labels)
     extra = rows.drop_known(row, frozenset({query, docs, _LABELS}))
+    count = sum(label > 0 for label in labels)
+    taken = take_lists(extra, len(texts), 0, reserved={_POSITION, _LABEL})
+    raw = taken.origin and {**taken.origin, COUNTS: (count, len(texts) - count)}
     passages = [
         make_passage(text, keep(NAME, (), own, {_POSITION: position, _LABEL: labels[position]}))
-        for position, (text, own) in enumerate(zip(texts, take_numbers(extra, len(texts)), strict=True))
+        for position, (text, own) in enumerate(zip(texts, taken.positives, strict=True))
     ]
     return Draft(
         line=line,
         query=rows.read_text(row, query),
         positives=tuple(p for p, label in zip(passages, labels, strict=True) if label > 0),
         negatives=tuple(p for p, label in zip(passages, labels, strict=True) if label <= 0),
-        extra=keep(NAME, tuple(row), extra),
+        extra=keep(NAME, tuple(row), extra, raw),
     )
 
 
 def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Row]:
     """One row, in the order of the source."""
-    fields = find_origin(group.extra, NAME).fields or like
+    origin = find_origin(group.extra, NAME)
+    fields = origin.fields or like
     query, docs = _choose_names(fields)
     labelled = [(p, 1) for p in group.positives] + [(p, 0) for p in group.negatives]
     labelled.sort(key=lambda pair: _position(pair[0]))
@@ -75,9 +82,22 @@ def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Ro
         docs: reduce_passages(passages, losses),
         _LABELS: [_label(p, default) for p, default in labelled],
     }
-    parallel = _parallel(passages, row, losses)
-    row |= carry_fields(group.extra, {*row, *parallel}, losses, "field") | parallel
+    parallel = _parallel(passages, row, find_spread(origin.raw), losses)
+    extra = drop_stale(group, losses, total=bool(origin.fields))
+    row |= carry_fields(extra, {*row, *parallel}, losses, "field") | parallel
     return [order_fields(row, fields)]
+
+
+def _require_grades(labels: list[float]) -> None:
+    """Raises BadRow: probabilities, of which 0.01 would make a positive."""
+    for index, label in enumerate(labels):
+        if label != int(label):
+            raise BadRow(
+                f"{_LABELS}[{index}]",
+                "a grade, a whole number above 0 for a positive (labels such as a teacher's probabilities say how "
+                "likely a passage is one: write 1 where they reach the threshold you trust, else 0)",
+                rows.describe_value(label),
+            )
 
 
 def loses_label(passage: Passage) -> bool:
@@ -105,11 +125,11 @@ def _label(passage: Passage, default: int) -> Any:
     return label if (label > 0) == (default > 0) else default
 
 
-def _parallel(passages: list[Passage], taken: Row, losses: Counter[str]) -> Row:
+def _parallel(passages: list[Passage], taken: Row, spread: Collection[str], losses: Counter[str]) -> Row:
     result: Row = {}
     for name in dict.fromkeys(name for p in passages for name in p.extra):
         values = gather_field(passages, name)
-        if name not in taken and rows.are_numbers(values, len(passages)):
+        if name not in taken and values is not None and (name in spread or all(map(rows.is_number, values))):
             result[name] = values
         else:
             losses[f"passage field {name}"] += sum(name in p.extra for p in passages)

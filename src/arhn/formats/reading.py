@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import orjson
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 OnBadRow = Literal["fail", "skip"]
 
+#: What `left_out` counts.
+BLANK = "passages without a text"
+
 
 def read(
     source: Source | str | os.PathLike[str],
@@ -33,6 +37,7 @@ def read(
     on_bad_row: OnBadRow = "fail",
     rejects: OnReject | None = None,
     require_negatives: bool = True,
+    left_out: Counter[str] | None = None,
 ) -> Iterator[Group]:
     """The groups of a file in their order, in constant memory.
 
@@ -42,6 +47,7 @@ def read(
         on_bad_row: stop at a bad row, or skip it.
         rejects: is called with each row that is skipped.
         require_negatives: whether a group without negatives is a bad row.
+        left_out: counts passages that no group can hold and that are left out of theirs: those without a text.
 
     Raises:
         FileMissing, UnknownFormat, UsageError: at once, as `detect`.
@@ -54,7 +60,8 @@ def read(
     skip = on_bad_row == "skip"
     if not isinstance(source, Source):
         source = detect(source, format=format, skip_bad_rows=skip)
-    return _Reading(source, FORMATS.get(source.format), skip, rejects, require_negatives).groups()
+    counts: Counter[str] = Counter() if left_out is None else left_out
+    return _Reading(source, FORMATS.get(source.format), skip, rejects, require_negatives, counts).groups()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +71,27 @@ class _Reading:
     skip: bool
     rejects: OnReject | None
     require_negatives: bool
+    left_out: Counter[str]
+    #: The rows without a usable negative, by line: others of the same group may have one.
+    lacking: dict[int, Record] = field(default_factory=dict)
 
     def groups(self) -> Iterator[Group]:
         with closing(ids.SeenIds()) as seen:
             for draft in self.format.join(self._drafts(seen)):
+                if self._lacks_negatives(draft):
+                    continue
                 try:
                     yield _make_group(draft, seen)
                 except InvalidGroup as error:
                     raise locate(error, self.source.path, draft.line) from None
+
+    def _lacks_negatives(self, draft: Draft) -> bool:
+        """Whether a group of several rows is to be skipped since none of them has a negative."""
+        record = self.lacking.pop(draft.line, None)
+        if record is None or draft.negatives or not self.require_negatives:
+            return False
+        self._reject(BadRow(self.format.NEGATIVES, "at least one negative", "blank ones only"), record)
+        return True
 
     def _drafts(self, seen: ids.SeenIds) -> Iterator[Draft]:
         for record in self.source.records():
@@ -83,27 +103,47 @@ class _Reading:
         try:
             return self._draft(record, seen)
         except DataError as error:
-            if not self.skip:
-                raise locate(error, self.source.path, record.line, CORRECT_OR_SKIP) from None
-            if self.rejects is not None:
-                self.rejects(Reject(self.source.path, record.line, error.message, _show_record(record)))
+            self._reject(error, record)
             return None
+
+    def _reject(self, error: DataError, record: Record) -> None:
+        if not self.skip:
+            raise locate(error, self.source.path, record.line, CORRECT_OR_SKIP) from None
+        if self.rejects is not None:
+            self.rejects(Reject(self.source.path, record.line, error.message, _show_record(record)))
 
     def _draft(self, record: Record, seen: ids.SeenIds) -> Draft:
         row = read_row(record)
         try:
-            draft = self.format.parse(row, record.line)
-            self._require_passages(draft)
+            parsed = self.format.parse(row, record.line)
+            draft = drop_blank(parsed)
+            self._require_passages(parsed, draft, record)
         except BadRow as error:
             raise explain_misfit(row, self.source.format, error) from None
         _require_new(draft, seen)
+        if draft is not parsed:
+            self.left_out[BLANK] += sum(not p.text.strip() for p in (*parsed.positives, *parsed.negatives))
         return draft
 
-    def _require_passages(self, draft: Draft) -> None:
+    def _require_passages(self, parsed: Draft, draft: Draft, record: Record) -> None:
         if not draft.positives:
-            raise BadRow(self.format.POSITIVES, "at least one positive", "none")
+            found = "blank ones only" if parsed.positives else "none"
+            raise BadRow(self.format.POSITIVES, "at least one positive", found)
         if self.require_negatives and not draft.negatives:
-            raise BadRow(self.format.NEGATIVES, "at least one negative", "none")
+            if parsed.negatives and not self.format.ROW_IS_GROUP:
+                self.lacking[record.line] = record
+                return
+            found = "blank ones only" if parsed.negatives else "none"
+            raise BadRow(self.format.NEGATIVES, "at least one negative", found)
+
+
+def drop_blank(draft: Draft) -> Draft:
+    """The draft without passages that have no text."""
+    positives = tuple(passage for passage in draft.positives if passage.text.strip())
+    negatives = tuple(passage for passage in draft.negatives if passage.text.strip())
+    if len(positives) == len(draft.positives) and len(negatives) == len(draft.negatives):
+        return draft
+    return replace(draft, positives=positives, negatives=negatives)
 
 
 def _require_new(draft: Draft, seen: ids.SeenIds) -> None:
@@ -116,9 +156,14 @@ def _require_new(draft: Draft, seen: ids.SeenIds) -> None:
 
 def _make_group(draft: Draft, seen: ids.SeenIds) -> Group:
     if draft.query_id is not None:
-        return _make_group_with_id(draft, draft.query_id)
+        return make_group(draft, draft.query_id)
     base = ids.make_query_id(draft.query)
     query_id = ids.number(base, seen.add(base, draft.line).times)
+    return make_group(draft, query_id)
+
+
+def make_group(draft: Draft, query_id: str) -> Group:
+    """The group of a draft, in which copies of a passage have ids of their own."""
     passages = ids.number_duplicates((*draft.positives, *draft.negatives))
     count = len(draft.positives)
     return Group(
@@ -126,17 +171,6 @@ def _make_group(draft: Draft, seen: ids.SeenIds) -> Group:
         query=draft.query,
         positives=tuple(passages[:count]),
         negatives=tuple(passages[count:]),
-        extra=draft.extra,
-    )
-
-
-def _make_group_with_id(draft: Draft, query_id: str) -> Group:
-    """The group of a draft from a format with ids."""
-    return Group(
-        query_id=query_id,
-        query=draft.query,
-        positives=draft.positives,
-        negatives=draft.negatives,
         extra=draft.extra,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from arhn.files import rows
 from arhn.formats import ids
 
 if TYPE_CHECKING:
@@ -56,12 +55,6 @@ def is_from_format(passage: Passage, name: str) -> bool:
 def spread_columns(columns: dict[str, list[Any]], count: int) -> list[Row]:
     """Lists parallel to `count` passages as one set of fields a passage."""
     return [{name: values[index] for name, values in columns.items()} for index in range(count)]
-
-
-def take_numbers(extra: Row, count: int) -> list[Row]:
-    """Take the lists of `count` numbers out of `extra`, as one set of fields a passage."""
-    names = [name for name in extra if rows.are_numbers(extra[name], count)]
-    return spread_columns({name: extra.pop(name) for name in names}, count)
 
 
 def gather_field(passages: Collection[Passage], name: str) -> list[Any] | None:

@@ -8,18 +8,21 @@ absent or null.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from arhn.errors import BadRow
 from arhn.files import rows
+from arhn.formats import ids
 from arhn.formats.interface import Draft, keep_rows
 from arhn.formats.origin import Kept, find_origin, keep, order_fields
+from arhn.formats.parallel import drop_stale, find_spread, put_lists, take_lists
 from arhn.formats.row_fields import carry_fields
 from arhn.types import Group, Passage
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Set
+    from collections.abc import Collection, Set
 
     from arhn.files.rows import Row
 
@@ -32,6 +35,7 @@ ROW_IS_GROUP = True
 
 _ROW = frozenset({"query_id", "query", POSITIVES, NEGATIVES})
 _PASSAGE = frozenset({"docid", "title", "text"})
+_TITLE_ONLY = "title only"
 
 join = keep_rows
 
@@ -42,28 +46,34 @@ def fits(fields: Set[str]) -> bool:
 
 
 def parse(row: Row, line: int) -> Draft:
-    """The draft of one row; a `docid` that occurs twice in it is an error. Raises BadRow."""
+    """The draft of one row; a `docid` that two different passages have is an error. Raises BadRow."""
     positives, negatives = _passages(row, POSITIVES), _passages(row, NEGATIVES)
-    _require_unique(positives, negatives)
+    _require_same_texts(positives, negatives)
+    query_id = rows.read_id(row, "query_id")
+    extra, raw = _unknown_fields(row, _ROW, "query_id")
+    reserved = _PASSAGE.union(*(passage.extra for passage in (*positives, *negatives)))
+    taken = take_lists(extra, len(positives), len(negatives), reserved=reserved)
     return Draft(
         line=line,
-        query_id=rows.read_id(row, "query_id"),
+        query_id=query_id,
         query=rows.read_text(row, "query"),
-        positives=tuple(positives),
-        negatives=tuple(negatives),
-        extra=_unknown_fields(row, _ROW, "query_id"),
+        positives=tuple(map(_add_fields, positives, taken.positives)),
+        negatives=tuple(map(_add_fields, negatives, taken.negatives)),
+        extra=keep(NAME, tuple(row), extra, raw | taken.origin),
     )
 
 
 def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Row]:
     """One row, with ids, titles and unknown fields as they were in the source."""
     origin = find_origin(group.extra, NAME)
+    spread = find_spread(origin.raw)
     row = {
         "query_id": _original_id(origin.raw.get("query_id"), group.query_id),
         "query": group.query,
-        POSITIVES: [_encode_passage(passage, losses) for passage in group.positives],
-        NEGATIVES: [_encode_passage(passage, losses) for passage in group.negatives],
-        **carry_fields(group.extra, _ROW, losses, "field"),
+        POSITIVES: [_encode_passage(passage, spread, losses) for passage in group.positives],
+        NEGATIVES: [_encode_passage(passage, spread, losses) for passage in group.negatives],
+        **carry_fields(drop_stale(group, losses), _ROW, losses, "field"),
+        **put_lists(group, origin.raw, losses),
     }
     return [order_fields(row, origin.fields or like)]
 
@@ -84,47 +94,63 @@ def _passage(item: object) -> Passage:
     title = item.get("title")
     if title is not None and type(title) is not str:
         raise rows.make_error(item, "title", "a string")
+    doc_id = rows.read_id(item, "docid")
+    extra, raw = _unknown_fields(item, _PASSAGE, "docid")
+    text = item.get("text")
+    if title and title.strip() and (text is None or (type(text) is str and not text.strip())):
+        # What has a title and no text is a passage all the same: its title is its text.
+        raw[_TITLE_ONLY] = {name: item[name] for name in ("title", "text") if name in item}
+        return Passage(doc_id=doc_id, text=title, extra=keep(NAME, tuple(item), extra, raw))
     return Passage(
-        doc_id=rows.read_id(item, "docid"),
-        text=rows.read_text(item, "text"),
+        doc_id=doc_id,
+        text=rows.read_string(item, "text"),
         title=title or "",
-        extra=_unknown_fields(item, _PASSAGE, "docid"),
+        extra=keep(NAME, tuple(item), extra, raw),
     )
 
 
-def _unknown_fields(record: Row, known: frozenset[str], id_field: str) -> Kept:
+def _add_fields(passage: Passage, fields: Row) -> Passage:
+    return replace(passage, extra=passage.extra | fields) if fields and isinstance(passage.extra, Kept) else passage
+
+
+def _unknown_fields(record: Row, known: frozenset[str], id_field: str) -> tuple[Row, Row]:
+    """The unknown fields, and the values of those that are held in another form."""
     raw: Row = {}
     if type(record[id_field]) is int:
         raw[id_field] = record[id_field]
     if "title" in known and "title" in record and record["title"] is None:
         raw["title"] = None
-    return keep(NAME, tuple(record), rows.drop_known(record, known), raw)
+    return rows.drop_known(record, known), raw
 
 
-def _require_unique(positives: list[Passage], negatives: list[Passage]) -> None:
+def _require_same_texts(positives: list[Passage], negatives: list[Passage]) -> None:
+    """Raises BadRow: two different passages have one docid. Copies of one do no harm."""
     if len({p.doc_id for p in (*positives, *negatives)}) == len(positives) + len(negatives):
         return
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, Passage]] = {}
     for field, passages in ((POSITIVES, positives), (NEGATIVES, negatives)):
         for index, passage in enumerate(passages):
-            where = f"{field}[{index}]"
-            first = seen.setdefault(passage.doc_id, where)
-            if first != where:
-                arrived = f"{passage.doc_id!r}, which is also the docid of {first}"
-                raise BadRow(f"{where}.docid", "each docid once in a group", arrived)
+            where, first = seen.setdefault(passage.doc_id, (f"{field}[{index}]", passage))
+            if (first.title, first.text) != (passage.title, passage.text):
+                arrived = f"{rows.shorten(passage.doc_id)}, which is also the docid of {where}, with another text"
+                raise BadRow(f"{field}[{index}].docid", "each docid once in a group", arrived)
 
 
-def _encode_passage(passage: Passage, losses: Counter[str]) -> Row:
+def _encode_passage(passage: Passage, spread: Collection[str], losses: Counter[str]) -> Row:
     origin = find_origin(passage.extra, NAME)
     record: Row = {"docid": _original_id(origin.raw.get("docid"), passage.doc_id)}
     if passage.title or "title" in origin.fields:
         record["title"] = passage.title or origin.raw.get("title", "")
     record["text"] = passage.text
+    if _TITLE_ONLY in origin.raw:
+        del record["text"]
+        record |= origin.raw[_TITLE_ONLY]
     if passage.extra:
-        record |= carry_fields(passage.extra, _PASSAGE, losses, "passage field")
+        own = {name: value for name, value in passage.extra.items() if name not in spread}
+        record |= carry_fields(own, _PASSAGE, losses, "passage field")
     return order_fields(record, origin.fields)
 
 
 def _original_id(raw: Any, now: str) -> Any:
-    """The id as it was in the source, an integer, unless it has been changed since."""
-    return raw if raw is not None and str(raw) == now else now
+    """The id as it was in the source, an integer, unless it has been changed since. A second copy got a number."""
+    return raw if raw is not None and ids.is_made_from(now, str(raw)) else now

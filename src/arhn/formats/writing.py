@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from arhn.errors import CannotHold, OutputNotWritable
 from arhn.files import datasets as hub
 from arhn.files import parquet
 from arhn.files.atomic import Output
+from arhn.files.claims import Claim, Mark
 from arhn.files.datasets import SavedDataset
 from arhn.files.jsonl import JsonlFile
 from arhn.files.parquet import ParquetFile
@@ -54,10 +55,10 @@ class GroupWriter(Output):
         container: what to store rows in. Unless given, a path that ends in "/" is a folder for `datasets`,
             else the suffix decides, else `like`, else it is JSON lines.
         like: a source whose names and order of columns (and, Parquet to Parquet, types) to take over.
-        overwrite: replace what is there.
+        overwrite: replace what is there; or the claim of a process that writes several outputs.
 
     Raises:
-        OutputExists, OutputNotWritable, DiskFull: see `AtomicFile` and `AtomicFolder`.
+        OutputExists, OutputLocked, OutputNotWritable, DiskFull: see `AtomicFile` and `AtomicFolder`.
         MissingDependency: a `datasets` folder is wanted and the library isn't installed.
         UsageError: a format or container that there isn't.
     """
@@ -69,7 +70,7 @@ class GroupWriter(Output):
         *,
         container: Container | str | None = None,
         like: Source | None = None,
-        overwrite: bool = False,
+        overwrite: bool | Claim = False,
     ) -> None:
         self.format = format
         self._format = FORMATS.get(format)
@@ -100,6 +101,11 @@ class GroupWriter(Output):
     def close(self) -> None:
         """The same as `commit`."""
         self.commit()
+
+    @property
+    def marks(self) -> Mapping[Path, Mark]:
+        """See `Output`."""
+        return self._sink.marks
 
     def _prepare(self) -> None:
         with self._named():
@@ -137,7 +143,7 @@ def choose_container(
     return _SUFFIXES.get(Path(name).suffix, like.container if like is not None else Container.JSONL)
 
 
-def _open(path: str, container: Container, schema: pa.Schema | None, overwrite: bool) -> _Sink:
+def _open(path: str, container: Container, schema: pa.Schema | None, overwrite: bool | Claim) -> _Sink:
     if path.startswith(hub.SCHEME):
         raise OutputNotWritable(f"{path}: data sets on the hub are only read; write a file or folder")
     if container is Container.JSONL:

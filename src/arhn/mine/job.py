@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from arhn import __version__
-from arhn.errors import OutputLocked, UsageError
-from arhn.files.atomic import AtomicFile, Output
+from arhn.errors import NothingLeft
+from arhn.files.apart import Named, require_apart
+from arhn.files.atomic import AtomicFile, publish_together
+from arhn.files.claims import Claim
 from arhn.files.jsonl import JsonlFile
-from arhn.files.locks import locked
 from arhn.files.names import resolve_output, strip_suffixes
 from arhn.formats import GroupWriter
 from arhn.mine.counts import SCHEMA, MiningCounts
@@ -50,16 +50,19 @@ class Files:
         """Choose the files for an output. By default the summary is beside it, as `dir/groups.summary.json`.
 
         Raises:
-            UsageError: two paths are the same, or one has no file name.
+            UsageError: a path has no file name, or two are the same.
             OutputNotWritable: the output is a data set on the hub.
         """
         place = resolve_output(output, summary, candidates)
         default = place.with_name(f"{strip_suffixes(place.name)}.summary.json")
         files = cls(output=output, summary=summary or default, candidates=candidates)
-        places = [os.path.realpath(p) for p in (output, files.summary, candidates) if p is not None]
-        if len({*places}) < len(places):
-            raise UsageError("--output, --summary and --candidates name one file twice. Give each its own.")
+        require_apart({}, files.flags)
         return files
+
+    @property
+    def flags(self) -> Named:
+        """The files by the option that names them."""
+        return {"--output": self.output, "--summary": self.summary, "--candidates": self.candidates}
 
 
 def run(
@@ -68,6 +71,7 @@ def run(
     settings: Settings,
     *,
     to: str = "tevatron",
+    inputs: Named | None = None,
     overwrite: bool = False,
     on_query: OnQuery | None = None,
 ) -> dict[str, Any]:
@@ -78,24 +82,28 @@ def run(
     Args:
         open_inputs: opens the collection and its retrievers; called once the outputs can be written.
         to: the format of the groups.
+        inputs: files that are read, by the flags that name them: no output may replace one.
         on_query: called after each query.
 
     Returns:
         The content of the summary.
 
     Raises:
-        OutputLocked: another process writes the output.
+        UsageError: an output would replace an input or another output.
+        OutputLocked: another process writes an output.
         OutputExists, OutputNotWritable, DiskFull: an output can't be written.
+        NothingLeft: no query gets a group.
         UnknownFormat: there is no format `to`.
         what `open_inputs` and the retrievers raise.
     """
-    place = Path(os.path.realpath(files.output))
-    busy = OutputLocked(f"{files.output}: another arhn process is writing it. Wait for it, or write elsewhere.")
+    require_apart(inputs or {}, files.flags)
     with ExitStack() as stack:
-        stack.enter_context(locked(place.with_name(f".{place.name}.lock"), lambda: busy))
-        writer = stack.enter_context(GroupWriter(files.output, to, overwrite=overwrite))
-        summary = stack.enter_context(AtomicFile(files.summary, overwrite=overwrite))
-        rows = stack.enter_context(JsonlFile(files.candidates, overwrite=overwrite)) if files.candidates else None
+        claim = stack.enter_context(
+            Claim(*(path for path in files.flags.values() if path is not None), overwrite=overwrite)
+        )
+        writer = stack.enter_context(GroupWriter(files.output, to, overwrite=claim))
+        summary = stack.enter_context(AtomicFile(files.summary, overwrite=claim))
+        rows = stack.enter_context(JsonlFile(files.candidates, overwrite=claim)) if files.candidates else None
         started = time.monotonic()
         collection, retrievers = open_inputs()
         counts = MiningCounts(settings)
@@ -103,12 +111,25 @@ def run(
             _write(mined, writer if counts.add(mined) else None, rows)
             if on_query is not None:
                 on_query(counts.queries, len(collection.queries))
+        if not counts.groups:
+            raise NothingLeft(_explain_nothing(counts, retrievers), path=collection.name)
         content = _summarize(collection, retrievers, counts, writer, time.monotonic() - started)
         summary.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
-        outputs: list[Output] = [writer, summary, *([rows] if rows is not None else [])]
-        for output in outputs:
-            output.prepare()
+        publish_together([*([rows] if rows is not None else []), summary, writer], claim)
     return content
+
+
+def _explain_nothing(counts: MiningCounts, retrievers: Retrievers) -> str:
+    names = ", ".join(searcher.name for searcher in retrievers.searchers)
+    if not counts.fates.total() and not counts.positives_found:
+        return (
+            f"{names} found no passage for any of {counts.queries} queries: they share no word with the corpus. Check "
+            "that both are of one language, or take a model with --retriever"
+        )
+    return (
+        f"none of {counts.queries} queries gets a group: {counts.without_negatives} have no negative left, "
+        f"{counts.without_positive} no positive with a text. Loosen the rules, or check the corpus"
+    )
 
 
 def _write(mined: Mined, writer: GroupWriter | None, rows: JsonlFile | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice, zip_longest
 
@@ -139,13 +139,15 @@ class _Miner:
 
     def _mine_query(self, pool: _Pool) -> Mined:
         corpus, first = self.collection.corpus, self.settings.range_min
-        read = dict(zip(pool.positions[first:], corpus.read_at(pool.positions[first:]), strict=True))
+        passages = map(_give_text, corpus.read_at(pool.positions[first:]))
+        read = dict(zip(pool.positions[first:], passages, strict=True))
         candidates = tuple(
             Candidate(position=p, rank=rank, score=pool.scores.get(p), passage=read.get(p))
             for rank, p in enumerate(pool.positions, 1)
         )
         places = [*pool.positives.values()]
         labelled = dict(zip(places, corpus.read_at(places), strict=True))
+        labelled = {place: _give_text(passage) for place, passage in labelled.items()}
         positives = {place: passage for place, passage in labelled.items() if passage.text.strip()}
         scores = [pool.scores[place] for place in positives] if self.settings.by_score else []
         filtered = partial(self.filtered, pool.query_id)
@@ -165,6 +167,13 @@ class _Miner:
     def _make_group(self, query_id: str, positives: Sequence[Passage], negatives: Sequence[Passage]) -> Group:
         query = self.collection.queries[query_id]
         return Group(query_id=query_id, query=query, positives=tuple(positives), negatives=tuple(negatives))
+
+
+def _give_text(passage: Passage) -> Passage:
+    """What has a title and no text is a passage all the same: its title is its text."""
+    if passage.text.strip() or not passage.title.strip():
+        return passage
+    return replace(passage, text=passage.title, title="")
 
 
 def interleave(lists: Sequence[Sequence[int]]) -> list[int]:

@@ -49,9 +49,9 @@ def write_report(report: Report) -> Path:
     drawing.require()
     runs = [open_run(output, "report") for output in report.outputs]
     gold = load(report.gold) if report.gold is not None else None
+    others = {"--gold": report.gold, **{f"--results {result}": result for result in report.results}}
     for run in runs:
-        for path in (run.output, run.files.input, run.files.decisions):
-            require_apart(path, {"--output": report.place})
+        require_apart({**run.inputs, **others}, {"--output": report.place})
     with AtomicFile(report.place, overwrite=report.overwrite) as file:
         file.write(make_page(report, runs, gold).encode(errors="backslashreplace"))
     return report.place

@@ -80,7 +80,8 @@ def open_collection(
             Parquet or tab-separated.
         queries, corpus, qrels: files to use instead of the folder's.
         split: which qrels of the folder to use.
-        missing: what to do about judged passages that the corpus lacks.
+        missing: what to do about judged passages that the corpus lacks; with "drop", about judged queries that the
+            queries file lacks, too.
         without_positives: what to do about queries without a relevant passage.
 
     Raises:
@@ -88,7 +89,7 @@ def open_collection(
         FileMissing: a file doesn't exist; for a split, the message lists those that do.
         UnknownFormat, NotUtf8, BadJson, BadRow: a file can't be parsed; see `collection_files`.
         DuplicateId: an id occurs twice, or a query has two different grades for one passage.
-        MissingQueries: the qrels name a query that the queries file lacks.
+        MissingQueries: the qrels name a query that the queries file lacks, and `missing` isn't "drop".
         MissingPassages, NoPositives: with `missing` and `without_positives` as "fail".
         EmptyCorpus: there is no passage or no judgement, or none is left.
     """
@@ -97,10 +98,12 @@ def open_collection(
     dropped: dict[str, int] = {}
     judged = _read_qrels(path)
     _settle_positives(judged, path, without_positives, dropped)
-    texts = read_judged_queries(files["queries"], judged, str(path))
+    texts = read_judged_queries(files["queries"], judged, str(path), drop=missing == "drop")
+    _drop_queries(judged, texts, dropped)
     passages = Corpus.open(files["corpus"])
     _settle_passages(judged, passages, path, missing, dropped)
-    _settle_positives(judged, path, without_positives, dropped)
+    if judged:
+        _settle_positives(judged, path, without_positives, dropped)
     if not judged:
         raise EmptyCorpus("no query is left", path=str(path))
     remaining = {query_id: text for query_id, text in texts.items() if query_id in judged}
@@ -173,13 +176,14 @@ def _read_qrels(path: Path) -> Qrels:
     return judged
 
 
-def read_judged_queries(path: Path, judged: Sized[str], qrels: str) -> dict[str, str]:
+def read_judged_queries(path: Path, judged: Sized[str], qrels: str, *, drop: bool = False) -> dict[str, str]:
     """The texts of the judged queries by query_id; every row of the file is checked.
 
     Args:
         path: a file of queries.
         judged: the query_ids to read.
         qrels: what messages call the source of `judged`.
+        drop: leave out what the file lacks.
 
     Raises:
         UnknownFormat, NotUtf8, BadJson, BadRow, DuplicateId, EmptyCorpus: as `open_collection`.
@@ -198,9 +202,10 @@ def read_judged_queries(path: Path, judged: Sized[str], qrels: str) -> dict[str,
                     )
                 texts[query_id] = text
     lacking = [query_id for query_id in judged if query_id not in texts]
-    if lacking:
+    if lacking and not drop:
         message = f"{len(lacking)} of {len(judged)} queries aren't in {path}: {list_some(lacking)}"
-        raise _with_advice(MissingQueries(message, path=qrels), "Check that both files belong together")
+        advice = "Check that both files belong together, or drop these judgements with --missing-qrels drop"
+        raise _with_advice(MissingQueries(message, path=qrels), advice)
     return texts
 
 
@@ -216,6 +221,13 @@ def _require_rows(path: Path, rows: Iterator[_T], what: str) -> Iterator[_T]:
         raise EmptyCorpus(f"holds no {what}", path=str(path))
     yield first
     yield from rows
+
+
+def _drop_queries(judged: Qrels, texts: Mapping[str, str], dropped: dict[str, int]) -> None:
+    lacking = [query_id for query_id in judged if query_id not in texts]
+    if lacking:
+        what = "judgements of queries that the queries file lacks"
+        dropped[what] = sum(len(judged.pop(query_id)) for query_id in lacking)
 
 
 def _settle_passages(judged: Qrels, corpus: Corpus, path: Path, on_misfit: OnMisfit, dropped: dict[str, int]) -> None:

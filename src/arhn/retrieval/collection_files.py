@@ -6,7 +6,8 @@ yields the line number (from 1; for Parquet the row number) with what it read, s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
@@ -26,6 +27,11 @@ QUERY_IDS = ("_id", "query_id", "query-id", "qid", "id")
 TEXTS = ("text", "contents", "passage", "body")
 QUERIES = ("text", "query", "question")
 GRADES = ("score", "relevance", "label", "rel", "grade")
+
+_HIGHEST = 2**31 - 1
+_GRADE = f"a whole number up to {_HIGHEST:,}"
+_LONGEST = 400
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")
 
 #: The advice beside an error in a row, and the message for a file without rows.
 ADVICE = "Correct the row"
@@ -163,18 +169,24 @@ def _is_header(fields: list[str]) -> bool:
 def _read_text_qrels(path: Path) -> Iterator[Judgement]:
     for number, (line, text) in enumerate(_read_lines(path)):
         fields = text.split("\t") if text.count("\t") == 2 else text.split()
-        if number == 0 and len(fields) == 3 and not _is_whole_number(fields[2]):
+        if number == 0 and len(fields) == 3 and _read_grade(fields[2]) is None and not _NUMBER.fullmatch(fields[2]):
             continue  # BEIR's header
         if len(fields) not in (3, 4):
             expected = "query_id, doc_id and grade between tabs, or TREC's four columns"
             raise BadRow("row", expected, repr(text[: rows.SHOWN]), path=str(path), line=line)
-        if not _is_whole_number(fields[-1]):
-            raise BadRow("grade", "a whole number", repr(fields[-1]), path=str(path), line=line)
-        yield Judgement(line, fields[0], fields[-2], int(fields[-1]))
+        grade = _read_grade(fields[-1])
+        if grade is None:
+            raise BadRow("grade", _GRADE, rows.shorten(fields[-1]), path=str(path), line=line)
+        yield Judgement(line, fields[0], fields[-2], grade)
 
 
-def _is_whole_number(text: str) -> bool:
-    return text.removeprefix("-").isdecimal() and text.isascii()
+def _read_grade(value: object) -> int | None:
+    """A whole number in any form, within bounds; None where it is anything else."""
+    if type(value) is str and len(value) < _LONGEST and _NUMBER.fullmatch(value):
+        value = float(value)
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and abs(value) <= _HIGHEST else None
 
 
 # --- Fields ---------------------------------------------------------------------------------------
@@ -194,22 +206,18 @@ def _parse_string(row: Row, names: tuple[str, ...]) -> str:
 
 def _parse_grade(row: Row) -> int:
     name = _find_column(row, GRADES)
-    value = row.get(name)
-    if type(value) is float and value.is_integer():
-        return int(value)
-    if type(value) is str and _is_whole_number(value):
-        return int(value)
-    if type(value) is not int:
-        raise rows.make_error(row, name, "a whole number")
-    return value
+    grade = _read_grade(row.get(name))
+    if grade is None:
+        raise rows.make_error(row, name, _GRADE)
+    return grade
 
 
-def _find_column(row: Mapping[str, object], names: tuple[str, ...]) -> str:
+def _find_column(row: Row, names: tuple[str, ...]) -> str:
     """The first of `names` that the row has. Raises BadRow, which lists `names` and the fields of the row."""
     for name in names:
         if name in row:
             return name
-    raise BadRow(names[0], f"a field named {' or '.join(names)}", f"the fields {', '.join(row) or '(none)'}")
+    raise BadRow(names[0], f"a field named {' or '.join(names)}", f"the fields {rows.list_names(row)}")
 
 
 class _naming_line:  # noqa: N801  # a context manager used like a function; a generator would be slow for each row

@@ -1,10 +1,14 @@
-"""The words of texts, split as bm25s does it: lower case, two letters or more, without stop words, stemmed."""
+"""The words of texts, split as bm25s does it: lower case, two letters or more, without stop words, stemmed.
+
+Text that has no spaces between words is split into pairs of characters.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,11 @@ from arhn.retrieval.corpus import BLOCK
 from arhn.retrieval.search import batched
 
 ENGLISH = "english"
+#: Runs of the scripts whose words have no spaces between them: Thai, Lao, Myanmar, Khmer, kana and Han.
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30fa\u30fc-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]+"
+)
 _ABSENT = -1
 
 
@@ -62,7 +71,24 @@ class Tokenizer:
         return [ids[ids != _ABSENT] for ids in every], list(map(len, every))
 
     def _run(self, texts: Sequence[str]) -> Any:
-        return self._tokenize(list(texts), stopwords=self._stopwords, stemmer=self._stemmer, show_progress=False)
+        return self._tokenize(
+            list(map(space_out, texts)), stopwords=self._stopwords, stemmer=self._stemmer, show_progress=False
+        )
+
+
+def space_out(text: str) -> str:
+    """The text with pairs of neighbouring characters in place of what is written without spaces between words.
+
+    As Lucene's analyzer for Chinese, Japanese and Korean does it; a character alone stays one word.
+    """
+    return _UNSPACED.sub(_list_pairs, text)
+
+
+def _list_pairs(run: re.Match[str]) -> str:
+    letters = [character for character in run[0] if character.isalnum()]
+    # Words of one letter are dropped later: an underscore makes it two.
+    pairs = map("".join, pairwise(letters)) if len(letters) > 1 else (f"{letter}_" for letter in letters)
+    return f" {' '.join(pairs)} "
 
 
 def load_bm25s() -> Any:

@@ -16,7 +16,8 @@ from arhn.cleaning.run.files import Files
 from arhn.cleaning.run.finished import FinishedRun, Joined, Row, open_run
 from arhn.errors import DataError
 from arhn.files.apart import require_apart
-from arhn.files.atomic import AtomicFile, Output
+from arhn.files.atomic import AtomicFile, publish_together
+from arhn.files.claims import Claim
 from arhn.files.jsonl import JsonlFile
 from arhn.formats import GroupWriter, detect
 from arhn.review.journal import read_plans, take_fingerprint
@@ -87,20 +88,23 @@ def apply_review(
         OutputError: an output that can't be written; nothing has appeared then.
     """
     run, reviewed, files = open_run(output, "apply-review"), read_review(review), Files.beside(to)
-    for path in (run.files.input, run.output, run.files.decisions, str(review)):
-        require_apart(path, {"--output": to, "the decisions": files.decisions, "the summary": files.summary})
+    require_apart(
+        {**run.inputs, "the review": review},
+        {"--output": to, "the decisions": files.decisions, "the summary": files.summary},
+    )
     _require_same_run(run, reviewed)
     source = detect(run.files.input, split=run.files.split, format=run.files.input_format, skip_bad_rows=True)
     applied = Applied(files=files)
     applied.disputed = sum(passage.disputed for passage in reviewed.passages.values())
     applied.unsure = sum(final == "unsure" for final in reviewed.finals.values())
     with ExitStack() as stack:
-        summary = AtomicFile(files.summary, overwrite=overwrite)
+        claim = stack.enter_context(Claim(to, files.decisions, files.summary, overwrite=overwrite))
+        summary = AtomicFile(files.summary, overwrite=claim)
         stack.callback(summary.abort)
-        decisions = JsonlFile(files.decisions, overwrite=overwrite)
+        decisions = JsonlFile(files.decisions, overwrite=claim)
         stack.callback(decisions.abort)
         kind = format or run.summary["files"]["output_format"]
-        groups = GroupWriter(to, kind, like=source, overwrite=overwrite)
+        groups = GroupWriter(to, kind, like=source, overwrite=claim)
         stack.callback(groups.abort)
         tally: Counter[tuple[str, str, str]] = Counter()
         for joined, rows in _override_all(run, reviewed, applied):
@@ -115,11 +119,7 @@ def apply_review(
         applied.written = groups.written
         content = _summarize(run, reviewed, applied, tally, groups.format)
         summary.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-        outputs: list[Output] = [decisions, summary, groups]
-        for one in outputs:
-            one.prepare()
-        for one in outputs:
-            one.publish()
+        publish_together([decisions, summary, groups], claim)
     return applied
 
 

@@ -68,8 +68,7 @@ def open_session(review: Review) -> Iterator[Session]:
         ArhnError: see `FinishedRun.join`.
     """
     run = open_run(review.output, "review")
-    for path in (run.output, run.files.input, run.files.decisions):
-        require_apart(path, {"--file": review.place, "--guideline": review.guideline_place})
+    require_apart(run.inputs, {"--file": review.place, "--guideline": review.guideline_place})
     with open_journal(review.place, run) as journal:
         items, strata, texts = read_plans(journal.reviewed)
         if _wants_more(journal, items, review):

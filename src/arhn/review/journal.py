@@ -15,8 +15,8 @@ import orjson
 from arhn.agree.reviews import SCHEMA, Reviewed, read_review
 from arhn.cleaning.run.finished import FinishedRun
 from arhn.errors import DataError, OutputLocked
-from arhn.files.atomic import output_errors
-from arhn.files.locks import locked
+from arhn.files.atomic import AtomicFile, output_errors
+from arhn.files.claims import Claim
 from arhn.review.sampling import Item, Plan
 
 
@@ -61,10 +61,10 @@ def open_journal(path: Path, run: FinishedRun) -> Iterator[Journal]:
         OutputLocked: another process has it open.
         DataError: it is a review of another run, or isn't one.
     """
-    with locked(path.with_name(f".{path.name}.lock"), lambda: _make_error(path)):
+    with _claim(path) as claim:
         fingerprint = take_fingerprint(run)
         if not path.exists():
-            _begin(path, run, fingerprint)
+            _begin(path, run, fingerprint, claim)
         reviewed = read_review(path)
         if reviewed.header["decisions"] != fingerprint:
             raise DataError(
@@ -78,12 +78,17 @@ def open_journal(path: Path, run: FinishedRun) -> Iterator[Journal]:
             yield Journal(reviewed, file)
 
 
-def _begin(path: Path, run: FinishedRun, fingerprint: str) -> None:
+def _claim(path: Path) -> Claim:
+    try:
+        return Claim(path)
+    except OutputLocked as error:
+        raise OutputLocked(f"{path}: another 'arhn review' has it open. Use its page, or stop it first") from error
+
+
+def _begin(path: Path, run: FinishedRun, fingerprint: str, claim: Claim) -> None:
     header = {"review": SCHEMA, "output": run.output, "decisions": fingerprint}
-    with output_errors(path), path.open("xb") as file:
+    with AtomicFile(path, overwrite=claim) as file:
         file.write(orjson.dumps(header) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _cut_unfinished(file: BinaryIO) -> None:
@@ -92,10 +97,6 @@ def _cut_unfinished(file: BinaryIO) -> None:
     whole = content.rfind(b"\n") + 1
     file.seek(whole)
     file.truncate()
-
-
-def _make_error(path: Path) -> OutputLocked:
-    return OutputLocked(f"{path}: another 'arhn review' has it open. Use its page, or stop it first")
 
 
 def take_fingerprint(run: FinishedRun) -> str:

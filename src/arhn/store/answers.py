@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,9 +26,13 @@ from arhn.store.tables import rows, transaction, typed_errors
 _ROWS = "SELECT key, answer, id, MAX(answers.run, IFNULL(uses.run, 0)) FROM answers LEFT JOIN uses USING (id)"
 _READ = "SELECT key, answer FROM answers WHERE id IN ({})"
 _KEEP = "INSERT INTO answers (model, run, answer, id, key) VALUES (?, ?, ?, ?, ?)"
-_REPLACE = "UPDATE answers SET model = ?, run = ?, answer = ? WHERE id = ?"
+_REPLACE = "UPDATE answers SET model = ?, run = ?, answer = ? WHERE id = ? AND key = ?"
 #: Uses that are noted together: the more, the fewer pages of their tree are written for each.
 _TOUCH_BATCH = 65536
+#: How an answer with a checksum ends.
+_CHECKSUM = re.compile(rb",[0-9]{5,10}\]\Z")
+
+logger = logging.getLogger(__name__)
 
 
 class ResponseStore(Protocol):
@@ -58,6 +65,8 @@ class MemoryStore:
 class SqliteStore:
     """The store on disk. Opening it begins a run; closing it (or leaving the `with`) ends it.
 
+    An answer whose checksum is wrong isn't there: it is asked for again. `damaged` counts them.
+
     Raises:
         StoreLocked: another process has it open.
         StoreVersion: it was made by a newer version of arhn.
@@ -68,9 +77,9 @@ class SqliteStore:
     def __init__(self, path: Path, *, model: str) -> None:
         self.path = path
         self._touched: list[int] = []
-        self._hits = self._puts = 0
+        self._hits = self._puts = self.damaged = 0
         with contextlib.ExitStack() as stack:
-            stack.enter_context(tables.lock(path))
+            stack.enter_context(tables.lock(path, create=True))
             with typed_errors(path):
                 self._db = stack.enter_context(contextlib.closing(tables.opened(path)))
                 self._keys = KeyIndex(self._db)
@@ -83,11 +92,14 @@ class SqliteStore:
         """The stored answers among `keys`, by key."""
         with typed_errors(self.path):
             found = self._find(keys)
-            self._touched += [row.id for row in found if row.run != self._run]
-            self._hits += len(found)
+            answers = {row.key: decode(row.answer, self.path) for row in found}
+            whole = {key: answer for key, answer in answers.items() if answer is not None}
+            self.damaged += len(answers) - len(whole)
+            self._touched += [row.id for row in found if row.run != self._run and row.key in whole]
+            self._hits += len(whole)
             if len(self._touched) >= _TOUCH_BATCH:
                 self._flush()
-        return {row.key: decode(row.answer, self.path) for row in found}
+        return whole
 
     def put(self, key: bytes, completion: Completion) -> None:
         """Store an answer; on return it is on disk, also if this process is killed.
@@ -98,7 +110,7 @@ class SqliteStore:
         row = (self._model, self._run, encode(completion))
         with typed_errors(self.path):
             known = self._keys.find([key]).get(key)
-            if known is None or not self._db.execute(_REPLACE, (*row, known)).rowcount:
+            if known is None or not self._db.execute(_REPLACE, (*row, known, key)).rowcount:
                 known = self._keys.next_id()
                 self._db.execute(_KEEP, (*row, known, key))
                 self._keys.add(key, known)
@@ -114,6 +126,8 @@ class SqliteStore:
 
     def close(self) -> None:
         """Write down which answers were used, and release the store."""
+        if self.damaged:
+            logger.warning("%s: %d answers were damaged, and are asked for again", self.path, self.damaged)
         with self._open, typed_errors(self.path):
             self._flush()
 
@@ -185,7 +199,8 @@ class StoredAnswers:
         """The stored answers among `keys`, by key."""
         with typed_errors(self._path):
             found = list(rows(self._db, _READ, sorted(self._keys.find(keys).values())))
-        return {key: decode(answer, self._path) for key, answer in found}
+            answers = {key: decode(answer, self._path) for key, answer in found}
+        return {key: answer for key, answer in answers.items() if answer is not None}
 
     def close(self) -> None:
         """Close the file."""
@@ -193,31 +208,51 @@ class StoredAnswers:
 
 
 def encode(c: Completion) -> bytes:
-    """An answer as it is stored."""
+    """An answer as it is stored, with a checksum of what comes before it."""
     # A list, not an object: ten million answers would repeat the field names.
     fields = [c.text, c.finish, dict(c.first), c.prompt_tokens, c.cached_tokens, c.completion_tokens]
-    return orjson.dumps(fields)
+    content = orjson.dumps(fields)[:-1]
+    return content + b",%d]" % zlib.crc32(content)
 
 
-def decode(answer: bytes, path: Path) -> Completion:
-    """Raises StoreCorrupt where `encode` didn't make it."""
+def decode(answer: bytes, path: Path) -> Completion | None:
+    """A stored answer; None where it isn't any more what its checksum is of.
+
+    Raises:
+        StoreCorrupt: `encode` didn't make it.
+    """
     try:
-        # Earlier versions wrote a seventh one for some requests: the log-probabilities of every token.
-        text, finish, first, prompt, cached, completion, *tokens = orjson.loads(answer)
-        if len(tokens) > 1:
-            raise ValueError(f"{6 + len(tokens)} fields")
-    except (ValueError, TypeError) as error:  # no JSON, or not a list of six or seven
+        # Earlier versions wrote no checksum, and for some requests the log-probabilities of every token in its place.
+        text, finish, first, prompt, cached, completion, *last = orjson.loads(answer)
+        if len(last) > 1:
+            raise ValueError(f"{6 + len(last)} fields")
+        content, _, _ = answer.rpartition(b",")
+        if last and isinstance(last[0], int) and zlib.crc32(content) != last[0]:
+            return None
+        found = Completion(
+            text=text,
+            finish=finish,
+            first=first,
+            prompt_tokens=prompt,
+            cached_tokens=cached,
+            completion_tokens=completion,
+        )
+        _require_types(found)
+    except (ValueError, TypeError) as error:  # no JSON, not a list of six or seven, or other things in it
+        if _CHECKSUM.search(answer if isinstance(answer, bytes) else b""):
+            return None
         raise StoreCorrupt(
             f"{path}: a stored answer can't be read ({error}). Move the store away to start afresh"
         ) from error
-    return Completion(
-        text=text,
-        finish=finish,
-        first=first,
-        prompt_tokens=prompt,
-        cached_tokens=cached,
-        completion_tokens=completion,
-    )
+    return found
+
+
+def _require_types(found: Completion) -> None:
+    numbers = (found.prompt_tokens, found.cached_tokens, found.completion_tokens)
+    if not (isinstance(found.text, str) and isinstance(found.finish, str) and all(type(n) is int for n in numbers)):
+        raise TypeError("a field of another type")
+    if not isinstance(found.first, dict) or not all(type(value) in (int, float) for value in found.first.values()):
+        raise TypeError("alternatives that aren't numbers by token")
 
 
 __all__ = ["MemoryStore", "ResponseStore", "SqliteStore", "StoredAnswers"]

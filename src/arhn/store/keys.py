@@ -41,6 +41,8 @@ class KeyIndex:
         # In pieces: the journal grows as long as a statement is open, and a store that an older version made has none
         # of its keys in the tree.
         while latest := db.execute(_LATEST, (self._last, _PIECE)).fetchall():
+            if not isinstance(latest[-1][1], int) or latest[-1][1] <= self._last:
+                raise sqlite3.DatabaseError("the numbers of its answers don't grow")  # reading on would never end
             self._recent.update(latest)
             self._last = latest[-1][1]
             if writable and len(self._recent) >= RECENT:

@@ -14,6 +14,8 @@ from arhn.store import tables
 from arhn.store.keys import KeyIndex
 from arhn.store.tables import transaction, typed_errors
 
+#: Of Unix times: the year 9999.
+_LATEST = 253_000_000_000
 Prune = Literal["unused", "all"]
 # A run that was killed used answers without noting it, so only finished runs show which ones are unused.
 _UNUSED = """
@@ -64,12 +66,16 @@ def info(path: Path) -> StoreInfo:
         ).fetchall()
         runs = db.execute("SELECT started, version, hits, answers FROM runs ORDER BY id").fetchall()
         unused = db.execute(f"SELECT COUNT(*) FROM answers WHERE {_UNUSED}").fetchone()[0]  # noqa: S608 - our own words
+        counts = [(float(s), str(v), int(h), int(a)) for s, v, h, a in runs]
+        names = [(str(m), int(n), int(size)) for m, n, size in models]
+        if any(not 0 <= started < _LATEST for started, *_ in counts):
+            raise ValueError("a run that was started at no time")
     return StoreInfo(
         bytes=sum(p.stat().st_size for p in _files(path)),
-        answers=sum(count for _, count, _ in models),
+        answers=sum(count for _, count, _ in names),
         unused=unused,
-        models=tuple(ModelAnswers(model=m, answers=n, bytes=size) for m, n, size in models),
-        runs=tuple(RunCounts(started=s, version=v, hits=h, answers=a) for s, v, h, a in runs),
+        models=tuple(ModelAnswers(model=m, answers=n, bytes=size) for m, n, size in names),
+        runs=tuple(RunCounts(started=s, version=v, hits=h, answers=a) for s, v, h, a in counts),
     )
 
 

@@ -9,7 +9,9 @@ kept apart for the same reason.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -126,8 +128,17 @@ def require_file(path: Path) -> None:
         raise StoreError(f"{path}: there is no response store. 'arhn clean' makes one beside its output")
 
 
-def lock(path: Path) -> contextlib.AbstractContextManager[None]:
-    """Keeps other processes out. Raises StoreLocked where one is in."""
+@contextlib.contextmanager
+def lock(path: Path, *, create: bool = False) -> Iterator[None]:
+    """Keeps other processes out, by whatever name they open the file.
+
+    Args:
+        create: make an empty file where there is none.
+
+    Raises:
+        StoreLocked: another process is in.
+        OutputNotWritable: no lock can be made beside it.
+    """
 
     def busy() -> StoreLocked:
         return StoreLocked(
@@ -135,7 +146,17 @@ def lock(path: Path) -> contextlib.AbstractContextManager[None]:
             "run a store of its own with --store"
         )
 
-    return locked(path.with_name(f".{path.name}.lock"), busy)
+    real = Path(os.path.realpath(path))
+    with locked(real.with_name(f".{real.name}.lock"), busy), contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # SQLite says what is wrong with the file
+            if create and not real.exists():
+                real.touch()
+            if real.is_file():
+                # A hard link in another folder has another lock beside it. SQLite would have two journals of one file.
+                found = real.stat()
+                name = f"arhn-store-{found.st_dev:x}-{found.st_ino:x}.lock"
+                stack.enter_context(locked(Path(tempfile.gettempdir()) / name, busy))
+        yield
 
 
 @contextlib.contextmanager
@@ -146,6 +167,8 @@ def typed_errors(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise _operational(path, error) from error
     except sqlite3.DatabaseError as error:
+        raise _corrupt(path, error) from error
+    except (TypeError, ValueError, OverflowError) as error:  # values of other types than arhn writes
         raise _corrupt(path, error) from error
 
 
@@ -179,7 +202,7 @@ def _write(db: sqlite3.Connection, script: str) -> None:
     db.executescript(f"BEGIN; {script} PRAGMA user_version = {SCHEMA}; COMMIT;")
 
 
-def _corrupt(path: Path, error: sqlite3.DatabaseError) -> StoreCorrupt:
+def _corrupt(path: Path, error: Exception) -> StoreCorrupt:
     return StoreCorrupt(
         f"{path}: not a response store, or damaged ({error}). Move it away to start afresh, or choose another --store"
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arhn.errors import DataError, NothingToTrain, UsageError, describe_count
+from arhn.files.apart import Named, require_apart
 from arhn.formats import OnBadRow, OnReject, Source, detect, read
 from arhn.train import base_model, filtered_passages, manifest, recipe
 from arhn.train.filtered_passages import FilteredPassages
@@ -29,7 +30,8 @@ class Training:
     `output`: the folder of the model. `settings`: `key=value` each, to change the recipe; `model`: to start from
     another model than the recipe's. `decisions`: the decisions file of cleaning, by default the one beside the groups;
     `use_decisions=False` ignores it. `device`: by default the best available. `threads`: of the CPU, by default
-    PyTorch's choice. `overwrite`, `resume`: what to do with a run in the folder.
+    PyTorch's choice. `overwrite`, `resume`: what to do with a run in the folder. `inputs`: other files
+    that are read, by the flags that name them.
     """
 
     groups: str | os.PathLike[str] | Iterable[Group]
@@ -47,6 +49,7 @@ class Training:
     threads: int | None = None
     overwrite: bool = False
     resume: bool = False
+    inputs: Named = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,7 @@ def prepare(training: Training) -> Prepared:
         DataError: groups or decisions can't be read, or don't belong together.
         NothingToTrain: there are too few groups.
     """
+    _require_apart(training)
     chosen, changed = _load_recipe(training)
     base_model.require_libraries(chosen)
     device = base_model.require_device(chosen, training.device)
@@ -142,6 +146,21 @@ def rank() -> int:
 def world_size() -> int:
     """The number of processes that torchrun or accelerate started; 1 if this is the only one."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _require_apart(training: Training) -> None:
+    """Raises UsageError: the model would replace what it is made from. A resumed run replaces nothing."""
+    if training.resume:
+        return
+    named = {
+        "the groups": training.groups,
+        "--decisions": training.decisions,
+        "--recipe": training.recipe,
+        "--model": training.model,
+        **training.inputs,
+    }
+    inputs = {what: os.fspath(p) for what, p in named.items() if isinstance(p, (str, os.PathLike)) and Path(p).exists()}
+    require_apart(inputs, {"--output": os.fspath(training.output)})
 
 
 def _load_recipe(training: Training) -> tuple[Recipe, tuple[str, ...]]:

@@ -299,7 +299,7 @@ def test_files_that_are_there_stay(capsys: pytest.CaptureFixture[str], file: str
     ("argv", "error", "says"),
     [
         (["--plot", "c.gif"], UsageError, "expected a name that ends in .png, .svg, .pdf"),
-        (["--plot", "no/c.png"], OutputNotWritable, "there is no folder"),
+        (["--plot", "no/c.png"], OutputNotWritable, "no such folder"),
         (["--baseline", "x"], UsageError, "no such result"),
         (["--measure", "MAP"], ResultsDiffer, "has no MAP"),
         (["--seed", "-1"], UsageError, "seed: expected 0 or more"),

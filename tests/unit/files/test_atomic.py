@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import gzip
 import os
+import re
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from arhn.errors import CannotHold, DiskFull, OutputExists, OutputNotWritable
-from arhn.files.atomic import AtomicFile, AtomicFolder
+from arhn.errors import CannotHold, DiskFull, OutputExists, OutputLocked, OutputNotWritable
+from arhn.files.atomic import AtomicFile, AtomicFolder, publish_together
+from arhn.files.claims import Claim
 from arhn.formats import GroupWriter, read
 from tests.unit.formats.helpers import group
 
@@ -19,7 +23,9 @@ OUTPUTS = ["out.jsonl", "out.jsonl.gz", "out.jsonl.zst", "out.parquet"]
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """The files of a folder, without locks and without what tells the partials of processes apart."""
+    files = sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+    return [re.sub(r"\.[0-9a-f]{8}\.partial$", ".partial", name) for name in files]
 
 
 def test_two_steps(tmp_path: Path) -> None:
@@ -129,7 +135,10 @@ def test_disk_full_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     opened = Path.open
 
     def open_full(self: Path, *args: Any, **kwargs: Any) -> Any:
-        return opened(Path("/dev/full") if self.name.endswith(".partial") else self, *args, **kwargs)
+        if self.name.endswith(".partial"):
+            opened(self, *args, **kwargs).close()
+            return opened(Path("/dev/full"), "wb")
+        return opened(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", open_full)
     with pytest.raises(DiskFull), GroupWriter(tmp_path / name, "tevatron") as writer:
@@ -215,3 +224,107 @@ def test_a_value_that_the_container_can_not_hold(tmp_path: Path) -> None:
     with pytest.raises(CannotHold), GroupWriter(tmp_path / "a.parquet", "tevatron") as writer:
         writer.write(replace(group("n"), extra={"x": {}}))
     assert names(tmp_path) == []
+
+
+def test_another_process_keeps_a_second_one_out(tmp_path: Path) -> None:
+    with AtomicFile(tmp_path / "a") as file:
+        file.write(b"first")
+        for overwrite in (False, True):
+            with pytest.raises(OutputLocked, match="another arhn process is writing it"):
+                AtomicFile(tmp_path / "a", overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == b"first"
+
+
+def test_links_with_a_name_of_ours_are_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    for name in (".a.partial", ".a.01234567.partial"):
+        (tmp_path / name).symlink_to(victim)
+    with AtomicFile(tmp_path / "a") as file:
+        file.write(b"new")
+    (tmp_path / ".b.lock").symlink_to(victim)
+    with pytest.raises(OutputNotWritable, match="is a link"):
+        AtomicFile(tmp_path / "b")
+    assert not (tmp_path / "a").is_symlink()
+    assert victim.read_bytes() == b"precious"
+
+
+def test_partials_of_killed_processes_go_and_others_stay(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / ".a.01234567.partial", [tmp_path / ".a.partial", tmp_path / ".b.01234567.partial"]
+    for path in (ours, *theirs):
+        path.write_bytes(b"x")
+    AtomicFile(tmp_path / "a").commit()
+    assert not ours.exists()
+    assert all(path.exists() for path in theirs)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_the_mode_of_what_is_replaced_is_kept(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / "a").chmod(mode)
+    file = AtomicFile(tmp_path / "a", overwrite=True)
+    assert stat.S_IMODE(file.partial.stat().st_mode) == mode
+    file.commit()
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
+def test_a_lock_that_holds_something_stays(tmp_path: Path) -> None:
+    (tmp_path / ".a.lock").write_bytes(b"someone's notes")
+    AtomicFile(tmp_path / "a").commit()
+    assert (tmp_path / ".a.lock").read_bytes() == b"someone's notes"
+
+
+def test_names_of_any_length(tmp_path: Path) -> None:
+    AtomicFile(tmp_path / ("a" * 255)).commit()
+    assert names(tmp_path) == ["a" * 255]
+
+
+def test_a_folder_comes_back_when_its_replacement_was_cut_off(tmp_path: Path) -> None:
+    old = tmp_path / ".set.01234567.old"
+    old.mkdir()
+    (old / "mark").touch()
+    with pytest.raises(OutputExists):
+        AtomicFolder(tmp_path / "set", ours=lambda _: True)
+    assert names(tmp_path / "set") == ["mark"]
+
+
+class Killed(BaseException):
+    """What a signal does: nothing is cleaned up."""
+
+
+@pytest.mark.parametrize("published", [0, 1])
+def test_outputs_of_a_killed_process_are_replaced_and_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: int
+) -> None:
+    def write(content: bytes) -> None:
+        with Claim(tmp_path / "main", tmp_path / "beside") as claim:
+            outputs = [AtomicFile(tmp_path / name, overwrite=claim) for name in ("beside", "main")]
+            for output in outputs:
+                output.write(content)
+            publish_together(outputs, claim)
+
+    left = iter(range(published + 1))  # the journal is published, too
+    publish = AtomicFile._publish
+
+    def publish_some(self: AtomicFile) -> None:
+        if next(left, None) is None:
+            raise Killed
+        publish(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AtomicFile, "_publish", publish_some)
+        with suppress(Killed):
+            write(b"first")
+    write(b"second")
+    assert [(tmp_path / name).read_bytes() for name in ("beside", "main")] == [b"second"] * 2
+    with pytest.raises(OutputExists):
+        write(b"third")
+    assert names(tmp_path) == ["beside", "main"]
+
+
+def test_a_foreign_file_where_the_journal_belongs(tmp_path: Path) -> None:
+    (tmp_path / ".main.publishing").write_text("notes")
+    with pytest.raises(OutputNotWritable, match="isn't arhn's"):
+        Claim(tmp_path / "main")
+    assert (tmp_path / ".main.publishing").read_text() == "notes"

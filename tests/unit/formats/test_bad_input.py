@@ -80,7 +80,7 @@ def second_row_fails(tmp_path: Path, first: Any, bad: Any, error: type[DataError
         ),
         (
             TEVATRON,
-            tevatron(negative_passages=[N, P]),
+            tevatron(negative_passages=[N, P | {"text": "another"}]),
             "negative_passages[1].docid",
             "'p', which is also the docid of positive_passages[0]",
         ),
@@ -93,7 +93,8 @@ def second_row_fails(tmp_path: Path, first: Any, bad: Any, error: type[DataError
         ),
         (FLAG, {"query": "who", "pos": ["p"]}, "neg", "no such field"),
         (FLAG, {**FLAG, "pos": "p"}, "pos", "a string 'p'"),
-        (FLAG, {**FLAG, "neg": ["n", ""]}, "neg[1]", "a string ''"),
+        (FLAG, {**FLAG, "neg": ["n", 3]}, "neg[1]", "an integer 3"),
+        (FLAG, {**FLAG, "neg": ["", " "]}, "neg", "blank ones only"),
         (FLAG, {**FLAG, "neg": []}, "neg", "none"),
         (FLAG, {**FLAG, "neg_scores": [0.5, 0.5]}, "neg_scores", "2"),
         (FLAG, {**FLAG, "pos_scores": [True]}, "pos_scores[0]", "a boolean True"),

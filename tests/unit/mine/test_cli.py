@@ -188,7 +188,7 @@ def test_what_does_not_fit_can_be_left_out(here: Path, capsys: pytest.CaptureFix
         (["--score-by", "./none"], errors.UsageError, "is none of the retrievers bm25"),
         (["--split", "dev"], errors.FileMissing, "no split 'dev'; there are train"),
         (["--corpus", "none.jsonl"], errors.FileMissing, "none.jsonl: there is no such file"),
-        (["--summary", "groups.jsonl"], errors.UsageError, "name one file twice"),
+        (["--summary", "groups.jsonl"], errors.UsageError, "would replace --"),
         (["-o", "none/groups.jsonl"], errors.OutputNotWritable, "no such folder"),
         (["-o", "hf://org/name"], errors.OutputNotWritable, "only read"),
         (["-o", ".."], errors.UsageError, "no file name"),
@@ -262,7 +262,7 @@ def test_no_output_appears_where_a_run_fails(here: Path) -> None:
     files = job.Files.beside(str(here / "groups.jsonl"), candidates=here / "c.jsonl")
     with pytest.raises(KeyboardInterrupt):
         job.run(files, open_inputs, Settings(negatives=3), on_query=fail)
-    assert {path.name for path in here.iterdir()} == {"data", ".groups.jsonl.lock"}
+    assert {path.name for path in here.iterdir()} == {"data"}
 
 
 def test_empty_files_are_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from arhn.retrieval.collection import open_collection
 from arhn.retrieval.corpus import Corpus
 from arhn.retrieval.embedder import as_text
 from arhn.retrieval.search import Hits, search_run
+from arhn.retrieval.tokenizer import space_out
 from tests.unit.retrieval.helpers import TEXTS, ndcg, put_corpus, put_lines, shared
 
 bm25s = pytest.importorskip("bm25s")
@@ -191,3 +192,11 @@ def test_ndcg_equals_that_of_a_second_implementation(parts: tuple[str, ...], spl
     assert ndcg(run, collection.qrels) == pytest.approx(ndcg(second, collection.qrels), abs=0.005)
     for query_id, scores in second.items():  # the last places may go to others of the same score
         assert [*run[query_id].values()] == pytest.approx([*scores.values()], abs=1e-4)
+
+
+def test_text_without_spaces_is_split_into_pairs() -> None:
+    assert space_out("橋は1931年に").split() == ["橋は", "1931", "年に"]
+    assert space_out("a 橋 b").split() == ["a", "橋_", "b"]
+    assert space_out("カメラ・レンズ").split() == ["カメ", "メラ", "・", "レン", "ンズ"]
+    assert space_out("ภาษาไทย").split()[0] == "ภา"
+    assert space_out("plain words, Straße 한국어 слово") == "plain words, Straße 한국어 слово"

@@ -148,3 +148,12 @@ def test_empty_files_are_refused(tmp_path: Path, what: str) -> None:
 def test_all_of_these_are_one_kind_of_error() -> None:
     codes = [error.exit_code for error in (CollectionError, MissingPassages, MissingQueries, NoPositives, EmptyCorpus)]
     assert codes == [70, 71, 72, 73, 74]
+
+
+def test_judgements_of_unknown_queries_are_dropped_and_counted(tmp_path: Path) -> None:
+    folder = put_beir(tmp_path, qrels={"q1": {"d1": 1}, "gone": {"d1": 1, "d2": 0}})
+    with pytest.raises(MissingQueries, match="--missing-qrels drop"):
+        opened(folder)
+    found = opened(folder, missing="drop")
+    assert found.dropped == {"judgements of queries that the queries file lacks": 2}
+    assert [*found.queries] == ["q1"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,19 +49,6 @@ class Files:
             "files.failures": self.failures,
             "--store": self.store,
         }
-
-    @property
-    def journal(self) -> Path:
-        """There while a run publishes; names what it publishes."""
-        place = Path(self.output)
-        return place.with_name(f".{place.name}.publishing")
-
-    @property
-    def locks(self) -> tuple[Path, ...]:
-        """One lock file per output, in an order that is the same for every run."""
-        written = (self.output, self.decisions, self.summary, self.rejects, self.failures)
-        places = {Path(os.path.realpath(p)) for p in written}
-        return tuple(place.with_name(f".{place.name}.lock") for place in sorted(places))
 
 
 def name_files(name: str) -> dict[str, str]:

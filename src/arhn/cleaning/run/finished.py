@@ -18,10 +18,11 @@ from pydantic import AfterValidator, BaseModel, TypeAdapter, ValidationError
 from arhn.cleaning.run.files import Files
 from arhn.errors import DataError, FileMissing
 from arhn.families.data_set_names import list_names
+from arhn.files.apart import Named
 from arhn.files.jsonl import read_row
 from arhn.files.record import Record as RawRecord
 from arhn.formats import FORMATS, Format, detect, read
-from arhn.formats.ids import number_duplicates
+from arhn.formats.reading import drop_blank, make_group
 from arhn.types import Action, Group, Label, Passage
 
 Record = TypeVar("Record", bound=BaseModel)
@@ -94,6 +95,16 @@ class FinishedRun:
     def decisions(self) -> Path:
         """Where its decisions are."""
         return Path(self.files.decisions)
+
+    @property
+    def inputs(self) -> Named:
+        """The files of the run, by what a message calls them: who reads a run replaces none of them."""
+        return {
+            "the run's input": self.files.input,
+            "the run's output": self.output,
+            "the run's decisions": self.decisions,
+            "the run's summary": Files.beside(self.output).summary,
+        }
 
     def read_rows(self) -> Iterator[Rows]:
         """The decisions, group by group, unchecked but for their ids.
@@ -191,18 +202,8 @@ class Unread(NamedTuple):
         if self.form is None or self.record is None:
             assert self.group is not None
             return self.group
-        draft = self.form.parse(read_row(self.record), self.record.line)
-        passages = draft.positives + draft.negatives
-        if draft.query_id is None:
-            passages = tuple(number_duplicates(passages))
-        count = len(draft.positives)
-        return Group(
-            query_id=query_id if draft.query_id is None else draft.query_id,
-            query=draft.query,
-            positives=passages[:count],
-            negatives=passages[count:],
-            extra=draft.extra,
-        )
+        draft = drop_blank(self.form.parse(read_row(self.record), self.record.line))
+        return make_group(draft, query_id if draft.query_id is None else draft.query_id)
 
     def may_hold(self, words: Sequence[bytes]) -> bool:
         """Whether these words, in lower case and ASCII, may stand in it; quick where a row is a line."""

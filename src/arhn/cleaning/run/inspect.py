@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,8 +13,11 @@ from typing import Any
 
 from arhn.cleaning.run.finished import FinishedRun, Joined, Row, check_row, open_run, parse_line
 from arhn.errors import DataError
-from arhn.formats import detect, read
+from arhn.formats import detect, ids, read
 from arhn.types import Group
+
+#: A query_id that was made from the query, and its number.
+_MADE = re.compile(r"(q-[0-9a-f]{16})(-[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,22 @@ class Inspected:
     decisions: Mapping[str, Mapping[str, Any]]
     number: int = 0
     others: int = 0
+
+
+def inspect_all(output: str, query_id: str) -> list[Inspected]:
+    """The groups of a query in the run that wrote `output`: where ids are made from queries, a query that stands in
+    several groups has an id with a number in each.
+
+    Raises:
+        FileMissing, DataError: as `inspect`.
+    """
+    made = _MADE.fullmatch(query_id)
+    first = inspect(output, query_id)
+    if made is None:
+        return [first]
+    run = open_run(output, "inspect")
+    others = [group.query_id for group in _read_input(run) if ids.is_made_from(group.query_id, made[1])]
+    return [first, *(inspect(output, other) for other in others if other != query_id)]
 
 
 def inspect(output: str, query_id: str) -> Inspected:
@@ -122,11 +142,15 @@ def _find_decisions(run: FinishedRun, query_id: str) -> dict[str, Row]:
 
 
 def _find_group(run: FinishedRun, query_id: str) -> Group:
-    files = run.files
-    source = detect(files.input, split=files.split, format=files.input_format, skip_bad_rows=True)
-    for group in read(source, on_bad_row="skip"):
+    for group in _read_input(run):
         if group.query_id == query_id:
             return group
     raise DataError(
-        f"no group with query_id {query_id!r}. Has the file changed since it was cleaned?", path=source.path
+        f"no group with query_id {query_id!r}. Has the file changed since it was cleaned?", path=run.files.input
     )
+
+
+def _read_input(run: FinishedRun) -> Iterator[Group]:
+    files = run.files
+    source = detect(files.input, split=files.split, format=files.input_format, skip_bad_rows=True)
+    return read(source, on_bad_row="skip")

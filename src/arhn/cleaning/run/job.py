@@ -17,6 +17,7 @@ from arhn.cleaning.evidence.assume import FIRST_GROUPS
 from arhn.cleaning.first_groups import describe_families, open_groups
 from arhn.cleaning.models import Models, ModelsRecord
 from arhn.cleaning.pipeline import assume, clean
+from arhn.cleaning.run.elsewhere import PositivesElsewhere, Setter
 from arhn.cleaning.run.files import Files
 from arhn.cleaning.run.outputs import Outputs
 from arhn.cleaning.run.records import summarize
@@ -24,9 +25,8 @@ from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
-from arhn.errors import OutputLocked
-from arhn.files.apart import require_apart
-from arhn.files.locks import locked
+from arhn.errors import NothingLeft
+from arhn.files.apart import Named, require_apart
 from arhn.formats import FORMATS, OnBadRow, Reject, Source, detect, read
 from arhn.store import SqliteStore
 from arhn.types import CleanedGroup, Group
@@ -36,11 +36,13 @@ from arhn.types import CleanedGroup, Group
 class Job:
     """What to clean, and how to read and write it. `to` is the output's format, the input's unless given.
 
-    `whole`: all settings of the command, as `arhn.config` reads them again; for the summary.
+    `inputs`: other files that are read, by the flags that name them: no output may replace one. `whole`: all settings
+    of the command, as `arhn.config` reads them again; for the summary.
     """
 
     input: str
     files: Files
+    inputs: Named = field(default_factory=dict)
     config: CleanConfig = field(default_factory=CleanConfig)
     whole: Mapping[str, Any] | None = None
     format: str | None = None
@@ -111,11 +113,9 @@ def carry_out(
     Args:
         open_cleaner: called with the job as its first groups have settled it.
     """
-    require_apart(job.input, job.files.flags)
+    require_apart({"the input": job.input, **job.inputs}, job.files.flags)
     source = _detect(job)
     with ExitStack() as stack:
-        for lock in job.files.locks:
-            stack.enter_context(locked(lock, lambda: _make_error(job)))
         outputs = Outputs(job.files, job.to or source.format, source, stack, overwrite=job.overwrite)
         progress = progress or Progress()
         config, groups = open_groups(_read_groups(job, source, outputs, progress), job.config)
@@ -183,12 +183,6 @@ def _detect(job: Job) -> Source:
     return detect(job.input, split=job.split, format=job.format, skip_bad_rows=job.on_bad_row == "skip")
 
 
-def _make_error(job: Job) -> OutputLocked:
-    return OutputLocked(
-        f"{job.files.output}: another arhn process is writing it. Wait for it to end, or write elsewhere"
-    )
-
-
 def _run(
     job: Job,
     source: Source,
@@ -199,14 +193,21 @@ def _run(
     on_group: OnGroup | None,
 ) -> dict[str, Any]:
     started, progress.started = time.monotonic(), True
-    with closing(cleaner.clean(groups, progress.stats, outputs.failures.add)) as stream:
-        for cleaned in stream:
+    with ExitStack() as stack:
+        positives = stack.enter_context(closing(PositivesElsewhere(_read_ahead(job, source))))
+        elsewhere = Setter(positives, "filter" if job.config.mode.filters else "relabel")
+        stream = cleaner.clean(elsewhere.take_out(groups), progress.stats, outputs.failures.add)
+        stack.enter_context(closing(stream))
+        for cleaned in elsewhere.put_back(stream):
+            progress.elsewhere = elsewhere.count
             outputs.write(cleaned)
             progress.tally.add(cleaned)
             progress.examples.add(cleaned)
             progress.seconds = time.monotonic() - started
             if on_group is not None:
                 on_group(progress)
+    if not progress.tally.groups:
+        raise NothingLeft(f"no group to clean: {progress.rejected} rows are no groups", path=source.path)
     record = cleaner.models
     content = summarize(
         progress,
@@ -228,7 +229,12 @@ def _read_groups(job: Job, source: Source, outputs: Outputs, progress: Progress)
         progress.rejected += 1
         outputs.rejects.add(row)
 
-    return islice(read(source, on_bad_row=job.on_bad_row, rejects=reject), job.limit)
+    groups = read(source, on_bad_row=job.on_bad_row, rejects=reject, left_out=progress.left_out)
+    return islice(groups, job.limit)
+
+
+def _read_ahead(job: Job, source: Source) -> Iterator[Group]:
+    return islice(read(source, on_bad_row=job.on_bad_row), job.limit)
 
 
 def _describe_files(job: Job, source: Source, outputs: Outputs, progress: Progress) -> dict[str, Any]:

@@ -115,6 +115,8 @@ def summarize(
         },
         "unused_negatives": tally.unused,
         "cut_passages": tally.cut,
+        "left_out": dict(progress.left_out),
+        "positives_elsewhere": progress.elsewhere,
         "losses": losses,
         "llm": {name: describe_stage(counts) for name, counts in stats.stages.items()},
         "serving": dict(record.serving),

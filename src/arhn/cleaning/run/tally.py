@@ -69,7 +69,9 @@ class Tally:
 
 @dataclass(slots=True)
 class Progress:
-    """The state of a run. `rejected` counts bad rows that were set aside; `examples` are a few changes to show.
+    """The state of a run. `rejected` counts bad rows that were set aside, `left_out` passages that no group can hold,
+    `elsewhere` negatives that are labelled positives of the same query in another group; `examples` are a few changes
+    to show.
 
     `started`: the models are open, and groups are being cleaned; `seconds` is since then.
     """
@@ -78,5 +80,7 @@ class Progress:
     tally: Tally = field(default_factory=Tally)
     examples: Examples = field(default_factory=Examples)
     rejected: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    elsewhere: int = 0
     started: bool = False
     seconds: float = 0.0

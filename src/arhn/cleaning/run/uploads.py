@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,16 +61,19 @@ class _Upload:
         self._journal.check()
         published = _read_journal(self._journal.read())
         for url in self._urls.values():
-            if not self._overwrite and url not in published and Remote(url).exists():
+            if not self._overwrite and not _is_free(Remote(url), published.get(url)):
                 raise OutputExists(f"{url}: is there already; choose another name, or replace it with --overwrite")
         # What may be read may still not be written.
-        self._journal.write(orjson.dumps(sorted(published)))
+        self._journal.write(orjson.dumps(published))
         if not published:
             self._journal.remove()
 
     def publish(self, files: Files) -> None:
-        """Put the files in their places. A run that is stopped here is finished by the next: the journal says so."""
-        self._journal.write(orjson.dumps(list(self._urls.values())))
+        """Put the files in their places. A run that is stopped here is finished by the next: the journal says so, by
+        the content that it puts there.
+        """
+        there = {url: Path(getattr(files, what)) for what, url in self._urls.items()}
+        self._journal.write(orjson.dumps({url: _hash_file(path) for url, path in there.items() if path.exists()}))
         for what in _ORDER:
             if what not in self._urls:
                 continue
@@ -82,11 +86,28 @@ class _Upload:
         self._journal.remove()
 
 
-def _read_journal(content: bytes | None) -> frozenset[str]:
+def _is_free(remote: Remote, published: str | None) -> bool:
+    """Whether nothing is there but what a run that was stopped had put there."""
+    if not remote.exists():
+        return True
+    if published is None:
+        return False
+    with remote.open() as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == published
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_journal(content: bytes | None) -> dict[str, str]:
     try:
-        return frozenset(json.loads(content or b"[]"))
-    except (ValueError, TypeError):  # not what a run wrote
-        return frozenset()
+        found = json.loads(content or b"{}")
+    except (ValueError, RecursionError):  # not what a run wrote
+        return {}
+    # An older arhn noted addresses only: nothing is known of what is there.
+    return found if isinstance(found, dict) else {}
 
 
 __all__ = ["placed"]

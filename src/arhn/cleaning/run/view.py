@@ -122,11 +122,13 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
     counts = {
         ("row", "rejected"): groups["rejected_rows"],
         ("negative", "left out unused"): content["unused_negatives"],
+        ("negative", "labelled positive for the same query elsewhere"): content["positives_elsewhere"],
         ("passage", "cut to the model's context"): content["cut_passages"],
         ("ranking", "failed"): content["ranking"].get("failed", 0),
         ("ranking", "repaired"): content["ranking"].get("repaired", 0),
     }
     others = {
+        **{f"{what} left out": n for what, n in content["left_out"].items()},
         **_disagreement(content),
         **{f"left out, the format can't hold it: {what}": n for what, n in content["losses"].items()},
     }

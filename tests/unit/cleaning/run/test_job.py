@@ -17,6 +17,7 @@ from arhn.cleaning.run.finished import open_run
 from arhn.cleaning.run.inspect import inspect, inspect_number, inspect_random, inspect_words
 from arhn.engines.fake import FakeEngine, Script
 from arhn.errors import ArhnError, BadJson, EngineError, OutputExists, OutputLocked, OutputNotWritable, StoreLocked
+from arhn.files.claims import read_mark
 from arhn.files.locks import locked
 from arhn.store import SqliteStore
 from tests.conftest import answer_by_marks, many
@@ -193,14 +194,25 @@ def test_a_run_killed_while_publishing_is_finished_by_the_next(folder: Path) -> 
     do(job(folder))
     expected = (folder / "cleaned.jsonl").read_bytes()
     (folder / "cleaned.jsonl").unlink()
-    (folder / ".cleaned.jsonl.publishing").write_text(
-        json.dumps([str(folder / f"cleaned.{n}") for n in ("decisions.jsonl", "summary.json", "jsonl")])
-    )
+    places = [folder / f"cleaned.{n}" for n in ("decisions.jsonl", "summary.json")]
+    (folder / ".cleaned.jsonl.publishing").write_text(json.dumps({str(place): read_mark(place) for place in places}))
     do(job(folder))
     assert (folder / "cleaned.jsonl").read_bytes() == expected
     assert not (folder / ".cleaned.jsonl.publishing").exists()
     with pytest.raises(OutputExists):
         do(job(folder))
+
+
+def test_a_journal_gives_no_leave_to_replace_what_came_later(folder: Path) -> None:
+    do(job(folder))
+    output = folder / "cleaned.jsonl"
+    marks: dict[str, Any] = {str(output): read_mark(output)}
+    output.write_text("precious")
+    for journal in (marks, [str(output)], {str(output): []}):
+        (folder / ".cleaned.jsonl.publishing").write_text(json.dumps(journal))
+        with pytest.raises(OutputExists):
+            do(job(folder))
+    assert output.read_text() == "precious"
 
 
 def test_two_runs_that_share_a_record_do_not_run_at_once(folder: Path) -> None:
