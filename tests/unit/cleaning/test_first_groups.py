@@ -219,7 +219,7 @@ def test_examples_from_a_file(tmp_path: Path) -> None:
     assert len(check(RunConfig, by_hand).family["tickets"].examples) == 2
 
 
-GOOD = {"answers": ANSWERS}
+GOOD: dict[str, Any] = {"answers": ANSWERS}
 
 
 @pytest.mark.parametrize(

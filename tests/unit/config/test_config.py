@@ -43,7 +43,7 @@ def refused(*sets: str, flags: Sequence[Given] = (), path: Path | None = None) -
 
 def named_similarity(*sets: str, of: type[RunConfig] | type[FittingSettings] = RunConfig) -> str | None:
     found = check(of, gather(None, sets)).similarity
-    return found and found.model
+    return None if found is None else str(found.model)
 
 
 def test_an_llm_in_this_process_has_similarities_beside_it() -> None:

@@ -13,13 +13,14 @@ from arhn.cleaning.models import Models
 from arhn.cleaning.run import Files, Job, run
 from arhn.cleaning.run.inspect import inspect_all
 from arhn.errors import NothingLeft
+from arhn.types import Mode
 
 A, B, C = "opened in May 1931", "opening day", "tolls are paid"
 
 
 def clean(folder: Path, rows: list[dict[str, Any]], *, mode: str = "R+F") -> dict[str, Any]:
     (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = CleanConfig(method="none", mode=mode)
+    config = CleanConfig(method="none", mode=Mode(mode))
     job = Job(
         input=str(folder / "in.jsonl"),
         files=Files.beside(str(folder / "out.jsonl")),

@@ -208,7 +208,8 @@ def test_a_journal_gives_no_leave_to_replace_what_came_later(folder: Path) -> No
     output = folder / "cleaned.jsonl"
     marks: dict[str, Any] = {str(output): read_mark(output)}
     output.write_text("precious")
-    for journal in (marks, [str(output)], {str(output): []}):
+    journals: list[Any] = [marks, [str(output)], {str(output): []}]
+    for journal in journals:
         (folder / ".cleaned.jsonl.publishing").write_text(json.dumps(journal))
         with pytest.raises(OutputExists):
             do(job(folder))
