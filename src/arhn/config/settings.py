@@ -1,7 +1,6 @@
 """All settings of the commands, as one tree: what a config file holds, and what a run's summary says of it.
 
-Each section's class stands beside what it is about (`arhn.cleaning.config`, an engine's `settings`, ...); this puts
-them together, and checks what one section asks of another.
+Each section's class stands beside what it is about; this puts them together, and checks what one asks of another.
 """
 
 from __future__ import annotations

@@ -109,10 +109,7 @@ def summarize(
         "ranking_agreement": round(tally.agreement / tally.agreed, 4) if tally.agreed else None,
         "families": {f"{family or NO_FAMILY} ({source})": n for (family, source), n in tally.families.most_common()},
         "families_settled": list(families),
-        "left_alone": {
-            "groups": sum(n for (family, _), n in tally.families.items() if not family),
-            "tasks": list(config.families.opened.left_alone) if config.families.opened else [],
-        },
+        "left_alone": _describe_left_alone(config, tally),
         "unused_negatives": tally.unused,
         "cut_passages": tally.cut,
         "left_out": dict(progress.left_out),
@@ -121,6 +118,13 @@ def summarize(
         "llm": {name: describe_stage(counts) for name, counts in stats.stages.items()},
         "serving": dict(record.serving),
         "seconds": round(progress.seconds, 3),
+    }
+
+
+def _describe_left_alone(config: CleanConfig, tally: Tally) -> dict[str, Any]:
+    return {
+        "groups": sum(n for (family, _), n in tally.families.items() if not family),
+        "tasks": list(config.families.opened.left_alone) if config.families.opened else [],
     }
 
 
