@@ -15,7 +15,7 @@ from arhn import formats
 from arhn.cleaning import prompts
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence import assume as assumptions
-from arhn.cleaning.evidence.assume import FIRST_GROUPS, Transfer
+from arhn.cleaning.evidence.assume import Transfer
 from arhn.cleaning.evidence.calibration import Calibration
 from arhn.cleaning.evidence.signals import SIMILARITIES, VERDICT
 from arhn.cleaning.models import Models
@@ -34,7 +34,16 @@ from arhn.types import Group, Passage, Reason
 from tests.conftest import FakeSimilarity, answer_by_marks, calibrated, kind_of, many, shown
 from tests.unit.cluster.inline import run_inline
 
+#: Fewer than in earnest: what is tested doesn't depend on it.
+FIRST_GROUPS = 16
 COUNT = FIRST_GROUPS + 5
+
+
+@pytest.fixture(autouse=True)
+def few_first_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("cleaning.pipeline", "cleaning.run.job", "cluster.run"):
+        monkeypatch.setattr(f"arhn.{module}.FIRST_GROUPS", FIRST_GROUPS)
+
 
 
 def weights(**changes: Any) -> tuple[Transfer, ...]:
@@ -144,7 +153,7 @@ def test_ones_own_calibration_for_a_family_and_the_rest_made(folder: Path) -> No
     own = calibrated(model="fake", prompt=prompts.load("question").check.hash, family="question", threshold=0.9)
     config = assumed([*many(10), *claims(10)], CleanConfig(calibrations=(own,)))
     assert (config.calibrations[0], config.calibrations[-1]) == (own, "none")
-    assert set(made(config)) == {"claim", "title", "argument", "duplicate"}
+    assert set(made(config)) == {"claim", "title", "argument", "duplicate", "paraphrase"}
     with formats.GroupWriter(folder / "train.jsonl", "tevatron", overwrite=True) as writer:
         for group in (*many(10), *claims(10)):
             writer.write(group)
@@ -169,7 +178,7 @@ def test_a_cluster_makes_the_same_calibrations(folder: Path, similarity: Similar
     whole = do(job(folder, "whole"), similarity=similarity)
     assert whole["calibrations"]["question"]["source"] == "auto"
     assert whole["calibrations"]["question"]["fitted"]["groups"] == FIRST_GROUPS
-    for size in (7, 100, 150):
+    for size in (5, 16, 30):
         cut = run_inline(job(folder, f"cut{size}"), folder / f"{size}.work", size=size, similarity=similarity)
         assert cut["calibrations"] == whole["calibrations"]
         assert outputs(folder, f"cut{size}") == outputs(folder, "whole")
@@ -182,13 +191,13 @@ def test_a_cluster_that_broke_while_gathering_goes_on_to_the_same(folder: Path) 
 
     whole = do(job(folder, "whole"))
     with pytest.raises(PartitionsFailed):
-        run_inline(job(folder, "cut"), folder / "work", size=40, fate=fate)
-    again = run_inline(job(folder, "cut"), folder / "work", size=40)
+        run_inline(job(folder, "cut"), folder / "work", size=6, fate=fate)
+    again = run_inline(job(folder, "cut"), folder / "work", size=6)
     assert again["calibrations"] == whole["calibrations"]
     assert outputs(folder, "cut") == outputs(folder, "whole")
 
 
-@pytest.mark.parametrize("answers", [30, 450, 520], ids=["while gathering", "later", "still later"])
+@pytest.mark.parametrize("answers", [30, 84, 95], ids=["while gathering", "later", "still later"])
 def test_a_run_that_was_killed_makes_the_same_calibration_again(folder: Path, answers: int) -> None:
     whole = do(job(folder, "whole"), first := FakeEngine(answer_by_marks))
     left = iter(range(answers))
@@ -261,7 +270,6 @@ def test_families_that_were_calibrated_alike_share_a_line() -> None:
         "Confidences for claim were made without labels, from the first 40 groups (30 negatives)"
     )
     assert "similarities" not in lines[0]
-    assert "20 groups" in lines[0]
 
 
 def test_a_verdict_that_is_not_trusted_is_said() -> None:
@@ -269,12 +277,12 @@ def test_a_verdict_that_is_not_trusted_is_said() -> None:
     assert "how far they go with the similarities: 0.31 of 1." in line
 
 
-def test_what_was_stopped_comes_first_and_what_was_given_needs_no_words() -> None:
+def test_what_was_stopped_comes_first() -> None:
     stopped = auto(70, stopped="61% of the negatives would be acted on")
     lines = list(describe_calibrations(content(claim=auto(40), title={"source": "given"}, question=stopped)))
     assert lines[0].startswith("Nothing was changed for question: 61% of the negatives would be acted on. ")
-    assert len(lines) == 2
-    assert list(describe_calibrations(content(question={"source": "shipped"}))) == []
+    assert len(lines) == 3
+    assert lines[-1].startswith("Confidences for title were calibrated on labels that it doesn't name. ")
 
 
 @pytest.mark.parametrize(("precision", "says"), [(None, "own word decides"), (0.9, "their labels stay")])
@@ -289,4 +297,4 @@ def test_notes_are_of_what_a_summary_holds(folder: Path) -> None:
     do(job(folder, "out"))
     summary = json.loads((folder / "out.summary.json").read_bytes())
     [line] = describe_calibrations(summary)
-    assert line.startswith("Confidences for question were made without labels, from the first 100 groups (300 ")
+    assert line.startswith("Confidences for question were made without labels, from the first 16 groups (48 ")

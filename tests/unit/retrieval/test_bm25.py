@@ -45,7 +45,8 @@ class Plain:
                 self.postings.setdefault(word, []).append((i, count))
 
     def words(self, text: str) -> list[str]:
-        return [self._stem(word) for word in re.findall(r"\b\w\w+\b", text.lower()) if word not in self._stop]
+        found = re.findall(r"\b\w\w+\b", space_out(text).lower())
+        return [self._stem(word) for word in found if word not in self._stop]
 
     def scores(self, query: str) -> list[float]:
         size = len(self.lengths)
