@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 import subprocess
 import sys
@@ -103,7 +104,15 @@ def subcommand(command: str) -> str:
     return " ".join(words[1:3] if words[1] == "config" else words[1:2])
 
 
-def test_config_files_of_the_pages_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_files_of_the_pages_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    examples = [
+        {"query": "q", "passage": "an answer", "answer": "answer"},
+        {"query": "q", "passage": "x", "answer": None},
+    ]
+    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in examples), "utf-8")
     file = tmp_path / "run.toml"
     for page in PAGES:
         for block in re.findall(r"^```toml\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.MULTILINE):

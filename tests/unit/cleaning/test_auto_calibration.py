@@ -45,7 +45,6 @@ def few_first_groups(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"arhn.{module}.FIRST_GROUPS", FIRST_GROUPS)
 
 
-
 def weights(**changes: Any) -> tuple[Transfer, ...]:
     """Weights by which what the LLM says yes to is acted on; those that are shipped may change."""
     usual: dict[str, Any] = {"intercept": -1.0, "threshold": 0.5, "lower": 0.2, "relabel": 0.7}
