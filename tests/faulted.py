@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from arhn import clean
+from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.run.records import make_decision_rows
 from arhn.engines import Capabilities, Completion, Request, RequestFailed
 from arhn.store import SqliteStore
@@ -117,7 +118,9 @@ def _lost(groups: Sequence[Group], ran: Ran) -> Iterator[str]:
 def _unbacked(groups: Sequence[Group], ran: Ran) -> Iterator[str]:
     """Every change of a label rests on words of its passage and on answers in the store, and on nothing else."""
     with SqliteStore(ran.store, model=ran.summary["model"]) as store:
-        for group, again in zip(groups, clean(groups, Unplugged(ran), store=store), strict=True):
+        for group, again in zip(
+            groups, clean(groups, Unplugged(ran), config=CleanConfig(calibrations=("none",)), store=store), strict=True
+        ):
             texts = {p.doc_id: p.text for p in group.passages}
             rows = ran.decisions[group.query_id]
             if orjson.loads(orjson.dumps(list(make_decision_rows(again)))) != rows:

@@ -397,6 +397,8 @@ class Runs:
             for ranker in ("listwise", "consistent", "pivot"):
                 self.clean(f"arhn {mode} {ranker}", mode=mode, ranker={"name": ranker})
             self.clean(f"rlhn {mode}", method="rlhn", mode=mode)
+        self.clean("arhn drop", mode="drop")
+        self.clean("arhn evidence", ranker={"name": "evidence"})
         self.clean("rlhn flagger", _with_flagger, method="rlhn", negatives=4, floor=2, floor_policy="drop")
         for ranker in ("listwise", "consistent", "pivot"):
             for by in ("passage", "both"):

@@ -79,7 +79,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 def clean(folder: Path, output: Path, server: Server, *flags: str) -> list[str]:
     source = str(folder / "train.jsonl")
-    return ["clean", source, "-o", str(output), "--engine", "openai", "--url", server.url, *flags]
+    engine = ("--engine", "openai", "--url", server.url, "--calibration", "none")
+    return ["clean", source, "-o", str(output), *engine, *flags]
 
 
 def on_ray(address: str, workers: int = 2) -> list[str]:

@@ -44,6 +44,8 @@ def cleaned(folder: Path, handler: Callable[[Asked], Reply], *flags: str, exit_c
             "openai",
             "--url",
             server.url,
+            "--calibration",
+            "none",
             *put_in("engine.concurrency=16", "engine.timeouts.answer=1"),
         )
         assert cli.main(["clean", str(source), "-o", str(folder / "out.jsonl"), *serving, *flags]) == exit_code

@@ -78,7 +78,7 @@ class Data:
             engine.asked = self.asked
             return Models(engine=engine)
 
-        return Cleaning(open_models=opened, **changes)
+        return Cleaning(**{"open_models": opened, "config": UNCALIBRATED, **changes})
 
     def mining(self, **changes: Any) -> Mining:
         given = {"folder": self.beir, "settings": Settings(negatives=4, range_max=20), **changes}
@@ -126,6 +126,10 @@ def filtered_at(folder: Path, epoch: int) -> set[tuple[str, str]]:
 
 
 # --- What is mined --------------------------------------------------------------------------------
+
+
+#: The LLM's own word decides.
+UNCALIBRATED = CleanConfig(calibrations=("none",))
 
 
 class Spy:
@@ -288,7 +292,7 @@ def test_groups_without_candidates_go_on_without_negatives(data: Data) -> None:
     assert data.asked == []
 
 
-DROPPING = CleanConfig(floor_policy="drop")
+DROPPING = CleanConfig(floor_policy="drop", calibrations=("none",))
 
 
 def all_answering() -> list[Group]:
