@@ -48,7 +48,9 @@ def fits(fields: Set[str]) -> bool:
 def parse(row: Row, line: int) -> Draft:
     """The draft of one row; a `docid` that two different passages have is an error. Raises BadRow."""
     positives, negatives = _passages(row, POSITIVES), _passages(row, NEGATIVES)
-    _require_same_texts(positives, negatives)
+    if len({p.doc_id for p in (*positives, *negatives)}) < len(positives) + len(negatives):
+        _require_same_texts(positives, negatives)
+        positives, negatives = list(map(_remember_id, positives)), list(map(_remember_id, negatives))
     query_id = rows.read_id(row, "query_id")
     extra, raw = _unknown_fields(row, _ROW, "query_id")
     reserved = _PASSAGE.union(*(passage.extra for passage in (*positives, *negatives)))
@@ -109,6 +111,12 @@ def _passage(item: object) -> Passage:
     )
 
 
+def _remember_id(passage: Passage) -> Passage:
+    """With the docid that it has in the row: a copy gets a number."""
+    origin = find_origin(passage.extra, NAME)
+    return replace(passage, extra=keep(NAME, origin.fields, passage.extra, {"docid": passage.doc_id, **origin.raw}))
+
+
 def _add_fields(passage: Passage, fields: Row) -> Passage:
     return replace(passage, extra=passage.extra | fields) if fields and isinstance(passage.extra, Kept) else passage
 
@@ -125,14 +133,12 @@ def _unknown_fields(record: Row, known: frozenset[str], id_field: str) -> tuple[
 
 def _require_same_texts(positives: list[Passage], negatives: list[Passage]) -> None:
     """Raises BadRow: two different passages have one docid. Copies of one do no harm."""
-    if len({p.doc_id for p in (*positives, *negatives)}) == len(positives) + len(negatives):
-        return
     seen: dict[str, tuple[str, Passage]] = {}
     for field, passages in ((POSITIVES, positives), (NEGATIVES, negatives)):
         for index, passage in enumerate(passages):
             where, first = seen.setdefault(passage.doc_id, (f"{field}[{index}]", passage))
             if (first.title, first.text) != (passage.title, passage.text):
-                arrived = f"{rows.shorten(passage.doc_id)}, which is also the docid of {where}, with another text"
+                arrived = f"{rows.shorten(passage.doc_id)}, which is also the docid of {where}"
                 raise BadRow(f"{field}[{index}].docid", "each docid once in a group", arrived)
 
 

@@ -219,8 +219,8 @@ def _operational(path: Path, error: sqlite3.OperationalError) -> Exception:
         return OutputNotWritable(f"{path}: can't be written ({error}). Choose another --store")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return StoreLocked(f"{path}: another program has it open and locked ({error}). Close it there and try again")
-    # SQLITE_ERROR is a table that isn't there.
-    return _corrupt(path, error) if name == "SQLITE_ERROR" else StoreError(f"{path}: {error}")
+    # SQLITE_ERROR is a table that isn't there; Python itself finds text that isn't UTF-8, and then there is no name.
+    return _corrupt(path, error) if name in ("SQLITE_ERROR", "") else StoreError(f"{path}: {error}")
 
 
 __all__ = [

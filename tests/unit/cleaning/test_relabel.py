@@ -233,14 +233,14 @@ def test_a_copy_of_the_positive_is_filtered_or_relabelled_without_the_llm() -> N
     assert actions == {Mode.R: "relabel", Mode.F: "filter", Mode.RF: "filter", Mode.DROP: "filter"}
 
 
-def test_a_copy_of_a_negative_shares_its_action() -> None:
+def test_one_copy_of_a_negative_is_enough() -> None:
     g = group("g", negatives=["first", "first"])
     extractions = {d: extraction(d, "answer") for d in ("g-p0", "g-n0")}
     ranking = Ranking(order=("g-n0", "g-p0"), status="ok")
     decisions = judged(g, extractions, ranking, copies={"g-n1": "g-n0"})
     assert [(d.action, d.reason) for d in decisions[1:]] == [
         ("relabel", Reason.RANKED_ABOVE),
-        ("relabel", Reason.DUPLICATE),
+        ("filter", Reason.DUPLICATE),
     ]
 
 
@@ -255,7 +255,7 @@ def test_a_copy_of_what_is_known_not_to_answer_is_a_duplicate() -> None:
     g = group("g", negatives=["first", "first"])
     extractions = {"g-p0": extraction("g-p0", "answer"), "g-n0": extraction("g-n0", "no_answer")}
     decisions = judged(g, extractions, None, copies={"g-n1": "g-n0"})
-    assert [(d.action, d.reason) for d in decisions[1:]] == [("keep", Reason.NO_ANSWER), ("keep", Reason.DUPLICATE)]
+    assert [(d.action, d.reason) for d in decisions[1:]] == [("keep", Reason.NO_ANSWER), ("filter", Reason.DUPLICATE)]
 
 
 def test_a_broken_positive_is_not_compared_with() -> None:
