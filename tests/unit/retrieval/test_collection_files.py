@@ -82,7 +82,11 @@ def test_queries_between_tabs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "error", "says"),
     [
-        ("query-id\tcorpus-id\tscore\nq\td\tmuch\n", BadRow, "line 2: grade: expected a whole number up to 2,147,483,647, found 'much'"),
+        (
+            "query-id\tcorpus-id\tscore\nq\td\tmuch\n",
+            BadRow,
+            "line 2: grade: expected a whole number up to 2,147,483,647, found 'much'",
+        ),
         ("q\td\t1\nq d\n", BadRow, "line 2: row: expected query_id, doc_id and grade"),
         ("q\td\t1.5\nq\td\t1\n" * 2, BadRow, "line 3: grade"),
         ("q 0 d 1 extra\n", BadRow, "TREC's four columns"),
