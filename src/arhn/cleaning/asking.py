@@ -52,8 +52,17 @@ class Asker:
         on_failure: called with every request that failed for good.
     """
 
-    def __init__(self, engine: Engine, store: ResponseStore, stats: Stats, on_failure: OnFailure | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        store: ResponseStore,
+        stats: Stats,
+        on_failure: OnFailure | None = None,
+        *,
+        gathers: bool = False,
+    ) -> None:
         self._engine = engine
+        self._gathers = gathers
         self._store = store
         self._stats = stats
         self._on_failure = on_failure
@@ -98,9 +107,13 @@ class Asker:
             if isinstance(answer, RequestFailed):
                 self._report_failure(stage, answer, doc_ids[i] if doc_ids else None)
             completions.append(None if isinstance(answer, RequestFailed) else answer)
-            if key not in mine:
+            if key in self._stats.gathered and not self._gathers:
+                self._stats.gathered.discard(key)
+            elif key not in mine:
                 stats.count(completions[-1], asked=False)
             mine.discard(key)
+        if self._gathers:
+            self._stats.gathered.update(key for key, answer in answers.items() if isinstance(answer, Completion))
         return completions
 
     async def ask_fitting(
@@ -136,7 +149,7 @@ class Asker:
     def expect_requests(self, requests: int) -> None:
         """Say that the current group will take at least so many requests, for the time left."""
         group = current_group.get()
-        if group is not None and requests > group.expected:
+        if group is not None and requests > group.expected and not self._gathers:
             self._stats.begun += not group.expected
             self._stats.expected += requests - group.expected
             group.expected = requests

@@ -78,12 +78,16 @@ async def aevidence(
     store: ResponseStore,
     stats: Stats,
     on_failure: OnFailure | None = None,
+    gathers: bool = False,
 ) -> AsyncGenerator[Evidence]:
     """What confidences are made from, group by group in input order: extraction without the negatives' snippets.
 
     No calibration is needed. Raises as `aclean` does.
+
+    Args:
+        gathers: the same groups are cleaned afterwards: what is asked isn't counted again then.
     """
-    askers = _Askers(store, stats, on_failure)
+    askers = _Askers(store, stats, on_failure, gathers=gathers)
     config, groups = open_groups(groups, config)
     arhn = Arhn(config, models, askers.get, calibrated=False)
     async with aclosing(_clean_in_order(groups, arhn.gather_evidence, models, askers)) as found:
@@ -103,7 +107,7 @@ async def assume(
     """
     if not _assumes(config, models):
         return config
-    evidence = [each async for each in aevidence(first, models, config=config, store=store, stats=stats)]
+    evidence = [each async for each in aevidence(first, models, config=config, store=store, stats=stats, gathers=True)]
     return make_assumptions(first, evidence, config, models.record)
 
 
@@ -114,14 +118,19 @@ def _assumes(config: CleanConfig, models: Models) -> bool:
 class _Askers:
     """One asker per engine."""
 
-    def __init__(self, store: ResponseStore, stats: Stats, on_failure: OnFailure | None = None) -> None:
+    def __init__(
+        self, store: ResponseStore, stats: Stats, on_failure: OnFailure | None = None, *, gathers: bool = False
+    ) -> None:
+        self._gathers = gathers
         self.store = store
         self.stats = stats
         self._on_failure = on_failure
         self._made: dict[int, Asker] = {}
 
     def get(self, engine: Engine) -> Asker:
-        return self._made.setdefault(id(engine), Asker(engine, self.store, self.stats, self._on_failure))
+        return self._made.setdefault(
+            id(engine), Asker(engine, self.store, self.stats, self._on_failure, gathers=self._gathers)
+        )
 
     async def abandon(self) -> None:
         for asker in self._made.values():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from arhn.engines import Completion
 
@@ -87,12 +89,14 @@ class Stats:
     """What a run has asked so far, by stage; safe to read while it runs.
 
     The `begun` groups, those asked about so far, are expected to take `expected` requests. Requests that follow from
-    answers (snippets, rankings) are expected once they are made.
+    answers (snippets, rankings) are expected once they are made. `gathered` are the keys of requests that were counted
+    when a run's first groups were looked at, and aren't counted again when these are cleaned.
     """
 
     stages: dict[Stage, StageStats] = field(default_factory=dict)
     begun: int = 0
     expected: int = 0
+    gathered: Annotated[set[bytes], Field(exclude=True)] = field(default_factory=set)
 
     def of(self, stage: Stage) -> StageStats:
         """What one stage has asked so far."""

@@ -125,7 +125,7 @@ def test_rows_nested_too_deep(depth: int, long: str) -> None:
 def test_integers_of_any_length() -> None:
     assert jsonl.parse(b'{"x": %d}' % 10**90) == {"x": 10**90}
     for digits in (101, 4301, 100_000):
-        with pytest.raises(BadJson, match="digits|infinity"):
+        with pytest.raises(BadJson, match=r"digits|infinity"):
             jsonl.parse(b'{"x": ' + b"9" * digits + b"}")
     with pytest.raises(BadRow, match="surrogate"):
         jsonl.parse(b'{"x": "\\ud800", "y": ' + b"9" * 5000 + b"}")
