@@ -28,7 +28,8 @@ def clean(folder: Path, groups: Iterable[Group], name: str = "cleaned.jsonl", **
     with formats.GroupWriter(path, "tevatron") as writer:
         for group in groups:
             writer.write(group)
-    job = Job(input=str(path), files=Files.beside(str(folder / name)), **fields)
+    given = {"config": CleanConfig(calibrations=("none",)), **fields}
+    job = Job(input=str(path), files=Files.beside(str(folder / name)), **given)
     run(job, lambda _: Models(engine=FakeEngine(answer_by_marks)))
     return str(folder / name)
 
@@ -56,4 +57,4 @@ def hostile_groups(count: int = 3) -> Iterable[Group]:
         )
 
 
-CONFIG_F = CleanConfig(mode="F")  # type: ignore[arg-type]
+CONFIG_F = CleanConfig(mode="F", calibrations=("none",))  # type: ignore[arg-type]

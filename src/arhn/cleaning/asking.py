@@ -50,6 +50,7 @@ class Asker:
         store: where answers are looked up and put.
         stats: counts every request.
         on_failure: called with every request that failed for good.
+        gathers: the same is asked once more afterwards, and isn't counted again then.
     """
 
     def __init__(
@@ -107,13 +108,15 @@ class Asker:
             if isinstance(answer, RequestFailed):
                 self._report_failure(stage, answer, doc_ids[i] if doc_ids else None)
             completions.append(None if isinstance(answer, RequestFailed) else answer)
-            if key in self._stats.gathered and not self._gathers:
-                self._stats.gathered.discard(key)
+            if key.hex() in self._stats.gathered.keys and not self._gathers:
+                self._stats.gathered.keys.discard(key.hex())
             elif key not in mine:
                 stats.count(completions[-1], asked=False)
             mine.discard(key)
         if self._gathers:
-            self._stats.gathered.update(key for key, answer in answers.items() if isinstance(answer, Completion))
+            self._stats.gathered.keys |= {
+                key.hex() for key, answer in answers.items() if isinstance(answer, Completion)
+            }
         return completions
 
     async def ask_fitting(
@@ -149,10 +152,16 @@ class Asker:
     def expect_requests(self, requests: int) -> None:
         """Say that the current group will take at least so many requests, for the time left."""
         group = current_group.get()
-        if group is not None and requests > group.expected and not self._gathers:
+        if group is None:
+            return
+        if not group.expected:
+            group.expected = self._stats.gathered.groups.pop(group.query_id, 0)
+        if requests > group.expected:
             self._stats.begun += not group.expected
             self._stats.expected += requests - group.expected
             group.expected = requests
+        if self._gathers:
+            self._stats.gathered.groups[group.query_id] = group.expected
 
     def _report_failure(self, stage: Stage, error: RequestFailed, doc_id: str | None) -> None:
         if self._on_failure is not None:

@@ -85,18 +85,28 @@ class StageStats:
 
 
 @dataclass(slots=True)
+class Gathered:
+    """Requests about groups that are asked about twice: `keys` in hexadecimal digits, `groups` how many were expected
+    of each, by query_id.
+    """
+
+    keys: set[str] = field(default_factory=set)
+    groups: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Stats:
     """What a run has asked so far, by stage; safe to read while it runs.
 
     The `begun` groups, those asked about so far, are expected to take `expected` requests. Requests that follow from
-    answers (snippets, rankings) are expected once they are made. `gathered` are the keys of requests that were counted
-    when a run's first groups were looked at, and aren't counted again when these are cleaned.
+    answers (snippets, rankings) are expected once they are made. `gathered`: what was counted when a run's first groups
+    were looked at, and isn't counted again when these are cleaned.
     """
 
     stages: dict[Stage, StageStats] = field(default_factory=dict)
     begun: int = 0
     expected: int = 0
-    gathered: Annotated[set[bytes], Field(exclude=True)] = field(default_factory=set)
+    gathered: Annotated[Gathered, Field(exclude=True)] = field(default_factory=lambda: Gathered())
 
     def of(self, stage: Stage) -> StageStats:
         """What one stage has asked so far."""

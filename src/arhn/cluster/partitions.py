@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import islice
 
@@ -12,7 +12,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence
-from arhn.cleaning.stats import Failure, StageStats, Stats
+from arhn.cleaning.stats import Failure, Gathered, StageStats, Stats
 from arhn.types import CleanedGroup, Decision, Extraction, Group, Ranking
 
 _LEVEL = 3
@@ -22,13 +22,15 @@ _LEVEL = 3
 class Partition:
     """Adjacent groups of the input; `number` counts from 0.
 
-    `config`: the settings to clean them with. `gathers`: only their signals are wanted.
+    `config`: the settings to clean them with. `gathers`: only their signals are wanted. `gathered`: what was counted when
+    they were.
     """
 
     number: int
     groups: tuple[Group, ...]
     config: CleanConfig
     gathers: bool = False
+    gathered: Gathered = field(default_factory=Gathered)
 
     @property
     def digest(self) -> str:
@@ -76,13 +78,14 @@ class Outcome:
 class Part:
     """What came of a partition: an outcome per group, the requests that failed for good, and what was asked.
 
-    `evidence`: what each group shows, instead of outcomes, where only that was wanted.
+    `evidence`: what each group shows, instead of outcomes, where only that was wanted; `gathered`: what was counted.
     """
 
     outcomes: tuple[Outcome, ...]
     failures: tuple[Failure, ...]
     stats: Stats
     evidence: tuple[Evidence, ...] = ()
+    gathered: Gathered = field(default_factory=Gathered)
 
     def join(self, groups: Sequence[Group]) -> Iterator[CleanedGroup]:
         """The cleaned groups, in order."""

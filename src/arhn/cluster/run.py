@@ -13,10 +13,11 @@ from typing import Any
 from arhn.cleaning.auto_calibration import make_assumptions, needs_assumptions
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.assume import FIRST_GROUPS
+from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run import Cleaner, Files, Job, OnGroup, carry_out
 from arhn.cleaning.run.tally import Progress
-from arhn.cleaning.stats import OnFailure, Stats
+from arhn.cleaning.stats import Gathered, OnFailure, Stats
 from arhn.cluster.connect import connect
 from arhn.cluster.partitions import cut
 from arhn.cluster.pool import EACH, RayPool
@@ -77,10 +78,13 @@ class OnRay:
     def clean(self, groups: Iterator[Group], stats: Stats, on_failure: OnFailure) -> Generator[CleanedGroup]:
         """The groups cleaned, in their order; raises as `Schedule.run` does."""
         first = self._take_first(groups)
-        if first:
-            self.config = self._assume(first, stats)
+        gathered = self._assume(first, stats) if first else {}
         schedule = self._plan(digest_settings(self.config, self._models), stats)
-        for partition, part in schedule.run(cut(chain(first, groups), self._cluster.partition, self.config)):
+        partitions = (
+            replace(p, gathered=gathered.get(p.digest, Gathered())) if gathered else p
+            for p in cut(chain(first, groups), self._cluster.partition, self.config)
+        )
+        for partition, part in schedule.run(partitions):
             for failure in part.failures:
                 on_failure(failure)
             yield from part.join(partition.groups)
@@ -95,12 +99,21 @@ class OnRay:
         size = self._cluster.partition
         return list(islice(groups, -(-FIRST_GROUPS // size) * size))
 
-    def _assume(self, first: Sequence[Group], stats: Stats) -> CleanConfig:
-        """The settings with calibrations from the first groups, the same as without a cluster."""
+    def _assume(self, first: Sequence[Group], stats: Stats) -> dict[str, Gathered]:
+        """Add calibrations to the settings, from the first groups and the same as without a cluster.
+
+        Returns:
+            what was counted, by digest of the partition.
+        """
         schedule = self._plan(f"{digest_settings(self.config, self._models)}.signals", stats)
         partitions = cut(iter(first), self._cluster.partition, self.config, gathers=True)
-        evidence = [each for _, part in schedule.run(partitions) for each in part.evidence]
-        return make_assumptions(first[:FIRST_GROUPS], evidence[:FIRST_GROUPS], self.config, self._models)
+        evidence: list[Evidence] = []
+        gathered = {}
+        for partition, part in schedule.run(partitions):
+            evidence += part.evidence
+            gathered[partition.digest] = part.gathered
+        self.config = make_assumptions(first[:FIRST_GROUPS], evidence[:FIRST_GROUPS], self.config, self._models)
+        return gathered
 
     def _plan(self, settings: str, stats: Stats) -> Schedule:
         window = EACH * _AHEAD * self._cluster.workers

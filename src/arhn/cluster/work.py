@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, aclosing
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from arhn import __version__
 from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.models import Models, ModelsRecord
 from arhn.cleaning.pipeline import aclean, aevidence
-from arhn.cleaning.stats import Failure, Stats
+from arhn.cleaning.stats import Failure, Gathered, Stats
 from arhn.cluster.partitions import Outcome, Part, Partition
 from arhn.errors import ArhnError
 from arhn.store import SqliteStore
@@ -87,7 +88,7 @@ class Worker:
 async def clean_partition(partition: Partition, models: Models, answers: bytes | None = None) -> Done:
     """Clean a partition, or gather its signals, with a response store of its own. Raises as `aclean` does."""
     failures: list[Failure] = []
-    stats = Stats()
+    stats = Stats(gathered=deepcopy(partition.gathered))
     config = partition.config
     with TemporaryDirectory(prefix="arhn-") as folder:
         place = Path(folder) / f"{partition.digest}.responses.sqlite"
@@ -98,7 +99,7 @@ async def clean_partition(partition: Partition, models: Models, answers: bytes |
         evidence: list[Evidence] = []
         with SqliteStore(place, model=names[0]) as store:
             work = partial(
-                aevidence if partition.gathers else aclean,
+                partial(aevidence, gathers=True) if partition.gathers else aclean,
                 partition.groups,
                 models,
                 config=config,
@@ -112,7 +113,13 @@ async def clean_partition(partition: Partition, models: Models, answers: bytes |
                         outcomes.append(Outcome.of(each))
                     else:
                         evidence.append(each)
-        part = Part(outcomes=tuple(outcomes), failures=tuple(failures), stats=stats, evidence=tuple(evidence))
+        part = Part(
+            outcomes=tuple(outcomes),
+            failures=tuple(failures),
+            stats=stats,
+            evidence=tuple(evidence),
+            gathered=stats.gathered if partition.gathers else Gathered(),
+        )
         return Done(part=part.pack(), answers=place.read_bytes(), serving=models.record.serving)
 
 

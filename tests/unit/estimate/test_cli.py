@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from arhn import cli
-from arhn.errors import OutputExists, StoreError, UsageError
+from arhn.errors import StoreError, UsageError
 from tests.conftest import answer_by_marks, many
 from tests.served import Served
 from tests.serving import Asked, Reply, Server, failed
@@ -119,7 +119,7 @@ def test_with_a_server_that_has_none(groups: Path) -> None:
 
 def test_a_pilot_and_its_store(groups: Path, tmp_path: Path) -> None:
     with served(tokenizer=False) as server:
-        asking = ["--engine", "openai", "--url", server.url]
+        asking = ["--engine", "openai", "--url", server.url, "--calibration", "none"]
         pilot = tmp_path / "pilot.jsonl"
         assert cli.main(["clean", str(groups), "-o", str(pilot), "--limit", "10", *asking]) == 0
         summary = json.loads((tmp_path / "pilot.summary.json").read_text("utf-8"))
@@ -146,7 +146,7 @@ def test_a_pilot_and_its_store(groups: Path, tmp_path: Path) -> None:
         ([*PLANNED, "--set", "engine.slots=2"], UsageError),
         ([*PLANNED, "--set", "store=x"], UsageError),
         (["--store", "none.sqlite"], StoreError),
-        ([*PLANNED, "--json", "groups.jsonl"], OutputExists),
+        ([*PLANNED, "--json", "groups.jsonl"], UsageError),
     ],
 )
 def test_what_does_not_fit(

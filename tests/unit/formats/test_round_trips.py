@@ -79,7 +79,7 @@ def test_flagembedding(data: st.DataObject) -> None:
 
 
 @modest
-@given(texts, st.lists(st.tuples(texts, numbers), min_size=1, max_size=5), st.booleans(), extras)
+@given(texts, st.lists(st.tuples(texts, st.integers(-1, 5)), min_size=1, max_size=5), st.booleans(), extras)
 def test_labeled_list(query: str, docs: list[tuple[str, float]], scored: bool, extra: dict[str, Any]) -> None:
     labels = [label for _, label in docs[1:]]
     labels.insert(len(labels) // 2, 1)
