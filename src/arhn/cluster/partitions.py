@@ -22,8 +22,8 @@ _LEVEL = 3
 class Partition:
     """Adjacent groups of the input; `number` counts from 0.
 
-    `config`: the settings to clean them with. `gathers`: only their signals are wanted. `gathered`: what was counted when
-    they were.
+    `config`: the settings to clean them with. `gathers`: only their signals are wanted. `gathered`: what was
+    counted when they were.
     """
 
     number: int
