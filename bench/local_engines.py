@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from arhn import weights
 from arhn.cleaning import prompts
 from arhn.cleaning.evidence.calibration import find_calibration
 from arhn.cleaning.evidence.confidence import find_band, make_confidences
@@ -196,38 +197,46 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="+", help=f"folders called {', '.join(FAMILIES)}")
     parser.add_argument("-o", "--output", type=Path, default=Path("local_engines.json"))
     parser.add_argument("--model", default="qwen2.5-coder-0.5b")
-    parser.add_argument("--groups", type=int, default=4, help="of each data set, for agreement and for one thread")
+    parser.add_argument(
+        "--groups", type=int, default=4, help="of each data set, in the first of the ways, which agreement is of"
+    )
+    parser.add_argument(
+        "--ways", nargs="+", default=["1", "2", "1+busy", "2+busy"], help="threads, with +busy another job on each core"
+    )
     parser.add_argument("--timed-groups", type=int, default=1, help="of each data set, for the other rows")
     arguments = parser.parse_args()
     groups = [g for folder in arguments.data for g in read_groups(folder, arguments.groups)]
     few = [g for folder in arguments.data for g in read_groups(folder, arguments.timed_groups)]
-    rows: list[Row] = []
+    rows: list[dict[str, Any]] = []
     odds: dict[str, list[Any]] = {}
-    for beside, threads in ((False, 1), (False, 2), (True, 1), (True, 2)):
-        whole = not beside and threads == 1
+    agreement: dict[str, list[Any]] = {}
+    for way in arguments.ways:
+        threads, beside = int(way.removesuffix("+busy")), way.endswith("+busy")
         for name in ENGINES:
             with busy(beside), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                asked = groups if whole else few
+                asked = few if odds.keys() >= ENGINES.keys() else groups
                 row, found = pool.submit(measure, name, arguments.model, threads, beside, asked).result()
-            rows.append(row)
-            if whole:
-                odds[name] = found
+            rows.append(asdict(row) | {"per_second": row.per_second, "per_cpu_second": row.per_cpu_second})
+            odds.setdefault(name, found)
             print(
-                f"{name:12} threads {threads} {'beside' if beside else 'alone ':6} {row.per_second:7.1f} tokens/s "
-                f"{row.per_cpu_second:7.1f} tokens/CPU s, start {row.start_seconds} s ({row.start_cpu_seconds} CPU s), "
-                f"{row.memory_mb} MB",
+                f"{name:12} {way:7} {row.per_second:7.1f} tokens/s {row.per_cpu_second:7.1f} tokens/CPU s, "
+                f"start {row.start_seconds} s ({row.start_cpu_seconds} CPU s), {row.memory_mb} MB",
                 flush=True,
             )
-    from arhn import weights
+        if not agreement:
+            agreement = compare_all(arguments.model, groups, odds)
+        arguments.output.write_text(json.dumps({"rows": rows, "agreement": agreement}, indent=1) + "\n", "utf-8")
 
-    identity = weights.identity(weights.resolve(arguments.model))
+
+def compare_all(model: str, groups: Sequence[Group], odds: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """Each engine against the first."""
+    identity = weights.identity(weights.resolve(model))
     first, *others = ENGINES
-    agreement = {n: compare(arguments.model, groups, odds[first], odds[n], identity) for n in others}
-    for name, each in agreement.items():
-        for line in each:
-            print(name, line)
-    table = [asdict(r) | {"per_second": r.per_second, "per_cpu_second": r.per_cpu_second} for r in rows]
-    arguments.output.write_text(json.dumps({"rows": table, "agreement": agreement}, indent=1) + "\n", "utf-8")
+    found = {name: compare(model, groups, odds[first], odds[name], identity) for name in others}
+    for name, rows in found.items():
+        for row in rows:
+            print(name, row, flush=True)
+    return found
 
 
 if __name__ == "__main__":
