@@ -120,7 +120,9 @@ def _find_by_passages(traits: Sequence[_Traits]) -> tuple[Family, str] | None:
         return Family.QUESTION, "the positives are code"
     if asking >= 0.5 and _share([t.answered_by_question for t in traits]) >= 0.5:
         return Family.DUPLICATE, "the positives ask, too"
-    statements = asking < 0.5 and _share([t.single for t in traits]) >= 0.75
+    # An instruction answers a problem, however short both are.
+    instructed = _share([t.answered_by_instruction for t in traits])
+    statements = asking < 0.5 and instructed < _OTHERS and _share([t.single for t in traits]) >= 0.6
     if statements and length <= 35 and 0.3 <= ratio <= 1.5 and _share([t.stated for t in traits]) >= 0.5:
         return Family.PARAPHRASE, "the positives are statements as short as the queries"
     return None
@@ -156,7 +158,7 @@ def _find_traits(group: Group) -> _Traits:
         sure=form.sure,
         length=length,
         ratio=ratio,
-        single=count_sentences(query) <= 1 and count_sentences(text) <= 2,
+        single=count_sentences(query) <= 1 and count_sentences(text) <= 1,
         stated=stated,
         answered_by_question=_asks(text, ratio),
         answered_by_code=_is_code(text),
