@@ -94,7 +94,7 @@ def test_help_says_what_settings_say(capsys: pytest.CaptureFixture[str]) -> None
     text = " ".join(said(capsys, "clean", "--help").split())
     assert "--mode R|F|R+F|drop Which actions are taken." in text
     assert "Default: R+F." in text
-    assert "--engine llamacpp|openai|vllm" in text
+    assert "--engine ctranslate2|llamacpp|openai|vllm" in text
 
 
 def test_defaults_are_shown_in_one_way_and_ranges_of_counts_not_at_all(capsys: pytest.CaptureFixture[str]) -> None:
@@ -365,7 +365,7 @@ def test_a_toy_engine_is_estimated(here: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_run_ends_in_words(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = said(capsys, "clean", "train.jsonl", "-o", "out.jsonl")
+    text = said(capsys, "clean", "train.jsonl", "-o", "out.jsonl", "--calibration", "none")
     counts = json.loads((here / "out.summary.json").read_text())["negatives"]["action"]
     relabelled, filtered = counts["relabel"], counts["filter"]
     words = f"Of {sum(counts.values())} negatives, {relabelled} became positives, {filtered} were dropped"
