@@ -165,7 +165,7 @@ def no_spaces(case: Case) -> None:
 
 def one_query_in_two_places(case: Case) -> None:
     said = case.arhn("clean", "shuf.jsonl", "-o", "s.jsonl", "--method", "none")
-    assert "1 negatives that are positives of the same query elsewhere" in " ".join(said.split())
+    assert "1 negative labelled positive for the same query elsewhere" in " ".join(said.split())
     said = case.arhn("inspect", "s.jsonl", "--query-id", "q-75671faef9d25e92")
     assert "stands in 2 groups" in said
     assert said.count("when was the bridge opened") == 2

@@ -21,6 +21,7 @@ from arhn.cleaning.first_groups import open_groups
 from arhn.cleaning.methods.arhn import Arhn
 from arhn.cleaning.methods.method import find_method
 from arhn.cleaning.models import Models
+from arhn.cleaning.setup import require_fitting
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
@@ -107,6 +108,7 @@ async def assume(
     """
     if not _assumes(config, models):
         return config
+    require_fitting(config, models.record)
     evidence = [each async for each in aevidence(first, models, config=config, store=store, stats=stats, gathers=True)]
     return make_assumptions(first, evidence, config, models.record)
 

@@ -103,6 +103,21 @@ def set_up(config: CleanConfig, described: ModelsRecord) -> dict[str, FamilySetu
     }
 
 
+def require_fitting(config: CleanConfig, described: ModelsRecord) -> None:
+    """Raises CalibrationError where calibrations are given, and none of them is for these models and settings."""
+    own = config.own_calibrations
+    if not own:
+        return
+    assert described.capabilities is not None
+    model, scorer = described.names["model"], described.names.get("similarity", "")
+    samples = count_samples(config, described.capabilities)
+    for family in list_families(config):
+        prompt = choose_prompt(family, config).hash
+        if find_calibration(model, prompt, samples=samples, scorer=scorer, given=own, shipped=False):
+            return
+    _refuse_uncalibrated(config, model, samples, scorer)
+
+
 def set_up_uncalibrated(config: CleanConfig) -> dict[str, FamilySetup]:
     """Prompts of every family, to make calibrations with."""
     return {

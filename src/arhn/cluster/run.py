@@ -17,6 +17,7 @@ from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run import Cleaner, Files, Job, OnGroup, carry_out
 from arhn.cleaning.run.tally import Progress
+from arhn.cleaning.setup import require_fitting
 from arhn.cleaning.stats import Gathered, OnFailure, Stats
 from arhn.cluster.connect import connect
 from arhn.cluster.partitions import cut
@@ -105,6 +106,7 @@ class OnRay:
         Returns:
             what was counted, by digest of the partition.
         """
+        require_fitting(self.config, self._models)
         schedule = self._plan(f"{digest_settings(self.config, self._models)}.signals", stats)
         partitions = cut(iter(first), self._cluster.partition, self.config, gathers=True)
         evidence: list[Evidence] = []
