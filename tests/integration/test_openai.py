@@ -493,8 +493,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def command(server: Server, *more: str) -> tuple[str, ...]:
-    flags = ("--engine", "openai", "--url", server.url, "--calibration", "none")
-    return ("clean", "train.jsonl", "-o", "out.jsonl", *flags, *more)
+    word = () if "--method" in more else ("--calibration", "none")
+    return ("clean", "train.jsonl", "-o", "out.jsonl", "--engine", "openai", "--url", server.url, *word, *more)
 
 
 def test_the_command_line(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
