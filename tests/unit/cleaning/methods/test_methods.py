@@ -302,11 +302,17 @@ def test_margin_cannot_relabel_and_needs_a_similarity() -> None:
 # None
 
 
-def test_none_changes_nothing() -> None:
+def test_none_leaves_out_nothing_but_copies() -> None:
     g = group(positives=["p"], negatives=["p", "x", "x", "ANSWER1"])
     [cleaned] = clean([g], Models(), config=CleanConfig(method="none"))
-    assert actions(cleaned) == [("keep", Reason.UNDISPUTED)] * 4
-    assert cleaned.cleaned == g
+    assert actions(cleaned) == [
+        ("filter", Reason.EQUALS_POSITIVE),
+        ("keep", Reason.UNDISPUTED),
+        ("filter", Reason.DUPLICATE),
+        ("keep", Reason.UNDISPUTED),
+    ]
+    assert texts(cleaned.negatives) == ["x", "ANSWER1"]
+    assert cleaned.positives == g.positives
 
 
 def test_none_keeps_the_number_of_negatives_and_the_floor() -> None:
