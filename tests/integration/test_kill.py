@@ -43,7 +43,7 @@ run(job, lambda _: Models(engine=FakeEngine(script, delay=0.002)))
 
 
 def runs(folder: Path, kill_after: int, delay: float) -> int:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     command = [sys.executable, "-c", RUN, str(kill_after), str(delay)]
     done = subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True)
     assert done.returncode in (0, -9), done.stderr.decode()
@@ -78,7 +78,7 @@ def test_a_kill_between_the_renames(tmp_path: Path, name: str, monkeypatch: pyte
             writer.write(group)
     whole = Job(input=str(tmp_path / "train.jsonl"), files=Files.beside(str(tmp_path / "whole.jsonl")))
     run(whole, lambda _: Models(engine=FakeEngine(answer_by_marks)))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     command = [sys.executable, "-c", PUBLISH, name]
     assert subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode == 9
     assert not (tmp_path / "cleaned.jsonl").exists()
