@@ -28,7 +28,7 @@ from typing import Any
 
 from arhn import weights
 from arhn.cleaning import prompts
-from arhn.cleaning.evidence.calibration import find_calibration
+from arhn.cleaning.evidence.calibration import OWN_WORD, find_calibration
 from arhn.cleaning.evidence.confidence import find_band, make_confidences
 from arhn.cleaning.extract.questions import read_verdict, request_verdict
 from arhn.engines import Engine, Request, settings_of
@@ -164,8 +164,8 @@ def compare(model: str, groups: Sequence[Group], one: Sequence[Any], other: Sequ
     """How verdicts and log-odds of two engines differ, a row for each data set."""
     rows = []
     for data in sorted({g.data for g in groups}):
-        calibration = find_calibration(identity, prompts.load(FAMILIES[data]).extract.hash)
-        assert calibration is not None, "a model with a shipped calibration is needed"
+        # Where none is shipped for a model and a family, what the LLM itself says.
+        calibration = find_calibration(identity, prompts.load(FAMILIES[data]).extract.hash) or OWN_WORD
         same = total = 0
         apart: list[float] = []
         for group, first, second in zip(groups, one, other, strict=True):
@@ -225,7 +225,9 @@ def main() -> None:
             )
         if not agreement:
             agreement = compare_all(arguments.model, groups, odds)
-        arguments.output.write_text(json.dumps({"rows": rows, "agreement": agreement}, indent=1) + "\n", "utf-8")
+        arguments.output.write_text(
+            json.dumps({"rows": rows, "agreement": agreement, "log_odds": odds}) + "\n", "utf-8"
+        )
 
 
 def compare_all(model: str, groups: Sequence[Group], odds: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
