@@ -190,7 +190,7 @@ def test_all_of_the_group_is_shown_once_on_a_line_each(engine: FakeEngine) -> No
     assert actions(cleaned) == [
         ("keep", Reason.UNDISPUTED),
         ("filter", Reason.EQUALS_POSITIVE),
-        ("keep", Reason.DUPLICATE),
+        ("filter", Reason.DUPLICATE),
         ("relabel", Reason.JUDGED_BETTER),
     ]
 
