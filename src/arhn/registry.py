@@ -26,16 +26,16 @@ _LONGEST = 80
 
 def entry_points(*, group: str, name: str | None = None) -> Iterable[EntryPoint]:
     """Those of a group, or the one of a name. `importlib.metadata` takes long to import: not before it is needed."""
-    found = _read_entry_points(group)
+    found = _read_entry_points().select(group=group)
     return found if name is None else found.select(name=name)
 
 
 @cache
-def _read_entry_points(group: str) -> EntryPoints:
-    """Once for a process: it reads a file of every package there is, and most readers of data ask for the formats."""
+def _read_entry_points() -> EntryPoints:
+    """Those of all groups, once for a process: it reads a file of every package there is, whatever the group."""
     from importlib import metadata
 
-    return metadata.entry_points(group=group)
+    return metadata.entry_points()
 
 
 class Registry(Generic[T]):
