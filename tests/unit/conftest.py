@@ -13,6 +13,11 @@ settings.register_profile("quick", settings.get_profile("thorough"), max_example
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "thorough"))
 
 
+def at_most(examples: int) -> settings:
+    """So many invented examples, or as many as the profile has if these are fewer."""
+    return settings(max_examples=min(examples, settings().max_examples))
+
+
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder of its own, and no cache of the user's: a test that looks for the hub fails at once."""

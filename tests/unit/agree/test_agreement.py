@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -28,6 +28,7 @@ from arhn.errors import (
     UnknownFormat,
     UsageError,
 )
+from tests.unit.conftest import at_most
 
 Row = dict[str, Any]
 
@@ -363,7 +364,7 @@ def test_kappa_is_symmetric(a: dict[str, str], b: dict[str, str]) -> None:
     assert (one.a.only, one.b.only) == (other.b.only, other.a.only)
 
 
-@settings(max_examples=50)
+@at_most(50)
 @given(actions)
 def test_a_file_agrees_with_itself(a: dict[str, str]) -> None:
     found = compare(judged(a), judged(a))
@@ -376,7 +377,7 @@ def test_a_file_agrees_with_itself(a: dict[str, str]) -> None:
     assert found.differing == ()
 
 
-@settings(max_examples=20)  # a bootstrap each
+@at_most(20)  # a bootstrap each
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_lines_does_not_matter(rng: random.Random) -> None:
     a = {f"q{i}": "".join(rng.choices("krfu", k=5)) for i in range(8)}

@@ -1090,8 +1090,9 @@ def test_memory_does_not_grow_with_the_number_of_groups(tmp_path: Path, monkeypa
         return most
 
     peaks(50)
-    few, all_of_them = peaks(200, 800)
-    assert all_of_them < 1.2 * few
+    few, all_of_them = peaks(200, 600)
+    # One that is held takes 3 kB without its answers. What isn't collected yet varies, too.
+    assert all_of_them - few < 0.2 * 400 * 3000
 
 
 # Triage: the LLM is asked about the likeliest negatives only

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn.compare.significance import holm, interval, sign_flip
+from tests.unit.conftest import at_most
 
 scipy_stats = pytest.importorskip("scipy.stats")
 
@@ -22,7 +23,7 @@ def scipys(values: np.ndarray, **kwargs: object) -> float:
     return float(test.pvalue)
 
 
-@settings(max_examples=50)
+@at_most(50)
 @given(differences)
 def test_few_queries_are_exact_as_scipys(values: list[float]) -> None:
     array = np.array(values)

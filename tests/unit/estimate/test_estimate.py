@@ -108,9 +108,9 @@ def test_a_sample_of_a_run_tells_of_all_of_it() -> None:
 
 
 def test_what_all_prompts_share_is_computed_once_in_a_run_and_not_in_every_sample() -> None:
-    groups = list(many(200))
+    groups = list(many(100))
     pilot = Pilot.measured(400, 1000, words=5, source="test")
-    whole, sampled = (estimated(groups, size=size, pilot=pilot).middle for size in (200, 20))
+    whole, sampled = (estimated(groups, size=size, pilot=pilot).middle for size in (100, 20))
     assert sampled.computed == pytest.approx(whole.computed, rel=0.15)
     assert whole.computed < whole.prompt / 3
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from arhn.evaluate import measures
 from arhn.evaluate.measures import MEASURES, MRR, NDCG, RECALL, average, count_identical_relevant, measure
 from arhn.evaluate.view import results_view
+from tests.unit.conftest import at_most
 from tests.unit.evaluate.invented import results
 
 DOCS = [f"d{i}" for i in range(30)]
@@ -138,7 +139,7 @@ def mteb_mrr(qrels: Qrels, run: Run, depths: list[int]) -> Any:
     return mrr(qrels, run, depths) if run else {"MRR@10": []}
 
 
-@settings(max_examples=20)
+@at_most(20)
 @given(st.integers(0, 2**32 - 1))
 def test_long_runs_of_real_scores(seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -186,7 +187,7 @@ def test_mrr_ends_at_rank_10(rank: int) -> None:
     assert found == pytest.approx(1 / rank if rank <= 10 else 0)
 
 
-@settings(max_examples=50)
+@at_most(50)
 @given(qrels_, runs)
 def test_on_one_run_file_mteb_says_the_same_but_leaves_missing_queries_out(qrels: Qrels, run: Run) -> None:
     from mteb._evaluators.retrieval_metrics import calculate_retrieval_scores

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn.formats import FORMATS, Container, GroupWriter, choose_container, detect, list_losses, read
 from arhn.types import Action, CleanedGroup, Decision, Group, Passage, Reason
+from tests.unit.conftest import at_most
 from tests.unit.formats.helpers import (
     FLAG,
     LABELED,
@@ -209,7 +210,7 @@ def test_containers_by_name(tmp_path: Path) -> None:
     assert choose_container("x") is Container.JSONL
 
 
-@settings(max_examples=60)
+@at_most(60)
 @given(texts, st.lists(texts, min_size=1, max_size=3, unique=True), st.lists(texts, min_size=1, max_size=3))
 @pytest.mark.parametrize("kind", FORMATS.names())
 def test_groups_come_back(

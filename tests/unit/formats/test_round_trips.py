@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn.formats import FORMATS, Container, GroupWriter, detect, read
+from tests.unit.conftest import at_most
 
 from .helpers import (
     FLAG,
@@ -29,7 +30,7 @@ from .helpers import (
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 SUFFIXES = [".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet"]
-modest = settings(max_examples=60)
+modest = at_most(60)
 
 
 def comes_back(rows: list[dict[str, Any]]) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn.errors import BadJson, BadRow, DataError, FileMissing, NotUtf8, UnknownFormat
 from arhn.retrieval import collection_files
+from tests.unit.conftest import at_most
 
 # A first line that starts with a brace is taken for JSON.
 IDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"])).map("i{}".format)
@@ -38,7 +39,7 @@ def put_qrels(folder: Path, form: str, pairs: dict[tuple[str, str], int]) -> Pat
     return path
 
 
-@settings(max_examples=60)
+@at_most(60)
 @given(pairs=PAIRS, form=st.sampled_from(FORMS))
 def test_qrels_come_back_from_every_form(
     tmp_path_factory: pytest.TempPathFactory, pairs: dict[tuple[str, str], int], form: str
@@ -47,7 +48,7 @@ def test_qrels_come_back_from_every_form(
     assert {(j.query_id, j.doc_id): j.grade for j in collection_files.read_qrels(path)} == pairs
 
 
-@settings(max_examples=100)
+@at_most(100)
 @given(content=st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("any") / "file"

@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn.errors import BadJson, BadRow, DuplicateId, EmptyCorpus, FileMissing, NotUtf8, UnknownFormat
 from arhn.retrieval import corpus as module
 from arhn.retrieval.corpus import Corpus
 from arhn.types import Passage
+from tests.unit.conftest import at_most
 from tests.unit.retrieval.helpers import TEXTS, put_corpus, put_lines
 
 ROWS = [
@@ -99,7 +100,7 @@ def test_digest_hangs_on_ids_texts_and_their_order(tmp_path: Path) -> None:
     assert len(digests) == 4
 
 
-@settings(max_examples=50)
+@at_most(50)
 @given(
     texts=st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(), min_size=1),
     title=st.text(st.characters(exclude_categories=["Cs"])),

@@ -7,18 +7,19 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn.errors import BadJson, BadRow, CannotHold, DuplicateId, FileMissing, OutputExists
 from arhn.retrieval.runs import read_run, write_run
+from tests.unit.conftest import at_most
 
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1)
 SCORES = st.floats(allow_nan=False, allow_infinity=False)
 RUNS = st.dictionaries(WORDS, st.dictionaries(WORDS, SCORES, min_size=1))
 
 
-@settings(max_examples=100)
+@at_most(100)
 @given(run=RUNS, suffix=st.sampled_from(["", ".gz", ".zst"]))
 def test_a_run_comes_back_to_the_last_bit(
     tmp_path_factory: pytest.TempPathFactory, run: dict[str, dict[str, float]], suffix: str

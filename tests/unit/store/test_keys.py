@@ -15,13 +15,14 @@ from hashlib import blake2b
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn import store
 from arhn.engines import Completion
 from arhn.errors import DiskFull, StoreCorrupt, StoreError
 from arhn.store import SqliteStore, StoredAnswers, keys
+from tests.unit.conftest import at_most
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +79,7 @@ steps = st.lists(
 
 
 @given(steps)
-@settings(max_examples=60, deadline=None)
+@at_most(60)
 def test_it_holds_what_a_dictionary_holds(steps: list[tuple[str, int, int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, expected = Path(folder) / "s", {}

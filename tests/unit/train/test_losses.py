@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from arhn.train.filtered_passages import doc_key, text_key
 from arhn.train.groups import StoredPassage, gather
 from arhn.train.plan import Example, Examples
 from arhn.train.recipe import Recipe, load
+from tests.unit.conftest import at_most
 from tests.unit.train import tiny
 
 torch = pytest.importorskip("torch")
@@ -124,7 +125,7 @@ def test_a_passage_with_the_text_of_a_positive_is_forbidden_whatever_its_id() ->
     assert not blocked[1].any()
 
 
-@settings(max_examples=60)
+@at_most(60)
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=9),
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), max_size=12),

