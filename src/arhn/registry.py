@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from arhn.errors import UsageError
 
@@ -26,12 +26,12 @@ _LONGEST = 80
 
 def entry_points(*, group: str, name: str | None = None) -> Iterable[EntryPoint]:
     """Those of a group, or the one of a name. `importlib.metadata` takes long to import: not before it is needed."""
-    found = _read_entry_points().select(group=group)
+    found: EntryPoints = _read_entry_points().select(group=group)
     return found if name is None else found.select(name=name)
 
 
 @cache
-def _read_entry_points() -> EntryPoints:
+def _read_entry_points() -> Any:
     """Those of all groups, once for a process: it reads a file of every package there is, whatever the group."""
     from importlib import metadata
 
