@@ -143,8 +143,10 @@ def _read_families(value: object, info: ValidationInfo) -> object:
     own = tuple(info.data.get("family", ()))
     if isinstance(value, FamilyMap):
         return FamilyMap.of({}, own) if own and value == FamilyMap() else value
+    if not isinstance(value, Mapping):
+        return value
     # Where `family` isn't sound its names aren't known, and only that is said.
-    return FamilyMap.of(value, own) if isinstance(value, Mapping) and "family" in info.data else FamilyMap()
+    return FamilyMap.of(value, own) if "family" in info.data else FamilyMap()
 
 
 def _read_own_families(value: object) -> object:

@@ -6,14 +6,14 @@ of them has it, whichever groups it is given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 
 from arhn.cleaning.config import ONLY_WITH, CleanConfig
 from arhn.cleaning.prompts.own import OwnFamily, take_examples
 from arhn.families.choice import FamilyMap, Opened, family_of, open_families
-from arhn.families.data_set import SAMPLE
+from arhn.families.data_set import SAMPLE, Decision
 from arhn.types import Group
 
 
@@ -49,8 +49,9 @@ def describe_families(config: CleanConfig) -> list[dict[str, object]]:
     opened = config.families.opened
     if opened is None:
         return []
-    subsets: Mapping[str, object] = opened.subsets or {}
-    decisions = {**({None: opened.whole} if opened.whole and not subsets else {}), **(opened.subsets or {})}
+    decisions: dict[str | None, Decision] = {**(opened.subsets or {})}
+    if opened.whole is not None and not decisions:
+        decisions[None] = opened.whole
     return [
         {
             "subset": subset,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from arhn.families.family import DATASETS, Family
 from arhn.types import Group
 
+F = TypeVar("F", bound=str)
 #: Fields of a record that may name the data set a group comes from, in the order they are tried.
 FIELDS = ("subset", "dataset", "task", "source")
 _LONGEST_NAME = 120
@@ -47,7 +48,7 @@ def list_spellings(name: str) -> Iterator[str]:
             yield bare
 
 
-def look_up(table: Mapping[str, Family], name: str) -> Family | None:
+def look_up(table: Mapping[str, F], name: str) -> F | None:
     """The family that `table` gives to the most specific spelling of `name`; None where it has none of them."""
     return next((table[each] for each in list_spellings(name) if each in table), None)
 
