@@ -49,7 +49,7 @@ def describe_families(config: CleanConfig) -> list[dict[str, object]]:
     opened = config.families.opened
     if opened is None:
         return []
-    decisions: dict[str | None, Decision] = {**(opened.subsets or {})}
+    decisions: dict[str | None, Decision] = dict((opened.subsets or {}).items())
     if opened.whole is not None and not decisions:
         decisions[None] = opened.whole
     return [

@@ -417,7 +417,7 @@ class Calibrating:
     folder: Path
     script: Script = by_numbers
     asked: list[Request] = field(default_factory=list)
-    skipped: Mapping[Family, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, *data: tuple[Group, dict[str, bool]], rows: Rows = gold) -> None:
         with formats.GroupWriter(self.folder / "groups.jsonl", "tevatron", overwrite=True) as writer:
@@ -438,7 +438,7 @@ class Calibrating:
         similarity: Similarity | None = None,
         on_group: Callable[[int, int, Stats], None] | None = None,
         **fields: Any,
-    ) -> Mapping[Family, Fit]:
+    ) -> Mapping[str, Fit]:
         engine = engine or FakeEngine(self.script)
 
         def open_models(_: ExitStack) -> Models:

@@ -31,7 +31,7 @@ from tests.conftest import answer_by_marks, many
 from tests.unit.cluster.inline import run_inline
 
 ANSWERS = "A passage answers a ticket if it says how to solve its problem."
-EXAMPLES = [
+EXAMPLES: list[dict[str, Any]] = [
     {
         "query": "No sound.",
         "passage": "Turn the volume up. Then restart.",
