@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.first_groups import open_groups
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.stats import StageStats, Stats
@@ -87,6 +88,8 @@ def estimate(
     """
     if models.engine is None:
         raise UsageError(f"method {config.method}: asks no LLM, so there is nothing to estimate")
+    # Families as a run settles them; from fewer first groups, where the caller hasn't settled them.
+    config, _ = open_groups(sample.first, config)
     counting = replace(counting, tokenizer=Once(counting.tokenizer))
     run = _Run(config=config, models=models, counting=counting, stored=stored)
     pilot = pilot or (_learn(run, sample) if stored else None) or Pilot.usual()
