@@ -107,6 +107,11 @@ def test_contradictions_are_no_evidence_where_rows_ask_for_the_same_meaning() ->
     engine = FakeEngine(answer_by_marks)
     [cleaned] = clean(row, Models(engine=engine), config=CleanConfig())
     assert (cleaned.family, cleaned.family_from) == ("paraphrase", "named")
+    # Without a calibration labels stay.
+    assert engine.asked == []
+    assert {d.action for d in cleaned.decisions} == {"keep"}
+    [chosen] = clean(row, Models(engine=engine), config=CleanConfig(families={"*": "paraphrase"}))  # type: ignore[arg-type]
+    assert chosen.extractions
     systems = {r.messages[0].content for r in engine.asked}
     assert all("contradicts" in system for system in systems if "judge" in system)
 

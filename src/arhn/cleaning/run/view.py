@@ -19,6 +19,7 @@ from arhn.cleaning.run import OnGroup
 from arhn.cleaning.run.bars import LEFT, LOG_EVERY, SHOW_EVERY, group_bars, repeat_every
 from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.run.time_left import TimeLeft
+from arhn.cleaning.setup import NEED_CALIBRATION
 from arhn.families.data_set import TOO_FEW
 from arhn.types import Group, Passage
 
@@ -109,6 +110,14 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
     for line in _describe_families(content):
         console.print(Text(line), soft_wrap=True)
     uncalibrated = [name for name, c in content["calibrations"].items() if not c["calibrated"]]
+    unjudged = [name for name in uncalibrated if name in NEED_CALIBRATION and not _is_chosen(content, name)]
+    if unjudged:
+        console.print(
+            f"Not judged, their labels stay: {', '.join(unjudged)}. Such queries need a calibration (see 'arhn "
+            "calibrate'); to have the LLM's own word decide, choose the family, such as --set 'families.*=paraphrase'",
+            soft_wrap=True,
+        )
+    uncalibrated = [name for name in uncalibrated if name not in unjudged]
     if uncalibrated:
         console.print(
             f"No calibration for this model{_precision(content)}: {', '.join(uncalibrated)}; {_instead(content)} "
@@ -133,6 +142,10 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
         f"{groups['read']} {'group' if groups['read'] == 1 else 'groups'} read, {groups['written']} written"
         + "".join(f"; {s}" for s in parts)
     )
+
+
+def _is_chosen(content: Mapping[str, Any], family: str) -> bool:
+    return f"{family} (map)" in content["families"]
 
 
 def _describe_families(content: Mapping[str, Any]) -> Iterator[str]:
