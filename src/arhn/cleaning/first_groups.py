@@ -49,9 +49,8 @@ def describe_families(config: CleanConfig) -> list[dict[str, object]]:
     opened = config.families.opened
     if opened is None:
         return []
-    decisions: dict[str | None, Decision] = {}
-    decisions.update((name, found) for name, found in (opened.subsets or {}).items())
-    if opened.whole and not decisions:
+    decisions: dict[str | None, Decision] = dict((opened.subsets or {}).items())
+    if opened.whole is not None and not decisions:
         decisions[None] = opened.whole
     return [
         {

@@ -14,6 +14,8 @@ from arhn.cleaning.prompts import FamilyPrompts, Prompt
 from arhn.cleaning.prompts.own import make_prompts
 from arhn.engines import Capabilities
 from arhn.errors import CalibrationError
+from arhn.families.choice import Choice
+from arhn.families.data_set_names import normalize
 from arhn.families.family import Family
 
 
@@ -36,6 +38,18 @@ class FamilySetup:
     def holds(self, log_odds: float | None) -> bool:
         """Whether a labelled positive answers as surely as nearly all of those that the model was calibrated on."""
         return log_odds is not None and log_odds >= self.calibration.doubtful
+
+
+#: Families that are judged only with a calibration, unless a user chooses them. By its own word the starter takes six
+#: of ten contradictions and other sentences for the same (SICK, 10 groups), though it orders them well: AUC 0.94 when
+#: centred in the group.
+NEED_CALIBRATION = frozenset({Family.PARAPHRASE})
+
+
+def is_judged(choice: Choice, setup: FamilySetup) -> bool:
+    """Whether queries of a family are judged at all; else their labels stay."""
+    chosen = choice.source == "map" or (choice.name is not None and normalize(choice.name) == choice.family)
+    return setup.fitted or chosen or choice.family not in NEED_CALIBRATION
 
 
 def count_samples(config: CleanConfig, capabilities: Capabilities) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 
 from arhn.cleaning.auto_calibration import needs_assumptions
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.first_groups import open_groups
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.stats import StageStats, Stats
@@ -88,6 +89,8 @@ def estimate(
     """
     if models.engine is None:
         raise UsageError(f"method {config.method}: asks no LLM, so there is nothing to estimate")
+    # Families as a run settles them; from fewer first groups, where the caller hasn't settled them.
+    config, _ = open_groups(sample.first, config)
     counting = replace(counting, tokenizer=Once(counting.tokenizer))
     config, models = _decide_as_assumed(config, models)
     run = _Run(config=config, models=models, counting=counting, stored=stored)

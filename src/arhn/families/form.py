@@ -53,7 +53,7 @@ def read_form(query: str) -> Form:
     finished = len(sentences) == 2 or _is_finished(text)
     if _asks(text, low, finished=finished):
         return Form(Family.QUESTION, sure=True)
-    if own or (speaks_of_us(low) and not query.istitle()) or (not _SEARCH.match(low) and requests(text, low)):
+    if own or (speaks_of_us(low) and not _is_title_case(text)) or (not _SEARCH.match(low) and requests(text, low)):
         return Form(Family.QUESTION)
     if finished:
         title = count < 3 and not _UNSPACED.search(text)

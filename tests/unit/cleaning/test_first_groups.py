@@ -105,8 +105,15 @@ def test_a_task_without_a_family_is_left_alone_and_counted(tmp_path: Path) -> No
 def test_contradictions_are_no_evidence_where_rows_ask_for_the_same_meaning() -> None:
     row = tickets(1, prompt="Retrieve semantically similar text.", type="only_1neg")
     engine = FakeEngine(answer_by_marks)
-    [cleaned] = clean(row, Models(engine=engine), config=CleanConfig())
+    none = CleanConfig(calibrations="none")  # type: ignore[arg-type]
+    [cleaned] = clean(row, Models(engine=engine), config=none)
     assert (cleaned.family, cleaned.family_from) == ("paraphrase", "named")
+    # Without a calibration labels stay.
+    assert engine.asked == []
+    assert {d.action for d in cleaned.decisions} == {"keep"}
+    chosen_family = CleanConfig(families={"*": "paraphrase"}, calibrations="none")  # type: ignore[arg-type]
+    [chosen] = clean(row, Models(engine=engine), config=chosen_family)
+    assert chosen.extractions
     systems = {r.messages[0].content for r in engine.asked}
     assert all("contradicts" in system for system in systems if "judge" in system)
 

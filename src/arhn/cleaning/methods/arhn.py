@@ -16,10 +16,10 @@ from arhn.cleaning.rank.fullness import FullnessStage
 from arhn.cleaning.rank.stage import RankingStage
 from arhn.cleaning.relabel import decide, find_reasons, finish, hold_against_floor, hold_back_unsure
 from arhn.cleaning.select import Parts, add_copies, find_spares, take_apart
-from arhn.cleaning.setup import set_up, set_up_uncalibrated
+from arhn.cleaning.setup import is_judged, set_up, set_up_uncalibrated
 from arhn.engines import Engine
 from arhn.errors import UsageError
-from arhn.families.choice import LEFT_ALONE, family_of
+from arhn.families.choice import LEFT_ALONE, Choice, family_of
 from arhn.types import CleanedGroup, Extraction, Group, Mode, Passage, Reason
 
 
@@ -78,8 +78,10 @@ class Arhn:
         choice = family_of(group, config.families)
         parts = take_apart(group, config.negatives)
         if choice.family == LEFT_ALONE:
-            return _leave_alone(group, parts, config, choice.source)
+            return _leave_alone(group, parts, config, choice)
         setup = self._setups[choice.family]
+        if not is_judged(choice, setup):
+            return _leave_alone(group, parts, config, choice)
         positives, negatives = _split_by_label(group, parts)
         extracted = await self._extraction.extract(group.query, positives, negatives, setup)
         extractions = add_copies({e.doc_id: e for e in extracted.extractions}, parts)
@@ -146,13 +148,13 @@ def _by_passage(passages: Sequence[Passage], signals: Signals) -> dict[str, dict
     }
 
 
-def _leave_alone(group: Group, parts: Parts, config: CleanConfig, source: str) -> CleanedGroup:
-    """A group whose row names a task that no family fits: labels stay."""
+def _leave_alone(group: Group, parts: Parts, config: CleanConfig, choice: Choice) -> CleanedGroup:
+    """A group whose row names a task that no family fits, or whose family isn't judged: labels stay."""
     reasons = {p.doc_id: Reason.POSITIVE for p in group.positives}
     reasons |= {p.doc_id: Reason.UNDISPUTED for p in group.negatives}
     decisions = decide(group, reasons, mode=config.mode, copies=parts.copies, unused=parts.unused_ids)
     floored = hold_against_floor(group, decisions, floor=config.floor, policy=config.floor_policy)
-    return finish(group, floored, family=LEFT_ALONE, family_from=source)
+    return finish(group, floored, family=str(choice.family), family_from=choice.source)
 
 
 def _check_small_model(models: Models) -> Engine | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from arhn.cleaning.setup import NEED_CALIBRATION
 from arhn.texts.foreign import make_line
 
 #: Stands for the families that a line is about.
@@ -18,14 +19,15 @@ def describe_calibrations(content: Mapping[str, Any]) -> Iterator[str]:
     """One line for each way in which families were calibrated, the most surprising first."""
     families: dict[str, list[str]] = {}
     for family, calibration in content["calibrations"].items():
-        families.setdefault(_describe(calibration, content), []).append(family)
+        judged = family not in NEED_CALIBRATION or f"{family} (map)" in content["families"]
+        families.setdefault(_describe(calibration, content, judged=judged), []).append(family)
     # Those that were stopped first.
     for line, named in sorted(families.items(), key=lambda item: not item[0].startswith(_STOPPED)):
         yield line.replace(_NAMES, ", ".join(named))
 
 
-def _describe(calibration: Mapping[str, Any], content: Mapping[str, Any]) -> str:
-    """How one family was calibrated, with `_NAMES` for its name."""
+def _describe(calibration: Mapping[str, Any], content: Mapping[str, Any], *, judged: bool) -> str:
+    """How one family was calibrated, with `_NAMES` for its name. `judged`: the LLM's own word would be enough."""
     stopped, source = calibration["fitted"].get("stopped"), calibration.get("source", "none")
     if stopped:
         return (
@@ -34,6 +36,11 @@ def _describe(calibration: Mapping[str, Any], content: Mapping[str, Any]) -> str
         )
     if source == "auto":
         return _describe_auto(calibration["fitted"])
+    if source == "none" and not judged:
+        return (
+            f"Not judged, their labels stay: {_NAMES}. Such queries need a calibration (see 'arhn calibrate'); to have "
+            "the LLM's own word decide, choose the family, such as --set 'families.*=paraphrase'"
+        )
     if source == "none":
         return (
             f"No calibration for this model{_precision(content)}: {_NAMES}; {_instead(content)} (see 'arhn calibrate')"
