@@ -21,6 +21,7 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,8 +29,9 @@ from typing import Any
 from arhn import weights
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import Calibration, find_calibration
-from arhn.cleaning.evidence.confidence import find_band, make_confidences, pick_likeliest
+from arhn.cleaning.evidence.confidence import find_band, make_confidences
 from arhn.cleaning.evidence.signals import VERDICT
+from arhn.cleaning.evidence.triage import pick_likeliest
 from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.methods.arhn import find_asked_negatives
 from arhn.cleaning.models import Models
@@ -72,8 +74,11 @@ class Bench:
         }
 
     def spared(self, name: str, full: Sequence[Odds], signal: Sequence[Odds], share: float, costs: Row) -> Row:
-        """The first row's log-odds of the likeliest share of every group by another signal, and what it took."""
-        asked = [pick_likeliest(each, share) for each in signal]
+        """The first row's log-odds of the likeliest share of all negatives by another signal, and what it took."""
+        centred = [_centred(each) for each in signal]
+        ranked = sorted((value for each in centred for value in each if value is not None), reverse=True)
+        cut = ranked[min(len(ranked), ceil(share * len(ranked))) - 1]
+        asked = [pick_likeliest(each, cut) for each in centred]
         odds = [[o if i in of else None for i, o in enumerate(each)] for each, of in zip(full, asked, strict=True)]
         part = sum(map(len, asked)) / sum(map(len, full))
         return self.row(name, odds, {what: part * n for what, n in costs.items()})

@@ -12,7 +12,7 @@ import argparse
 import random
 from statistics import fmean
 
-from arhn.agree.intervals import wilson
+from arhn.cleaning.evidence.intervals import wilson
 from arhn.review.estimates import FALSE, Stratum, estimate_recall, estimate_share
 from arhn.review.sampling import share_out
 

@@ -602,7 +602,10 @@ def _calibration(family: str, prompt: str, *, samples: int = 0) -> dict[str, Any
             {"threshold": t, "precision": p, "recall": round(1 - t, 2)}
             for t, p in ((0.95, 0.95), (0.8, 0.85), (0.6, 0.7))
         ],
-        "triage": [{"share": s, "agreement": a} for s, a in ((1.0, 1.0), (0.7, 0.98), (0.4, 0.92), (0.2, 0.7))],
+        "triage": [
+            {"cut": c, "share": s, "agreement": a}
+            for c, s, a in ((-99, 1.0, 1.0), (-0.02, 0.7, 0.98), (0.05, 0.4, 0.92), (1, 0.2, 0.7))
+        ],
     }
 
 

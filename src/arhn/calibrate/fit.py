@@ -23,8 +23,8 @@ from arhn.cleaning.evidence.confidence import (
     take_means,
     weigh,
 )
-from arhn.cleaning.evidence.signals import QUERY, VERDICT, Signals
-from arhn.cleaning.evidence.triage import measure_triage
+from arhn.cleaning.evidence.signals import VERDICT, Signals
+from arhn.cleaning.evidence.triage import find_likelihood, measure_triage
 from arhn.errors import CalibrationError, MissingDependency, describe_count
 
 #: Fewer labels of a class than this can't be told from chance.
@@ -58,11 +58,6 @@ class LabelledGroup:
     def complete(self) -> bool:
         """Whether no signal of any negative is missing."""
         return not any(None in values for values in self.signals.values())
-
-    @property
-    def likelihood(self) -> Sequence[float | None] | None:
-        """What triage goes by."""
-        return self.signals.get(QUERY) if self.flags is None else self.flags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +144,8 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
             "auc": round(auc(held_out), 4),
         },
     )
-    calibration = calibration.model_copy(
-        update={"triage": measure_triage([(g.signals, g.likelihood) for g in usable], calibration)}
-    )
+    asked = [(g.signals, find_likelihood(g.signals, calibration, g.flags)) for g in usable]
+    calibration = measure_triage(asked, calibration)
     named = [_measure_at(held_out, "threshold", threshold), _measure_at(held_out, "lower", lower)]
     for precision in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95):
         reached = [p.threshold for p in calibration.curve if p.precision >= precision]

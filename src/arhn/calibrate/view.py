@@ -86,8 +86,8 @@ def _thresholds(fit: Fit) -> Table:
 
 
 def _triage(fit: Fit) -> Table:
-    by = f"likeliest by {fit.calibration.flagger}" if fit.calibration.flagger else "most similar"
-    table = Table(title=f"Triage: asking only about the {by} negatives", title_justify="left")
+    by = f"likeliest by {fit.calibration.flagger}" if fit.calibration.flagger else "likeliest by similarity"
+    table = Table(title=f"Triage: asking only about the negatives that are {by}", title_justify="left")
     for column in ("asked about", "agreement with asking about all"):
         table.add_column(column, justify="right")
     for point in fit.calibration.triage[::2]:

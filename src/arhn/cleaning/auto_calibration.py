@@ -11,7 +11,7 @@ from arhn.cleaning.evidence.assume import LEAST_NEGATIVES, Assumption, assume, f
 from arhn.cleaning.evidence.calibration import OWN_WORD, Calibration
 from arhn.cleaning.evidence.confidence import find_band, make_confidences
 from arhn.cleaning.evidence.signals import SIMILARITIES, VERDICT, Signals
-from arhn.cleaning.evidence.triage import measure_triage
+from arhn.cleaning.evidence.triage import find_likelihood, measure_triage
 from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.setup import choose_prompt, count_samples, list_families
@@ -91,9 +91,10 @@ def _make_calibration(evidence: Sequence[Evidence], identity: Mapping[str, objec
         update={
             "doubtful": _find_doubtful([e.positives for e in evidence]),
             "fitted": _describe(assumption),
-            "triage": measure_triage([(e.negatives, _find_likely(e)) for e in evidence], calibration),
         }
     )
+    asked = [(e.negatives, find_likelihood(e.negatives, calibration, e.flags)) for e in evidence]
+    calibration = measure_triage(asked, calibration)
     acted_on = _measure_acted_on(signals, calibration)
     if acted_on > MOST_ACTED_ON:
         reason = f"{acted_on:.0%} of the negatives would be acted on"
@@ -120,11 +121,6 @@ def _find_doubtful(positives: Sequence[Sequence[float | None]]) -> float:
     """The log-odds that nearly all labelled positives reach."""
     known = sorted(odds for each in positives for odds in each if odds is not None)
     return round(known[math.floor(DOUBTFUL * len(known))], 4) if known else 0.0
-
-
-def _find_likely(evidence: Evidence) -> Sequence[float | None] | None:
-    """What triage goes by: a small model in front, else the similarity with the query."""
-    return evidence.negatives.get("query") if evidence.flags is None else evidence.flags
 
 
 def _measure_acted_on(groups: Sequence[Signals], calibration: Calibration) -> float:

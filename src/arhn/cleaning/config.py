@@ -217,9 +217,10 @@ class CleanConfig(BaseModel):
         default=None,
         gt=0,
         le=1,
-        description="Ask the LLM only about the negatives that a small model, or else a similarity, finds likeliest to "
+        description="Ask the LLM only about the negatives that a small model, or else similarities, find likely to "
         "answer. A higher share asks about more of them: at this share of the calibration's negatives, above 0 and up "
-        "to 1, the decision is the one that asking about all would give. All are asked about, unless given.",
+        "to 1, the decision is the one that asking about all would give. 0.99 where the calibration knows what that "
+        "spares, unless given; 1: all are asked about.",
     )
     samples: StrictInt = Field(
         default=0,

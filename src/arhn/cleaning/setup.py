@@ -8,7 +8,8 @@ from functools import partial
 
 from arhn.cleaning import prompts
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.calibration import OWN_WORD, Calibration, find_calibration
+from arhn.cleaning.evidence.calibration import OWN_WORD, Calibration, TriagePoint, find_calibration
+from arhn.cleaning.evidence.triage import USUAL_AGREEMENT
 from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.prompts import FamilyPrompts, Prompt
 from arhn.cleaning.prompts.own import make_prompts
@@ -24,8 +25,7 @@ class FamilySetup:
     """What the queries of one family are asked with.
 
     `fitted`: a calibration decides; else the LLM's own word does, or nothing is decided. `source`: where it comes from,
-    `given`, `auto`, `shipped` or `none`. `asked`: the share of a group's negatives, in (0, 1] and the likeliest first,
-    that are asked about.
+    `given`, `auto`, `shipped` or `none`. `triage`: from which likelihood on negatives are asked about; None: all are.
     """
 
     family: str
@@ -33,7 +33,7 @@ class FamilySetup:
     calibration: Calibration
     fitted: bool
     source: str = "none"
-    asked: float = 1.0
+    triage: TriagePoint | None = None
 
     def holds(self, log_odds: float | None) -> bool:
         """Whether a labelled positive answers as surely as nearly all of those that the model was calibrated on."""
@@ -111,7 +111,7 @@ def set_up(config: CleanConfig, described: ModelsRecord) -> dict[str, FamilySetu
             calibration=known or instead[family],
             fitted=known is not None,
             source=_find_source(known, own),
-            asked=1.0 if config.triage is None or known is None else known.find_share(config.triage, small_model),
+            triage=None if known is None else _find_triage(known, config, small_model),
         )
         for family, known in used.items()
     }
@@ -148,6 +148,13 @@ def _find_source(calibration: Calibration | None, own: Sequence[Calibration]) ->
     return "given" if calibration in own else "shipped"
 
 
+def _find_triage(calibration: Calibration, config: CleanConfig, small_model: str) -> TriagePoint | None:
+    """From which likelihood on negatives are asked about; all of them where the calibration can't say, unless asked."""
+    if config.triage == 1 or (config.triage is None and not calibration.knows_triage(small_model)):
+        return None
+    return calibration.find_triage(config.triage or USUAL_AGREEMENT, small_model)
+
+
 def _abstain(calibration: Calibration) -> Calibration:
     """The same confidences, but nothing follows from them: they are all below 1."""
     return calibration.model_copy(update={"threshold": 1.0, "lower": 0.0})
@@ -175,7 +182,7 @@ def _refuse_uncalibrated(config: CleanConfig, model: str, samples: int, scorer: 
     """Refuse what only a calibration makes possible."""
     wanted = {
         "precision": config.precision is not None,
-        "triage": config.triage is not None,
+        "triage": config.triage is not None and config.triage < 1,
         "similarity": bool(scorer) and not _does_without(config),
         "calibrations": bool(config.own_calibrations),
     }

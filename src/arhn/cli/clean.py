@@ -44,7 +44,8 @@ def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite =
     display.print_tables(out, content)
     out.print(closing_words.examples_view(progress.examples.found, content))
     out.print(closing_words.describe_changes(content), soft_wrap=True)
-    for line in calibration_notes.describe_calibrations(content):
+    triage = closing_words.describe_triage(content)
+    for line in (*([triage] if triage else []), *calibration_notes.describe_calibrations(content)):
         out.print(line, soft_wrap=True, markup=False)
     # What there is only if it holds something.
     others = [name for what in ("rejects", "failures") if (name := content["files"][what])]

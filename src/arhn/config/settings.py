@@ -201,15 +201,15 @@ class CleaningSettings(CleanConfig):
             return [_make_problem(("small_model", "model"), "names no model. Give one (--small-model)", "")]
         if self.method != "arhn":
             return []
-        if self.triage is not None and self.similarity is None and self.small_model is None:
+        if self.triage is not None and self.triage < 1 and self.similarity is None and self.small_model is None:
             text = (
                 "needs something to tell likely from unlikely negatives by. Give similarity.model (--similarity), or "
             )
             return [
                 _make_problem(("triage",), text + "a smaller LLM with small_model.model (--small-model)", self.triage)
             ]
-        if self.small_model is not None and self.triage is None and not self.fitting:
-            text = "does nothing with method arhn without triage, such as triage = 0.98"
+        if self.small_model is not None and self.triage == 1 and not self.fitting:
+            text = "does nothing with method arhn where all negatives are asked about (triage = 1)"
             return [_make_problem(("small_model",), text, self.small_model.model)]
         return []
 

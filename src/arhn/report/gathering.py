@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from arhn.agree.intervals import wilson
+from arhn.cleaning.evidence.intervals import wilson
 from arhn.cleaning.run.finished import FinishedRun, Joined, Row, find_subset
 from arhn.diff.changes import Change, hash_ids, make_change
 from arhn.diff.rendering import list_evidence

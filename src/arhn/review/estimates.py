@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
-from arhn.agree.intervals import wilson
+from arhn.cleaning.evidence.intervals import wilson
 
 #: The answers with which a decision was right. A relabelled passage must answer fully; a dropped one may answer in
 #: part, for either way it was no negative to train on; one that stays a negative must not answer.

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from arhn.agree.intervals import wilson
 from arhn.agree.reviews import ANSWERS, Ids, Reviewed
+from arhn.cleaning.evidence.intervals import wilson
 from arhn.review.estimates import (
     FALSE,
     RIGHT,

@@ -38,7 +38,7 @@ from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import Calibration, TriagePoint, load_calibrations
 from arhn.cleaning.evidence.confidence import sigmoid
 from arhn.cleaning.evidence.signals import QUERY, VERDICT
-from arhn.cleaning.evidence.triage import measure_triage
+from arhn.cleaning.evidence.triage import find_likelihood, measure_triage
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import clean
 from arhn.cleaning.stats import Stats
@@ -48,7 +48,16 @@ from arhn.errors import BadRow, CalibrationError, EngineError, FileMissing, Miss
 from arhn.families.family import Family
 from arhn.retrieval.similarity import Similarity
 from arhn.types import Group, Passage
-from tests.conftest import FakeSimilarity, answer_by_marks, kind_of, passage, shown, verdict, without_logprobs
+from tests.conftest import (
+    FakeSimilarity,
+    answer_by_marks,
+    calibrated,
+    kind_of,
+    passage,
+    shown,
+    verdict,
+    without_logprobs,
+)
 
 pytest.importorskip("sklearn")
 
@@ -232,21 +241,23 @@ def test_a_similarity_that_tells_more_makes_confidences_better() -> None:
 
 def test_triage_agrees_fully_where_all_are_asked_about_and_less_where_fewer_are() -> None:
     found = fitted(similar=20.0).calibration
-    agreement = {point.share: point.agreement for point in found.triage}
+    agreement = {round(point.share, 2): point.agreement for point in found.triage}
     assert agreement[1.0] == 1.0
     assert agreement[0.05] < agreement[0.5] < agreement[0.75] < 1
-    assert found.find_share(1.0) == 0.95  # of twelve, rounded up: all of them
-    assert found.find_share(agreement[0.5]) <= 0.5
+    half = found.find_triage(agreement[0.5])
+    assert half is not None
+    assert half.share <= 0.51
     assert fit(synthetic(60)).calibration.triage == ()
 
 
 def measured(groups: Iterable[LabelledGroup], calibration: Calibration) -> tuple[TriagePoint, ...]:
-    return measure_triage([(g.signals, g.likelihood) for g in groups], calibration)
+    asked = [(g.signals, find_likelihood(g.signals, calibration, g.flags)) for g in groups]
+    return measure_triage(asked, calibration).triage
 
 
 def test_triage_counts_what_would_be_found_otherwise() -> None:
     """One group, by hand: two of four are asked about, and one that answers is among the spared."""
-    calibration = Calibration(threshold=0.5, lower=0.5)
+    calibration = calibrated({"weight": 0.1}, threshold=0.5, lower=0.5)
     signals = {VERDICT: (2.0, -2.0, 2.0, -2.0), QUERY: (0.9, 0.8, 0.1, 0.2)}
     group = LabelledGroup(query_id="q", signals=signals, labels=(None,) * 4)
     agreement = {point.share: point.agreement for point in measured([group], calibration)}

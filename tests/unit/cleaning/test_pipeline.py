@@ -18,6 +18,7 @@ from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, SignalWeight, TriagePoint
 from arhn.cleaning.evidence.signals import POSITIVE, QUERY, SENTENCE, SIMILARITIES, VERDICT
 from arhn.cleaning.models import Models
+from arhn.cleaning.run.tally import Tally
 from arhn.cleaning.spans import cut
 from arhn.cleaning.stats import Stats
 from arhn.engines import Completion, Request, RequestFailed, SpanOf
@@ -1098,9 +1099,11 @@ def test_memory_does_not_grow_with_the_number_of_groups(tmp_path: Path, monkeypa
 # Triage: the LLM is asked about the likeliest negatives only
 
 
-def triaging(**fields: object) -> Calibration:
-    points = tuple(TriagePoint(share=s, agreement=a) for s, a in ((1.0, 1.0), (0.5, 0.98), (0.25, 0.9)))
-    return fitted(scorer="words", triage=points, **fields)  # type: ignore[arg-type]
+def triaging(**fields: Any) -> Calibration:
+    """Similarities hardly weigh; they tell which negatives are likely."""
+    cuts = ((0.0, 1.0, 1.0), (0.005, 0.5, 0.98), (0.0095, 0.25, 0.9))
+    points = tuple(TriagePoint(cut=c, share=s, agreement=a) for c, s, a in cuts)
+    return fitted(query={"weight": 0.01}, scorer="words", triage=points, **fields)
 
 
 def test_triage_asks_about_the_most_similar_negatives_and_keeps_the_others() -> None:
@@ -1118,17 +1121,17 @@ def test_triage_asks_about_the_most_similar_negatives_and_keeps_the_others() -> 
     assert [e.confidence is None for e in result.extractions[1:]] == [True, False, False, True]
 
 
-def test_a_spared_passage_counts_in_the_mean_as_the_least_likely_of_the_others() -> None:
+def test_a_spared_passage_counts_in_the_mean_as_is_expected_of_it() -> None:
     g = group(negatives=["NEAR ANSWER3", "NEAR nothing", "far", "further"])
-    calibration = triaging(centre=1.0, prior=0.0)
+    calibration = triaging(centre=1.0, prior=0.0, expected={"intercept": -2.4, "slope": 100.0})
     result = cleaned(g, FakeEngine(answer_by_marks), similarity=WORDS, calibrations=(calibration,), triage=0.95)
     mean = (2.3 - 3 * 2.3) / 5  # with the prior's one passage
-    assert result.extractions[1].confidence == pytest.approx(1 / (1 + math.exp(-(2.3 - mean))), abs=1e-3)
+    assert result.extractions[1].confidence == pytest.approx(1 / (1 + math.exp(-(2.3 - mean))), abs=2e-3)
 
 
-@pytest.mark.parametrize(("triage", "spared"), [(None, 0), (1.0, 0), (0.99, 0), (0.98, 2), (0.9, 3), (0.1, 3)])
+@pytest.mark.parametrize(("triage", "spared"), [(None, 0), (1.0, 0), (0.99, 0), (0.98, 2), (0.9, 4), (0.1, 4)])
 def test_the_smallest_share_that_agrees_so_far_is_asked_about(triage: float | None, spared: int) -> None:
-    g = group(negatives=["NEAR a", "NEAR b", "far c", "far d"])
+    g = group(negatives=["NEAR a", "NEAR b", "far d", "far e"])
     result = cleaned(g, FakeEngine(answer_by_marks), similarity=WORDS, calibrations=(triaging(),), triage=triage)
     assert [e.status for e in result.extractions].count("spared") == spared
 
@@ -1141,6 +1144,21 @@ def test_a_broken_verdict_among_those_asked_about_leaves_the_spared_ones_as_they
     calibration = triaging(centre=1.0)
     result = cleaned(g, scripted("verdict", script), similarity=WORDS, calibrations=(calibration,), triage=0.95)
     assert [e.status for e in result.extractions[1:]] == ["unknown", "unknown", "spared", "spared"]
+
+
+def test_a_few_of_the_spared_are_asked_about_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arhn.cleaning.extract.stage.is_checked", lambda _, text: "chosen" in text)
+    g = group(negatives=["NEAR nothing", "far chosen ANSWER3", "far", "far chosen"])
+    result = cleaned(g, FakeEngine(answer_by_marks), similarity=WORDS, calibrations=(triaging(),), triage=0.95)
+    assert [(e.status, e.checked) for e in result.extractions[1:]] == [
+        ("no_answer", False),
+        ("answer", True),
+        ("spared", False),
+        ("no_answer", True),
+    ]
+    tally = Tally()
+    tally.add(result)
+    assert (tally.checked, tally.answering, tally.of("negatives", "status")["spared"]) == (2, 1, 1)
 
 
 def test_backfill_asks_about_what_it_takes_in_also_under_triage() -> None:
@@ -1172,7 +1190,7 @@ def small(script: Script = answer_by_marks) -> FakeEngine:
 
 
 def in_front(g: Group, small_model: FakeEngine, **settings: object) -> tuple[CleanedGroup, FakeEngine, Stats]:
-    points = tuple(TriagePoint(share=s, agreement=a) for s, a in ((1.0, 1.0), (0.5, 0.98)))
+    points = tuple(TriagePoint(cut=c, share=s, agreement=a) for c, s, a in ((-99, 1.0, 1.0), (0.5, 0.5, 0.98)))
     config = CleanConfig(calibrations=(fitted(triage=points, flagger="small"),), **settings)  # type: ignore[arg-type]
     engine, stats = FakeEngine(answer_by_marks), Stats()
     [result] = clean([g], Models(engine=engine, small_model=small_model), config=config, stats=stats)
@@ -1193,7 +1211,7 @@ def test_a_small_model_in_front_says_what_the_large_one_is_asked_about() -> None
 
 def test_without_triage_the_small_model_is_not_asked() -> None:
     small_model = small()
-    result, _, _ = in_front(group(negatives=["far ANSWER3"]), small_model)
+    result, _, _ = in_front(group(negatives=["far ANSWER3"]), small_model, triage=1.0)
     assert actions(result)[1] == ("filter", Reason.RANKED_BELOW)
     assert small_model.asked == []
 
@@ -1206,7 +1224,7 @@ def test_what_the_small_model_cannot_tell_the_large_one_is_asked() -> None:
 
     g = group(negatives=["far ANSWER3", "nothing", "no", "none"])
     result, _, stats = in_front(g, FakeEngine(script, model="small"), triage=0.95)
-    assert [e.status for e in result.extractions[1:]] == ["answer", "no_answer", "no_answer", "spared"]
+    assert [e.status for e in result.extractions[1:]] == ["answer", "spared", "spared", "spared"]
     assert stats.of("flag").failed == 1
 
 
@@ -1220,7 +1238,7 @@ def test_a_flag_that_breaks_does_not_make_a_likelier_negative_be_spared() -> Non
 
 
 def test_a_small_model_needs_log_probabilities_and_a_calibration_of_its_own(engine: FakeEngine) -> None:
-    points = (TriagePoint(share=1.0, agreement=1.0), TriagePoint(share=0.5, agreement=0.98))
+    points = (TriagePoint(cut=-9, share=1.0, agreement=1.0), TriagePoint(cut=0, share=0.5, agreement=0.98))
     config = CleanConfig(calibrations=(fitted(triage=points, flagger="another"),), triage=0.95)
     with pytest.raises(CalibrationError, match="and small_model"):
         list(clean([group()], Models(engine=engine, small_model=small()), config=config))

@@ -193,8 +193,10 @@ BAD: dict[str, tuple[str, str]] = {
     "a similarity of nothing": ("[similarity]\ndevice = 'cpu'", "similarity.model: is missing. A"),
     "triage by nothing": ("triage = 0.98\nsimilarity = 'none'",
                           "triage (run.toml, line 1): needs something to tell likely from unlikely"),
-    "a small model for nothing": ("[small_model]\nmodel = 'm'", "small_model (run.toml, line 2): does nothing with "
-                                  "method arhn without triage"),
+    "a small model for nothing": (
+        "triage = 1.0\n[small_model]\nmodel = 'm'",
+        "small_model (run.toml, line 3): does nothing with method arhn where all negatives are asked about",
+    ),
     "a small model without a name": ("triage = 0.9\n[small_model]\nslots = 2", "small_model.model: names no model."),
     "a budget for nothing": ("[budget]\ncalls = 3", "budget (run.toml, line 2): does nothing with the engine llamacpp"),
     "money without prices": ("[engine]\nname='openai'\n[budget]\nmoney = 3", "budget (run.toml, line 4): money: needs "

@@ -14,8 +14,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from bench import coverage
 
 from arhn import cli
-from arhn.agree.intervals import wilson
 from arhn.agree.reviews import read_review
+from arhn.cleaning.evidence.intervals import wilson
 from arhn.cleaning.run.finished import open_run
 from arhn.errors import DataError, DiskFull, OutputLocked, UsageError
 from arhn.review.applying import apply_review, find_action

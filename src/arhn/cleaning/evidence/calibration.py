@@ -27,17 +27,26 @@ class CurvePoint(BaseModel):
 
 
 class TriagePoint(BaseModel):
-    """What asking only about the likeliest `share` of a group's negatives gave on labelled groups.
+    """What asking only about the negatives at or above a likelihood gave, on groups of which all were asked about.
 
-    The likeliest ones are the most similar to the query, or those that a small model in front calls likeliest.
-
+    `cut`: that likelihood (`triage.find_likelihood`). `share`: of all negatives, those that were asked about.
     `agreement`: the share of all negatives that were found to answer, or not to, as when all were asked about.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    cut: float
     share: float = Field(gt=0, le=1)
     agreement: float = Field(ge=0, le=1)
+
+
+class ExpectedVerdict(BaseModel):
+    """The log-odds that a spared negative counts with in its group's mean: `intercept + slope * likelihood`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    intercept: float = 0.0
+    slope: float = 0.0
 
 
 class SignalWeight(BaseModel):
@@ -53,6 +62,10 @@ class SignalWeight(BaseModel):
     centre: float = 0.0
     prior: float = 0.0
     spread: float = Field(default=1000.0, ge=0)
+
+
+#: Fields of a point of triage in older files.
+_OLDER_POINT = {"share", "agreement"}
 
 
 class _Older(BaseModel):
@@ -75,6 +88,14 @@ class _Older(BaseModel):
             return {VERDICT: verdict}
         query = SignalWeight(weight=self.similarity, centre=self.similarity_centre, prior=self.similarity_prior)
         return {VERDICT: verdict, QUERY: query}
+
+
+def _drop_older_triage(values: Any) -> Any:
+    """Without points of older files, which say the share of each group to ask about and not from which cut on."""
+    points = values.get("triage") if isinstance(values, Mapping) else None
+    if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) and p.keys() == _OLDER_POINT for p in points):
+        return values
+    return {**values, "triage": ()}
 
 
 class Calibration(BaseModel):
@@ -105,6 +126,7 @@ class Calibration(BaseModel):
     curve: tuple[CurvePoint, ...] = ()
     #: By falling share; empty where neither a similarity nor a small model in front was given.
     triage: tuple[TriagePoint, ...] = ()
+    expected: ExpectedVerdict = ExpectedVerdict()
     #: The small model that `triage` goes by; empty where that is the scorer.
     flagger: str = ""
     #: What it was fitted on: groups, labels, date.
@@ -113,6 +135,7 @@ class Calibration(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_older(cls, values: Any) -> Any:
+        values = _drop_older_triage(values)
         older = _Older.model_fields
         if not isinstance(values, Mapping) or "signals" in values or not older.keys() & values.keys():
             return values
@@ -150,16 +173,16 @@ class Calibration(BaseModel):
         threshold = min(point.threshold for point in reached)
         return self.model_copy(update={"threshold": threshold, "lower": min(self.lower, threshold)})
 
-    def find_share(self, agreement: float, small_model: str = "") -> float:
-        """The smallest share of negatives to ask about that agreed so far on the labelled groups; 1 where none did.
+    def find_triage(self, agreement: float, small_model: str = "") -> TriagePoint | None:
+        """The point of the smallest share that agreed so far; None where only asking about all did.
 
         Args:
-            small_model: the identity of the small model in front; empty where triage is to go by the similarity.
+            small_model: the identity of the small model in front; empty where triage is to go by similarities.
 
         Raises:
-            CalibrationError: it was fitted without that signal.
+            CalibrationError: see `knows_triage`.
         """
-        if not self.triage or not _matches(self.flagger, small_model):
+        if not self.knows_triage(small_model):
             raise CalibrationError(
                 f"agreement {agreement}: the calibration for {self.family or 'this prompt'} doesn't say what sparing "
                 "negatives by this signal costs. Make it anew with 'arhn calibrate' and the same similarity and "
@@ -167,7 +190,12 @@ class Calibration(BaseModel):
             )
         # By falling share: that a smaller one agrees further than a larger one is luck.
         reached = takewhile(lambda point: point.agreement >= agreement, self.triage)
-        return min((point.share for point in reached), default=1.0)
+        *_, last = (None, *reached)
+        return last if last is not None and last.share < 1 else None
+
+    def knows_triage(self, small_model: str = "") -> bool:
+        """Whether it says what sparing negatives by this small model, or else by similarities, costs."""
+        return bool(self.triage) and _matches(self.flagger, small_model)
 
 
 #: For prompts without a fitted calibration: the LLM's own word, as in the paper.

@@ -56,33 +56,23 @@ def _make_confidence(
     return sigmoid(total)
 
 
-def centre_group(signals: Signals, calibration: Calibration, *, size: int | None = None) -> Means | None:
+def centre_group(signals: Signals, calibration: Calibration, *, spared: Sequence[float | None] = ()) -> Means | None:
     """What a group's confidences are made against; None where a value is missing from it, so that nothing can.
 
     Args:
         signals: the verdict of the passages that were asked about, the others of all the group's passages.
-        size: passages of the group; as many as were asked about, unless given.
+        spared: likelihoods (`triage.find_likelihood`) of those that weren't. They count with the log-odds that are
+            expected of them: a mean of the likeliest passages alone would be too high, and hide them.
     """
     weights = calibration.signals
     known = {name: signals[name] for name in weights}
     if any(weight.centre and None in known[name] for name, weight in weights.items()):
         return None
     if VERDICT in weights:
-        odds = known[VERDICT]
-        known[VERDICT] = add_spared(odds, size or len(odds))
+        expected = calibration.expected
+        foretold = [expected.intercept + expected.slope * value for value in spared if value is not None]
+        known[VERDICT] = (*known[VERDICT], *foretold)
     return take_means(known, calibration)
-
-
-def add_spared(log_odds: Sequence[float | None], size: int) -> tuple[float | None, ...]:
-    """Log-odds of the passages that were asked about, and for each other one of a group the lowest of these.
-
-    Only the group's mean is made from them: a mean of the likeliest passages alone would be too high, and hide them.
-
-    Args:
-        size: passages of the group.
-    """
-    known = [odds for odds in log_odds if odds is not None]
-    return (*log_odds, *[min(known, default=None)] * (size - len(log_odds)))
 
 
 def take_means(signals: Signals, calibration: Calibration) -> Means:
@@ -133,18 +123,6 @@ def weigh(
         parts = {"weight": own, "centre": centre, **centring[name]}
         found[name] = SignalWeight(**{part: round(value, 5) for part, value in parts.items()})
     return found
-
-
-def pick_likeliest(signal: Sequence[float | None], share: float) -> tuple[int, ...]:
-    """Positions, in their order, of the `share` of passages (rounded up) with the highest signal; ties by position.
-
-    Those without a signal come in addition: their signal isn't known, and however high it were, no other passage may be
-    left out for them.
-    """
-    wanted = math.ceil(round(share * len(signal), 9))
-    known = sorted((-value, i) for i, value in enumerate(signal) if value is not None)
-    unknown = [i for i, value in enumerate(signal) if value is None]
-    return tuple(sorted([*unknown, *(i for _, i in known[:wanted])]))
 
 
 def find_band(confidence: float, calibration: Calibration) -> Band:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.confidence import Means, centre_group, find_band, make_confidences, pick_likeliest, sigmoid
+from arhn.cleaning.evidence.confidence import Means, centre_group, find_band, make_confidences, sigmoid
 from arhn.cleaning.evidence.signals import POSITIVE, QUERY, SENTENCE, VERDICT, Signals
+from arhn.cleaning.evidence.triage import Likelihood, find_likelihood, is_checked, pick_likeliest
 from arhn.cleaning.extract.questions import Verdict, find_known_answer
 from arhn.cleaning.extract.verdicts import VerdictAsker, Wording
 from arhn.cleaning.setup import FamilySetup, count_samples
@@ -113,8 +114,8 @@ class ExtractionStage:
         """Announce how many requests a group will take, without those that follow from answers."""
         each = max(1, self._samples)
         shown = positives if self._show_answer and not self._samples else 0
-        flagged = negatives if self._small_model is not None and setup.asked < 1 else 0
-        asked = math.ceil(setup.asked * negatives)
+        flagged = negatives if self._small_model is not None and setup.triage is not None else 0
+        asked = negatives if setup.triage is None else math.ceil(setup.triage.share * negatives)
         self._asker.expect_requests(each * (positives + asked) + shown + flagged)
 
     async def _extract_positives(
@@ -149,25 +150,37 @@ class ExtractionStage:
 
         A negative that comes alone, and is held against means from before, is asked about in any case.
         """
-        places: Sequence[int] = range(len(passages))
-        if means is None and setup.asked < 1:
-            flags = await self._ask_small_model(query, passages, setup, known)
-            places = pick_likeliest(similarities[QUERY] if flags is None else flags, setup.asked)
+        likely = await self._find_likelihood(query, passages, setup, known, similarities) if means is None else None
+        chosen = _choose_asked(query, passages, likely, setup)
+        places = [i for i, _ in chosen]
         wording = _word_for_negatives(setup, known)
         asked = [passages[i] for i in places]
         verdicts = await self._verdicts.judge(query, asked, wording)
         odds = [v.log_odds for v in verdicts]
-        means = means or centre_group({VERDICT: odds, **similarities}, setup.calibration, size=len(passages))
+        if means is None:
+            spared = () if likely is None else [value for i, value in enumerate(likely) if i not in places]
+            means = centre_group({VERDICT: odds, **similarities}, setup.calibration, spared=spared)
         own = {name: [values[i] for i in places] for name, values in similarities.items()}
         found = make_confidences({VERDICT: odds, **own}, setup.calibration, means=means)
         answering = [c is not None and find_band(c, setup.calibration) == "answer" for c in found]
         spans = await self._verdicts.find_snippets(query, verdicts, answering, wording)
         extractions = {
-            p.doc_id: _make_extraction(p, v, c, None if c is None else find_band(c, setup.calibration), span)
-            for p, v, c, span in zip(asked, verdicts, found, spans, strict=True)
+            p.doc_id: replace(
+                _make_extraction(p, v, c, None if c is None else find_band(c, setup.calibration), span), checked=checked
+            )
+            for p, (_, checked), v, c, span in zip(asked, chosen, verdicts, found, spans, strict=True)
         }
-        spared = {p.doc_id: Extraction(doc_id=p.doc_id, status="spared") for p in passages}
-        return self._drop_confidences([*(spared | extractions).values()]), means
+        spared_ones = {p.doc_id: Extraction(doc_id=p.doc_id, status="spared") for p in passages}
+        return self._drop_confidences([*(spared_ones | extractions).values()]), means
+
+    async def _find_likelihood(
+        self, query: str, passages: Sequence[Passage], setup: FamilySetup, known: str, similarities: Signals
+    ) -> Likelihood | None:
+        """What triage goes by; None where every negative is asked about."""
+        if setup.triage is None:
+            return None
+        flags = await self._ask_small_model(query, passages, setup, known)
+        return find_likelihood(similarities, setup.calibration, flags)
 
     def _drop_confidences(self, extractions: Sequence[Extraction]) -> tuple[Extraction, ...]:
         if self._samples != 1:
@@ -190,6 +203,16 @@ class ExtractionStage:
             return None
         verdicts = await self._small_model.judge(query, passages, _word_for_negatives(setup, known))
         return tuple(verdict.log_odds for verdict in verdicts)
+
+
+def _choose_asked(
+    query: str, passages: Sequence[Passage], likely: Likelihood | None, setup: FamilySetup
+) -> list[tuple[int, bool]]:
+    """Positions of the negatives to ask about, in order, and whether each is asked about only as a check."""
+    if likely is None or setup.triage is None:
+        return [(i, False) for i in range(len(passages))]
+    likeliest = frozenset(pick_likeliest(likely, setup.triage.cut))
+    return [(i, i not in likeliest) for i, p in enumerate(passages) if i in likeliest or is_checked(query, p.text)]
 
 
 def _word_for_negatives(setup: FamilySetup, known: str) -> Wording:

@@ -22,6 +22,9 @@ from arhn.errors import UsageError
 from arhn.families.choice import LEFT_ALONE, Choice, family_of
 from arhn.types import CleanedGroup, Extraction, Group, Mode, Passage, Reason
 
+#: Of a calibration, what a run looks something up in; summaries go without it.
+_ONLY_LOOKED_UP = {"curve", "triage", "expected"}
+
 
 class Arhn:
     """Cleans one group at a time.
@@ -55,7 +58,7 @@ class Arhn:
         return Basis(
             prompts={name: setups[name].prompts.hashes for name in families if name},
             calibrations={
-                name: (setup := setups[name]).calibration.model_dump(mode="json", exclude={"curve", "triage"})
+                name: (setup := setups[name]).calibration.model_dump(mode="json", exclude=_ONLY_LOOKED_UP)
                 | {"calibrated": setup.fitted, "source": setup.source}
                 for name in families
                 if name

@@ -14,6 +14,7 @@ from rich.text import Text
 from arhn.cleaning.run.examples import Example
 from arhn.cleaning.run.records import make_decision_rows
 from arhn.cleaning.run.view import show_passage
+from arhn.errors import describe_count
 from arhn.texts.foreign import make_line
 
 #: Characters of a query and of a passage that are shown.
@@ -36,6 +37,21 @@ def describe_changes(content: Mapping[str, Any]) -> str:
     }
     parts += [_count(n, *words) for words, n in more.items() if n]
     return f"Of {total:,} negatives, {', '.join(parts)}"
+
+
+def describe_triage(content: Mapping[str, Any]) -> str:
+    """How many negatives weren't asked about, and how far that can change decisions; empty where all were."""
+    found = content.get("triage")
+    if not found:
+        return ""
+    total = sum(content["negatives"]["status"].values())
+    checked, answering, agreement = found["checked"], found["checked_answering"], found["agreement"]
+    return (
+        f"Triage: similarities or the small model found {found['spared']:,} of {total:,} negatives too unlikely to ask "
+        f"about. Of {describe_count(checked, 'such negative')} asked about all the same, {answering} "
+        f"{'answers' if answering == 1 else 'answer'}; so {agreement['low']:.1%} to {agreement['high']:.1%} of the "
+        "decisions are as if all had been asked about (95%). triage = 1 asks about all"
+    )
 
 
 def _count(number: int, one: str, several: str) -> str:

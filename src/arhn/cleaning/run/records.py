@@ -12,6 +12,7 @@ from typing import Any
 
 from arhn import __version__
 from arhn.cleaning.config import CleanConfig
+from arhn.cleaning.evidence.intervals import wilson
 from arhn.cleaning.evidence.signals import POSITIVE, QUERY, SENTENCE
 from arhn.cleaning.methods.method import Basis, Recorded, find_method
 from arhn.cleaning.models import ModelsRecord
@@ -110,6 +111,7 @@ def summarize(
         "families": {f"{family or NO_FAMILY} ({source})": n for (family, source), n in tally.families.most_common()},
         "families_settled": list(families),
         "left_alone": _describe_left_alone(config, tally),
+        **_describe_triage(tally),
         "unused_negatives": tally.unused,
         "cut_passages": tally.cut,
         "left_out": dict(progress.left_out),
@@ -126,6 +128,19 @@ def _describe_left_alone(config: CleanConfig, tally: Tally) -> dict[str, Any]:
         "groups": sum(n for (family, _), n in tally.families.items() if not family),
         "tasks": list(config.families.opened.left_alone) if config.families.opened else [],
     }
+
+
+def _describe_triage(tally: Tally) -> dict[str, Any]:
+    """Where negatives were spared: how many, and at how many of all a decision may differ (see docs/files.md)."""
+    statuses = tally.of("negatives", "status")
+    spared = statuses.get("spared", 0)
+    if not spared and not tally.checked:
+        return {}
+    share = spared / sum(statuses.values())
+    least, most = wilson(tally.answering, tally.checked)
+    agreement = {"low": round(1 - share * most, 4), "high": round(1 - share * least, 4)}
+    found = {"spared": spared, "checked": tally.checked, "checked_answering": tally.answering, "agreement": agreement}
+    return {"triage": found}
 
 
 def _describe_basis(config: CleanConfig, tally: Tally, record: ModelsRecord) -> Basis:

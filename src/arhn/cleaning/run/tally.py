@@ -14,7 +14,8 @@ from arhn.types import CleanedGroup, Reason
 class Tally:
     """Counts over cleaned groups; `labels` counts (label, what, value) of the passages that were used.
 
-    `families` counts groups by family and how it was found; `agreement` sums over the `agreed` rankings.
+    `families` counts groups by family and how it was found; `agreement` sums over the `agreed` rankings. `checked` are
+    negatives that triage would have spared, `answering` those of them that answer.
     """
 
     groups: int = 0
@@ -28,6 +29,8 @@ class Tally:
     families: Counter[tuple[str, str]] = field(default_factory=Counter)
     agreed: int = 0
     agreement: float = 0.0
+    checked: int = 0
+    answering: int = 0
 
     def add(self, cleaned: CleanedGroup) -> None:
         """Count a group."""
@@ -41,6 +44,8 @@ class Tally:
         if cleaned.family_from:
             self.families[cleaned.family, cleaned.family_from] += 1
         self.cut += sum(e.cut for e in cleaned.extractions)
+        self.checked += sum(e.checked for e in cleaned.extractions)
+        self.answering += sum(e.checked and e.status == "answer" for e in cleaned.extractions)
         positives = len(cleaned.group.positives)
         statuses = {e.doc_id: e.status for e in cleaned.extractions}
         for i, decision in enumerate(cleaned.decisions):

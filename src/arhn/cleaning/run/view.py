@@ -143,10 +143,6 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
     )
 
 
-def _is_chosen(content: Mapping[str, Any], family: str) -> bool:
-    return f"{family} (map)" in content["families"]
-
-
 def _describe_families(content: Mapping[str, Any]) -> Iterator[str]:
     """What the first groups settled, and what was left alone."""
     for found in content.get("families_settled", ()):

@@ -16,19 +16,17 @@ from arhn.cleaning.evidence.calibration import (
     OWN_WORD,
     Calibration,
     CurvePoint,
+    ExpectedVerdict,
     SignalWeight,
-    TriagePoint,
     find_calibration,
     load_calibrations,
     load_shipped,
 )
 from arhn.cleaning.evidence.confidence import (
     PRIOR_PASSAGES,
-    add_spared,
     centre_group,
     find_band,
     make_confidences,
-    pick_likeliest,
     predict_from,
     sigmoid,
     take_means,
@@ -442,47 +440,19 @@ def test_a_calibration_file_that_cannot_be_read(tmp_path: Path, make: Callable[[
         load_calibrations(tmp_path / "c.json")
 
 
-@given(st.lists(st.floats(-1, 1), max_size=12), st.floats(0.01, 1))
-def test_the_likeliest_are_a_share_rounded_up(similarities: list[float], share: float) -> None:
-    asked = pick_likeliest(similarities, share)
-    assert list(asked) == sorted(set(asked))
-    assert len(asked) == math.ceil(round(share * len(similarities), 9))
-    spared = set(range(len(similarities))) - set(asked)
-    assert all(similarities[i] >= similarities[j] for i in asked for j in spared)
-
-
-def test_what_has_no_signal_is_asked_about_besides() -> None:
-    assert pick_likeliest([0.5, None, 0.9, -3.0], 0.5) == (0, 1, 2)
-    assert pick_likeliest([None, None], 0.1) == (0, 1)
-
-
-@given(st.lists(st.floats(-1, 1), min_size=1, max_size=12), st.floats(0.01, 1), st.data())
-def test_a_signal_that_is_missing_makes_nobody_else_be_left_out(
-    signal: list[float], share: float, data: st.DataObject
-) -> None:
-    broken = data.draw(st.sets(st.integers(0, len(signal) - 1)))
-    found = pick_likeliest([None if i in broken else value for i, value in enumerate(signal)], share)
-    assert set(found) >= set(pick_likeliest(signal, share)) | broken
-
-
-def test_spared_ones_have_the_lowest_log_odds_of_the_others() -> None:
-    assert add_spared([1.0, None, -2.0], 5) == (1.0, None, -2.0, -2.0, -2.0)
-    assert add_spared([None], 2) == (None, None)
-
-
-def test_a_share_that_agrees_by_luck_is_not_taken() -> None:
-    """Agreement falls with the share; where a smaller one is better than a larger one, that is chance."""
-    points = tuple(TriagePoint(share=s, agreement=a) for s, a in ((1.0, 1.0), (0.75, 0.97), (0.5, 0.99)))
-    assert Calibration(triage=points).find_share(0.98) == 1.0
-    with pytest.raises(CalibrationError, match="doesn't say what sparing negatives by this signal costs"):
-        Calibration().find_share(0.98)
+def test_points_of_older_files_are_left_out() -> None:
+    """They say the share of each group to ask about, and not from which cut on."""
+    assert Calibration.model_validate({"triage": [{"share": 0.5, "agreement": 0.9}]}) == Calibration()
+    with pytest.raises(ValidationError, match="cut"):
+        Calibration.model_validate({"triage": [{"cut": 1.0, "share": 0.5, "agreement": 0.9}, {"share": 0.5}]})
 
 
 def test_a_group_is_centred_on_all_its_passages_or_on_none() -> None:
     centred = calibrated({"weight": 1.0, "prior": 0.5}, centre=1.0, prior=1.0)
     similarities = [0.5, 0.7, 0.3]
-    assert centre_group(of([1.0, 3.0], similarities), centred, size=3) == take_means(
-        of([1.0, 3.0, 1.0], similarities), centred
+    foretelling = centred.model_copy(update={"expected": ExpectedVerdict(intercept=-1.0, slope=2.0)})
+    assert centre_group(of([1.0, 3.0], similarities), foretelling, spared=[-0.5]) == take_means(
+        of([1.0, 3.0, -2.0], similarities), centred
     )
     alone = calibrated(centre=1.0, prior=1.0)
     assert centre_group(of([1.0, 3.0]), alone) == take_means(of([1.0, 3.0]), alone)
