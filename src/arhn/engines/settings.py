@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 #: How an estimate counts the tokens of a prompt: by the slots and the tokenizer of an engine in this process, by the
 #: tokenizer of its server, or by its characters.
 Counted = Literal["slots", "server", "characters"]
+#: The most that any whole number here may be.
+MOST = 2**31 - 1
 
 
 class EngineSettings(BaseModel, ABC):
@@ -40,7 +42,7 @@ class EngineSettings(BaseModel, ABC):
     context: StrictInt | None = Field(
         default=None,
         ge=1,
-        le=2**31 - 1,
+        le=MOST,
         description="The most that a request may take, prompt and answer; what the engine has, unless given.",
         json_schema_extra={"unit": "tokens"},
     )
@@ -72,3 +74,17 @@ class EngineSettings(BaseModel, ABC):
         return Capabilities(
             constraints=True, logprobs=True, concurrency=self.requests, context=self.context or USUAL_CONTEXT
         )
+
+
+class InProcessSettings(EngineSettings):
+    """A GGUF model that is computed in this process."""
+
+    in_process: ClassVar[bool] = True
+
+    context: StrictInt = Field(
+        default=4096,
+        ge=1,
+        le=MOST,
+        description="The most that a request may take, prompt and answer.",
+        json_schema_extra={"unit": "tokens"},
+    )

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import shutil
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from arhn.errors import DiskFull, ModelCorrupt, ModelError, ModelUnavailable, OutputNotWritable
+from arhn.errors import ModelCorrupt, ModelError, ModelUnavailable
 from arhn.weights import hub, mirror
 from arhn.weights.cache import Progress, digest, is_whole, place, remember, sha256_of, size_of, sync
+from arhn.weights.shared_cache import describe_size, explain_errors, require_space, take_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from arhn.weights.table import ModelFile
 
 logger = logging.getLogger(__name__)
+
+#: What space is needed for.
+_PURPOSE = "for the model"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +73,7 @@ def ensure(model: ModelFile, root: Path, progress: Progress | None = None) -> Pa
     and no source has better, DiskFull, OutputNotWritable.
     """
     path = place(model, root)
-    with _own_errors(path, model):
+    with explain_errors(path.parent, _PURPOSE, lambda: model.size - max(size_of(s.part(path)) for s in SOURCES)):
         # Without the lock first: a shared cache may be read-only.
         if not is_whole(path, model, root):
             _ensure_alone(model, path, root, progress)
@@ -83,40 +82,11 @@ def ensure(model: ModelFile, root: Path, progress: Progress | None = None) -> Pa
 
 def _ensure_alone(model: ModelFile, path: Path, root: Path, progress: Progress | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path):
+    with take_turns(path.with_name(".lock"), f"fetching {path.name}"):
         if not is_whole(path, model, root):  # another process may have fetched it meanwhile
             damage = _remove_damaged(path, model, root)
             _fetch(model, path, damage, progress)
             remember(path, root, model.sha256)
-
-
-@contextmanager
-def _own_errors(path: Path, model: ModelFile) -> Iterator[None]:
-    """Turn the system's errors about `path` and its folder into arhn's own."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            there = max(size_of(source.part(path)) for source in SOURCES)
-            raise _disk_full(path.parent, model.size - there) from error
-        raise OutputNotWritable(
-            f"{path.parent}: the model cache can't be used: {error.strerror or error}. "
-            "Set ARHN_CACHE to a folder that can be written."
-        ) from error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    lock = FileLock(path.with_name(".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("Another process is fetching %s; waiting for it", path.name)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _remove_damaged(path: Path, model: ModelFile, root: Path) -> str | None:
@@ -150,13 +120,13 @@ def _fetch(model: ModelFile, path: Path, damage: str | None, progress: Progress 
 def _announce(model: ModelFile, source: Source, failures: Mapping[str, ModelError]) -> None:
     for name, error in failures.items():
         logger.warning("%s can't come from the %s: %s. Trying the %s", model.name, name, error, source.name)
-    logger.info("Fetching %s (%s) from the %s", model.name, _amount(model.size), source.name)
+    logger.info("Fetching %s (%s) from the %s", model.name, describe_size(model.size), source.name)
 
 
 def _obtain(source: Source, model: ModelFile, path: Path, progress: Progress | None) -> Path:
     """The source's partial file, complete and verified."""
     part = source.part(path)
-    _require_space(path.parent, model.size - size_of(part) + source.overhead(model))
+    require_space(path.parent, _PURPOSE, model.size - size_of(part) + source.overhead(model))
     resumed = size_of(part) > 0
     source.download(model, part, progress)
     try:
@@ -186,23 +156,6 @@ def _install(part: Path, path: Path) -> None:
     for source in SOURCES:
         source.part(path).unlink(missing_ok=True)
         mirror.state_path(source.part(path)).unlink(missing_ok=True)
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    if needed > shutil.disk_usage(folder).free:
-        raise _disk_full(folder, needed)
-
-
-def _disk_full(folder: Path, needed: int) -> DiskFull:
-    free = shutil.disk_usage(folder).free
-    return DiskFull(
-        f"{folder}: not enough space for the model: {_amount(needed)} more are needed, {_amount(free)} are "
-        "free. Make room, or set ARHN_CACHE to a folder on another disk. What has arrived is kept."
-    )
-
-
-def _amount(size: int) -> str:
-    return f"{size / 1e6:,.0f} MB" if size >= 1_000_000 else f"{size:,} bytes"
 
 
 def _failure(model: ModelFile, path: Path, damage: str | None, failures: Mapping[str, ModelError]) -> ModelError:

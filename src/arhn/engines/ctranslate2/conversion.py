@@ -7,7 +7,6 @@ when it is complete: made under another name, then renamed.
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -16,18 +15,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from arhn.engines.ctranslate2.gguf_file import GgufFile
 from arhn.engines.ctranslate2.layers import make_spec
-from arhn.errors import DiskFull, ModelCorrupt, OutputNotWritable
+from arhn.errors import ModelCorrupt
 from arhn.weights.cache import cache_root, read_json, sha256_of, size_of, sync
+from arhn.weights.shared_cache import explain_errors, require_space, take_turns
 
 logger = logging.getLogger(__name__)
 
 #: Of the way weights are converted, which is a part of who answers.
 VERSION = 1
 RECORD = "arhn.json"
+#: What space is needed for.
+_PURPOSE = "to convert the model"
 #: What of a GGUF header is needed beside the weights.
 _KEPT = (
     "tokenizer.ggml.model",
@@ -58,11 +58,11 @@ def find_converted(path: Path, *, cache_dir: str | os.PathLike[str] | None = Non
     folder = root / "models" / sha256[:12] / f"{sha256[:16]}.int8-{VERSION}"
     # Without the lock first: a shared cache may be read-only.
     if not _is_whole(folder):
-        try:
+        with explain_errors(folder.parent, _PURPOSE, lambda: 2 * size_of(path)):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            _convert_alone(path, folder)
-        except OSError as error:
-            raise _own_error(folder.parent, path, error) from error
+            with take_turns(folder.with_name(f"{folder.name}.lock"), f"converting {path.name}"):
+                if not _is_whole(folder):  # another process may have made it meanwhile
+                    _convert(path, folder)
     return folder
 
 
@@ -72,24 +72,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     return kept
 
 
-def _convert_alone(path: Path, folder: Path) -> None:
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("Another process is converting %s; waiting for it", path.name)
-        lock.acquire()
-    try:
-        if not _is_whole(folder):  # another process may have made it meanwhile
-            _convert(path, folder)
-    finally:
-        lock.release()
-
-
 def _convert(path: Path, folder: Path) -> None:
-    needed, free = 2 * size_of(path), shutil.disk_usage(folder.parent).free
-    if needed > free:
-        raise _disk_full(folder.parent, needed, free)
+    require_space(folder.parent, _PURPOSE, 2 * size_of(path))
     logger.info("Converting %s to 8 bits for CTranslate2, once", path.name)
     for left in folder.parent.glob(f"{folder.name}.part-*"):  # of a process that was killed
         shutil.rmtree(left)
@@ -121,22 +105,6 @@ def _write(path: Path, part: Path) -> None:
 def _is_whole(folder: Path) -> bool:
     sizes = read_json(folder / RECORD).get("sizes", {})
     return bool(sizes) and all(size_of(folder / name) == size for name, size in sizes.items())
-
-
-def _own_error(folder: Path, path: Path, error: OSError) -> Exception:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return _disk_full(folder, 2 * size_of(path), shutil.disk_usage(folder).free)
-    return OutputNotWritable(
-        f"{folder}: the converted model can't be put there: {error.strerror or error}. "
-        "Set ARHN_CACHE to a folder that can be written."
-    )
-
-
-def _disk_full(folder: Path, needed: int, free: int) -> DiskFull:
-    return DiskFull(
-        f"{folder}: not enough space to convert the model: about {needed / 1e6:,.0f} MB are needed, "
-        f"{free / 1e6:,.0f} MB are free. Make room, or set ARHN_CACHE to a folder on another disk."
-    )
 
 
 __all__ = ["VERSION", "find_converted", "read_record"]

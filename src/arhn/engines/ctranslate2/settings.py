@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, StrictInt
 
 from arhn.engines.protocol import Engine
-from arhn.engines.settings import EngineSettings
+from arhn.engines.settings import MOST, InProcessSettings
 
 if TYPE_CHECKING:
     from arhn.engines.openai.budget import Budget
 
-_MOST = 2**31 - 1
 
-
-class Settings(EngineSettings):
+class Settings(InProcessSettings):
     """A GGUF model in 8 bits, computed in this process by CTranslate2."""
-
-    in_process: ClassVar[bool] = True
 
     name: Literal["ctranslate2"] = Field(default="ctranslate2", description="CTranslate2 in this process.")
     model: str = Field(
@@ -26,17 +22,10 @@ class Settings(EngineSettings):
         description="A name from 'arhn models', a GGUF file of a Qwen2 model, or hf://org/repo/file.gguf; the starter "
         "model unless given. It is converted once, into the cache of models.",
     )
-    context: StrictInt = Field(
-        default=4096,
-        ge=1,
-        le=_MOST,
-        description="The most that a request may take, prompt and answer.",
-        json_schema_extra={"unit": "tokens"},
-    )
     threads: StrictInt | None = Field(
         default=None,
         ge=1,
-        le=_MOST,
+        le=MOST,
         description="Requests computed at once, each on a CPU thread; as many as there are cores unless given.",
         json_schema_extra={"unit": "threads"},
     )

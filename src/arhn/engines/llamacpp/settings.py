@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, StrictInt
 
 from arhn.engines.protocol import Engine
-from arhn.engines.settings import Counted, EngineSettings
+from arhn.engines.settings import MOST, Counted, InProcessSettings
 
 if TYPE_CHECKING:
     from arhn.engines.openai.budget import Budget
 
-_MOST = 2**31 - 1
 
-
-class Settings(EngineSettings):
+class Settings(InProcessSettings):
     """A GGUF model, computed in this process."""
 
-    in_process: ClassVar[bool] = True
     counted: ClassVar[Counted] = "slots"
 
     name: Literal["llamacpp"] = Field(default="llamacpp", description="llama.cpp in this process.")
@@ -27,38 +24,31 @@ class Settings(EngineSettings):
         description="A name from 'arhn models', a GGUF file, or hf://org/repo/file.gguf; the starter model unless "
         "given.",
     )
-    context: StrictInt = Field(
-        default=4096,
-        ge=1,
-        le=_MOST,
-        description="The most that a request may take, prompt and answer.",
-        json_schema_extra={"unit": "tokens"},
-    )
     slots: StrictInt = Field(
         default=1,
         ge=1,
-        le=_MOST,
+        le=MOST,
         description="Requests computed together; more than one repeats less exactly.",
         json_schema_extra={"unit": "requests"},
     )
     threads: StrictInt | None = Field(
         default=None,
         ge=1,
-        le=_MOST,
+        le=MOST,
         description="CPU threads; all cores unless given.",
         json_schema_extra={"unit": "threads"},
     )
     gpu_layers: StrictInt | None = Field(
         default=None,
-        ge=-_MOST,
-        le=_MOST,
+        ge=-MOST,
+        le=MOST,
         description="Layers on the GPU; all that fit unless given.",
         json_schema_extra={"unit": "layers"},
     )
     lookahead: StrictInt = Field(
         default=0,
         ge=0,
-        le=_MOST,
+        le=MOST,
         description="Groups among which the next request is chosen, so that a passage of several of them is read "
         "once; repeats less exactly.",
         json_schema_extra={"unit": "groups"},
