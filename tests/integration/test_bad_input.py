@@ -159,7 +159,8 @@ def arhn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setattr(os, "fsync", lambda _: None)  # no power cut is played here
     write_train()
     arhn = Arhn(tmp_path, capsys)
-    monkeypatch.setattr("arhn.engines.llamacpp.settings.Settings.open", arhn.engine)
+    for engine in ("ctranslate2", "llamacpp"):
+        monkeypatch.setattr(f"arhn.engines.{engine}.settings.Settings.open", arhn.engine)
     return arhn
 
 
@@ -750,6 +751,7 @@ def models(arhn: Arhn, monkeypatch: pytest.MonkeyPatch) -> Arhn:
     monkeypatch.setenv("ARHN_CACHE", "cache")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.setattr(weights, "MODELS", {"tiny": TINY})
+    monkeypatch.setattr("platform.machine", lambda: "arm64")  # where llama.cpp computes it
     monkeypatch.setattr(
         "arhn.engines.llamacpp.engine.LlamaCppEngine", lambda _, model, **__: FakeEngine(answer_by_marks)
     )

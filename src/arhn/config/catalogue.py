@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from arhn.cleaning.methods import METHODS
 from arhn.cleaning.rank import RANKERS
-from arhn.engines import DEFAULT_ENGINE, ENGINES
+from arhn.engines import ENGINES, choose_engine
 from arhn.engines.settings import EngineSettings
 from arhn.formats import FORMATS
 from arhn.registry import Registry
@@ -148,7 +148,7 @@ def list_settings(model: type[BaseModel], values: Mapping[str, Any] | None = Non
 
 
 def _list_engines(key: Key, values: Mapping[str, Any] | None) -> Iterator[Setting]:
-    names = ENGINES.names() if values is None else (str(values.get("name", DEFAULT_ENGINE)),)
+    names = ENGINES.names() if values is None else (choose_engine(values),)
     for engine in names:
         for name, field in ENGINES.get(engine).model_fields.items():
             section = find_section(field)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from arhn.config.catalogue import Setting, find_setting, list_settings, write_key
 from arhn.config.display import escaped, shown
 from arhn.config.values import Values
-from arhn.engines import DEFAULT_ENGINE, ENGINES
+from arhn.engines import ENGINES, choose_engine
 from arhn.errors import ArhnError, UsageError
 
 M = TypeVar("M", bound=BaseModel)
@@ -103,7 +103,7 @@ def _describe_unknown(key: tuple[str | int, ...], model: type[BaseModel], values
     *section, name = (part for part in key if isinstance(part, str))
     known = {setting.key: setting for setting in list_settings(model, values.tree)}
     if owners := _find_owners(tuple(section), name, known):
-        engine = values.at((*section, "name")) or DEFAULT_ENGINE
+        engine = choose_engine(values.at(tuple(section)) or {})
         source = values.find_source((*section, "name"))
         return f"belongs to the engine {' and '.join(owners)}, and this is {engine}" + (
             f" ({source})" if source else ""

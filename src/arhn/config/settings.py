@@ -28,7 +28,7 @@ from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.methods import METHODS
 from arhn.cleaning.run.failures import USUAL_LIMIT
 from arhn.cluster.settings import Cluster
-from arhn.engines import DEFAULT_ENGINE, ENGINES, settings_of
+from arhn.engines import ENGINES, choose_engine, settings_of
 from arhn.engines.openai.settings import BudgetSettings
 from arhn.engines.settings import EngineSettings
 from arhn.errors import UsageError
@@ -142,8 +142,10 @@ class CleaningSettings(CleanConfig):
         engine = values.get("engine", {})
         given = engine.model_dump(exclude_unset=True) if isinstance(engine, EngineSettings) else engine
         small = values["small_model"]
-        name = given.get("name", DEFAULT_ENGINE) if isinstance(given, Mapping) else DEFAULT_ENGINE
-        if not isinstance(given, Mapping) or small.get("name", name) != name:
+        if not isinstance(given, Mapping):
+            return values
+        name = choose_engine(given)
+        if small.get("name", name) != name:
             return values
         shared = {key: value for key, value in given.items() if key != "model"}
         return {**values, "small_model": {**shared, "name": name, **small}}
@@ -158,16 +160,14 @@ class CleaningSettings(CleanConfig):
         named = [calibrations] if isinstance(calibrations, str) else calibrations
         engine = values.get("engine", {})
         given = engine.model_dump(exclude_unset=True) if isinstance(engine, EngineSettings) else engine
-        # What is fitted is given to runs, which have no similarity then unless it is named.
-        if cls.fitting:
-            return values
-        # One sampled answer says yes or no, and nothing is joined with that.
-        if values.get("samples") == 1:
+        # What is fitted is given to runs, which have no similarity then unless it is named. And one sampled answer says
+        # yes or no: nothing is joined with that.
+        if cls.fitting or values.get("samples") == 1:
             return values
         if not isinstance(given, Mapping) or not all(each == "auto" for each in named) or not find_spec("onnxruntime"):
             return values
         with suppress(UsageError):
-            if ENGINES.get(str(given.get("name", DEFAULT_ENGINE))).in_process:
+            if ENGINES.get(choose_engine(given)).in_process:
                 return {**values, "similarity": {"model": USUAL_SIMILARITY}}
         return values
 

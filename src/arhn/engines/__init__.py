@@ -6,6 +6,7 @@ of `arhn.engines.settings.EngineSettings` and an entry here, or in the group `ar
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -38,23 +39,39 @@ ENGINES: Registry[type[EngineSettings]] = Registry(
 )
 
 
-#: The engine of settings that name none.
-DEFAULT_ENGINE = "llamacpp"
+#: What of an engine's settings both engines of this process have.
+_OF_BOTH = {"name", "model", "context", "threads"}
+
+
+def choose_engine(values: Mapping[str, Any]) -> str:
+    """The engine that settings mean: the one they name.
+
+    Else CTranslate2, for a model that 'arhn models' names on an x86 processor; there it reads two to five times as many
+    prompt tokens a second (docs/log, 2026-11-28). For other files, on other processors, and with settings that only
+    llama.cpp has, llama.cpp.
+    """
+    named = values.get("name")
+    if named is not None:
+        return str(named)
+    from arhn import weights
+
+    model = values.get("model") or weights.STARTER
+    x86 = platform.machine().lower() in {"x86_64", "amd64"}
+    return "ctranslate2" if x86 and model in weights.MODELS and values.keys() <= _OF_BOTH else "llamacpp"
 
 
 def settings_of(values: Mapping[str, Any]) -> EngineSettings:
-    """An engine's settings from their keys and values; `name` says whose, llama.cpp's unless given.
+    """An engine's settings from their keys and values; `choose_engine` says whose.
 
     Raises:
         UsageError: there is no such engine.
         pydantic.ValidationError: a key that it doesn't have, or a value out of range.
     """
-    return ENGINES.get(str(values.get("name", DEFAULT_ENGINE))).model_validate(values)
+    return ENGINES.get(choose_engine(values)).model_validate(values)
 
 
 __all__ = [
     "ALTERNATIVES",
-    "DEFAULT_ENGINE",
     "ENGINES",
     "Capabilities",
     "Completion",
@@ -69,6 +86,7 @@ __all__ = [
     "Request",
     "RequestFailed",
     "SpanOf",
+    "choose_engine",
     "log_odds",
     "settings_of",
 ]

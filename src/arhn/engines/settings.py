@@ -13,9 +13,9 @@ from arhn.engines.protocol import Capabilities, Engine
 if TYPE_CHECKING:
     from arhn.engines.openai.budget import Budget
 
-#: How an estimate counts the tokens of a prompt: by the slots and the tokenizer of an engine in this process, by the
-#: tokenizer of its server, or by its characters.
-Counted = Literal["slots", "server", "characters"]
+#: How an estimate counts the tokens of a prompt: by the tokenizer of an engine in this process, and what its slots or
+#: its shared prefixes hold; by the tokenizer of its server; or by its characters.
+Counted = Literal["slots", "prefixes", "server", "characters"]
 #: The most that any whole number here may be.
 MOST = 2**31 - 1
 

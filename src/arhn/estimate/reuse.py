@@ -55,6 +55,29 @@ class SlotReuse:
         return found
 
 
+class Sharing(Protocol):
+    """An engine that computes what prompts of a kind share once."""
+
+    def count_shared(self, request: Request) -> int:
+        """Tokens of that at the beginning of a request's prompt."""
+        ...
+
+
+class PrefixReuse:
+    """CTranslate2: what prompts of a kind share is computed with the first of them, and held."""
+
+    def __init__(self, engine: Sharing) -> None:
+        self._engine = engine
+        self._seen: set[tuple[Any, ...]] = set()
+
+    async def cached(self, request: Request, prompt: Prompt) -> int:
+        """Elements of the shared beginning, where it was computed before."""
+        shared = tuple(prompt[: self._engine.count_shared(request)])
+        known = shared in self._seen
+        self._seen.add(shared)
+        return len(shared) if known else 0
+
+
 class BlockReuse:
     """vLLM's automatic prefix caching: whole blocks, found by everything up to their end; none is ever evicted.
 

@@ -7,12 +7,13 @@ from contextlib import ExitStack, closing
 from arhn.engines import Engine
 from arhn.engines.settings import EngineSettings
 from arhn.estimate.estimate import Counting
-from arhn.estimate.reuse import BlockReuse, SlotReuse
+from arhn.estimate.reuse import BlockReuse, PrefixReuse, SlotReuse
 from arhn.estimate.tokens import CHARACTERS, Characters, Gguf, Served, Tokenizer
 
 #: Tokens that vLLM keeps or drops together.
 BLOCK = 16
 _SLOTS = "what a prompt begins with like the one before it in its slot (llama.cpp)"
+_PREFIXES = "what all prompts of a kind begin with (CTranslate2)"
 
 
 def choose_counting(
@@ -31,6 +32,11 @@ def choose_counting(
 
         assert isinstance(engine, LlamaCppEngine)
         return Counting(tokenizer=Gguf(engine), reuse=lambda: SlotReuse(engine.unused_slots()), described=_SLOTS)
+    if settings.counted == "prefixes":
+        from arhn.engines.ctranslate2.engine import CTranslate2Engine
+
+        assert isinstance(engine, CTranslate2Engine)
+        return Counting(tokenizer=Gguf(engine), reuse=lambda: PrefixReuse(engine), described=_PREFIXES)
     served = _connect(settings, engine, stack) if characters is None and not settings.missing else None
     tokenizer = served or Characters(characters or CHARACTERS)
     return Counting(

@@ -12,7 +12,6 @@ from arhn.engines.protocol import split_lead
 from arhn.estimate.reuse import Prompt
 
 if TYPE_CHECKING:
-    from arhn.engines.llamacpp import LlamaCppEngine
     from arhn.engines.openai.engine import OpenAIEngine
     from arhn.engines.openai.settings import Key
 
@@ -79,13 +78,25 @@ class Characters:
         return len(text) / self.per
 
 
+class Tokenizing(Protocol):
+    """An engine in this process, as far as tokens go."""
+
+    def tokens(self, request: Request) -> Prompt:
+        """A request's prompt as it would be computed."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens a text is."""
+        ...
+
+
 class Gguf:
     """The tokenizer and chat template of a GGUF file."""
 
     per = 1.0
     name = "the model's own tokenizer"
 
-    def __init__(self, engine: LlamaCppEngine) -> None:
+    def __init__(self, engine: Tokenizing) -> None:
         self._engine = engine
 
     async def prompt(self, request: Request) -> Prompt:

@@ -31,7 +31,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with groups, and a scripted engine in the place of llama.cpp."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr("arhn.engines.llamacpp.settings.Settings.open", lambda *_: FakeEngine(answer_by_marks))
+    for engine in ("ctranslate2", "llamacpp"):
+        monkeypatch.setattr(f"arhn.engines.{engine}.settings.Settings.open", lambda *_: FakeEngine(answer_by_marks))
     with formats.GroupWriter("train.jsonl", "tevatron") as writer:
         for group in many(12, 5):
             writer.write(group)

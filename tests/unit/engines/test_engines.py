@@ -24,7 +24,19 @@ def test_every_engine_has_settings_that_say_what_they_are(name: str) -> None:
     assert settings.planned().constraints
 
 
-def test_llamacpp_unless_told_otherwise() -> None:
+@pytest.mark.parametrize("machine", ["x86_64", "AMD64"])
+def test_named_models_are_for_ctranslate2_on_an_x86_processor(monkeypatch: pytest.MonkeyPatch, machine: str) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert settings_of({}).name == "ctranslate2"
+    assert settings_of({"model": "qwen2.5-coder-0.5b", "threads": 2}).name == "ctranslate2"
+    # Other files may be of models that it can't convert, and these settings are llama.cpp's.
+    assert settings_of({"model": "m.gguf"}).name == "llamacpp"
+    assert settings_of({"slots": 2}).name == "llamacpp"
+    assert settings_of({"name": "llamacpp"}).name == "llamacpp"
+
+
+def test_on_other_processors_llamacpp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "arm64")
     assert settings_of({}).name == "llamacpp"
 
 

@@ -165,4 +165,8 @@ def describe_stage(stats: StageStats) -> dict[str, Any]:
 
 
 def _list_versions() -> dict[str, str]:
-    return {"arhn": __version__, "python": platform.python_version(), "xllamacpp": version("xllamacpp")}
+    return {
+        "arhn": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("ctranslate2", "xllamacpp")},
+    }

@@ -51,7 +51,6 @@ def find_converted(path: Path, *, cache_dir: str | os.PathLike[str] | None = Non
         EngineError: a model that can't be converted.
         ModelCorrupt: a file that isn't whole.
         DiskFull, OutputNotWritable: the cache can't hold it.
-        MissingDependency: see errors.py.
     """
     root = cache_root(cache_dir)
     sha256 = sha256_of(path, root)

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from arhn.engines.ctranslate2.gguf_file import EXTRA
+import numpy as np
+
+from arhn.engines.ctranslate2.gguf_file import Floats
 from arhn.engines.protocol import Finish
-from arhn.libraries import library
-
-if TYPE_CHECKING:
-    from arhn.engines.ctranslate2.gguf_file import Floats
 
 
 @dataclass(slots=True)
@@ -47,7 +45,6 @@ class Decoding:
     def __init__(
         self, matcher: Any, *, ends: frozenset[int], max_tokens: int, temperature: float = 0.0, seed: int = 0
     ) -> None:
-        self._np = library("numpy", EXTRA)
         self._matcher = matcher
         self._ends = ends
         self._max_tokens = max_tokens
@@ -64,7 +61,7 @@ class Decoding:
         """Called back after each token. Returns whether this call must end."""
         answer = self.answer
         try:
-            logits = self._np.array(step.logits, dtype=self._np.float32).reshape(-1)
+            logits = np.array(step.logits, dtype=np.float32).reshape(-1)
             if answer.first is None:
                 answer.first = logits
             token = self._choose(step.token_id, logits)
@@ -78,13 +75,11 @@ class Decoding:
         if not self._temperature:
             if self._matcher is None or self._allows(proposed):
                 return proposed
-            return int(self._np.argmax(self._mask(logits)))
+            return int(np.argmax(self._mask(logits)))
         # The largest of the logits with noise of this kind is a sample (Gumbel-max).
-        noise = self._np.random.Generator(self._np.random.PCG64([self._seed, len(self.answer.tokens)])).gumbel(
-            size=len(logits)
-        )
+        noise = np.random.Generator(np.random.PCG64([self._seed, len(self.answer.tokens)])).gumbel(size=len(logits))
         masked = logits if self._matcher is None else self._mask(logits)
-        return int(self._np.argmax(masked / self._temperature + noise))
+        return int(np.argmax(masked / self._temperature + noise))
 
     def _allows(self, token: int) -> bool:
         if token in self._ends:
@@ -92,7 +87,6 @@ class Decoding:
         return bool(self._matcher.validate_tokens([token]) == 1)
 
     def _mask(self, logits: Floats) -> Floats:
-        np = self._np
         bits = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
         allowed = bits[: len(logits)].astype(bool)
         # Tokens of control are no text, whatever a grammar says; an end is one where the grammar may end.

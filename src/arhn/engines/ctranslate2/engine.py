@@ -13,11 +13,15 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import ctranslate2
+import llguidance
+import numpy as np
 
 from arhn.engines.ctranslate2.conversion import VERSION, read_record
 from arhn.engines.ctranslate2.decoding import Answer, Decoding, decode
-from arhn.engines.ctranslate2.gguf_file import EXTRA
+from arhn.engines.ctranslate2.gguf_file import Floats
 from arhn.engines.ctranslate2.vocabulary import Tokens, Vocabulary
 from arhn.engines.grammars import write_lark
 from arhn.engines.protocol import (
@@ -30,10 +34,6 @@ from arhn.engines.protocol import (
     split_lead,
 )
 from arhn.errors import EngineError
-from arhn.libraries import library
-
-if TYPE_CHECKING:
-    from arhn.engines.ctranslate2.gguf_file import Floats
 
 #: Changes with the way answers are made of the same weights, so that a store doesn't mix them.
 _METHOD = f"ctranslate2-{VERSION}"
@@ -52,14 +52,12 @@ class CTranslate2Engine:
 
     Raises:
         EngineError: CTranslate2 can't load the model.
-        MissingDependency: see errors.py.
     """
 
     def __init__(self, folder: Path, *, model: str, context: int = 4096, threads: int | None = None) -> None:
         self.model = f"{model} {_METHOD}"
         threads = threads or _cores()
         self.capabilities = Capabilities(constraints=True, logprobs=True, concurrency=threads, context=context)
-        self._np = library("numpy", EXTRA)
         self._vocabulary = Vocabulary(read_record(folder))
         self._generator = _load(folder, threads)
         self._pool = ThreadPoolExecutor(threads, "ctranslate2")
@@ -94,6 +92,10 @@ class CTranslate2Engine:
         """A request's prompt as it would be computed; nothing is."""
         shared, rest = self._vocabulary.make_prompt(request)
         return (*shared, *rest)
+
+    def count_shared(self, request: Request) -> int:
+        """Tokens that a request's prompt begins with like all of its kind; computed once for all of them."""
+        return len(self._vocabulary.make_prompt(request)[0])
 
     def _complete(self, request: Request) -> Completion:
         shared, rest = self._vocabulary.make_prompt(request)
@@ -137,7 +139,7 @@ class CTranslate2Engine:
         """llguidance's state of a constraint's grammar, before the first token."""
         if constraint is None:
             return None
-        matcher = library("llguidance", EXTRA).LLMatcher(self._grammar_tokens, write_lark(constraint), log_level=0)
+        matcher = llguidance.LLMatcher(self._grammar_tokens, write_lark(constraint), log_level=0)
         if matcher.is_error():
             raise RequestFailed(f"llguidance can't read the grammar: {matcher.get_error()}")
         return matcher
@@ -145,7 +147,7 @@ class CTranslate2Engine:
     @cached_property
     def _grammar_tokens(self) -> Any:
         """The vocabulary as llguidance wants it: loaded for the first grammar."""
-        return library("llguidance", EXTRA).LLTokenizer(
+        return llguidance.LLTokenizer(
             self._vocabulary.describe(), n_vocab=len(self._vocabulary.texts), eos_token=sorted(self._vocabulary.ends)
         )
 
@@ -153,7 +155,6 @@ class CTranslate2Engine:
         """The most probable first tokens, by their texts, the most probable first."""
         if not wanted or logits is None:
             return {}
-        np = self._np
         shifted = logits.astype(np.float64) - float(logits.max())
         values = shifted - np.log(np.exp(shifted).sum())
         best = sorted(np.argpartition(-values, min(wanted, len(values)) - 1)[:wanted], key=lambda i: (-values[i], i))
@@ -170,7 +171,6 @@ def _require_finish(answer: Answer) -> Any:
 
 
 def _load(folder: Path, threads: int) -> Any:
-    ctranslate2 = library("ctranslate2", EXTRA)
     if "int8" not in ctranslate2.get_supported_compute_types("cpu"):
         raise EngineError("CTranslate2 has no 8-bit arithmetic for this processor. Use --engine llamacpp.")
     try:

@@ -11,19 +11,16 @@ import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import gguf
+import numpy as np
+from numpy.typing import NDArray
 
 from arhn.errors import EngineError, ModelCorrupt
-from arhn.libraries import library
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+Floats = NDArray[np.float32]
 
-    Floats = NDArray[np.float32]
-
-#: The extra of arhn that holds what this engine needs.
-EXTRA = "ctranslate2"
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _ALIGNMENT = "general.alignment"
@@ -46,13 +43,10 @@ class GgufFile:
 
     Raises:
         ModelCorrupt: it ends too early, or its header makes no sense.
-        MissingDependency: see errors.py.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._numpy = library("numpy", EXTRA)
-        self._gguf = library("gguf", EXTRA)
         with path.open("rb") as file:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         try:
@@ -86,12 +80,12 @@ class GgufFile:
         """
         if name not in self._tensors:
             raise ModelCorrupt(f"{self.path}: there is no tensor {name!r} in it.")
-        np, quants, info = self._numpy, self._gguf.quants, self._tensors[name]
+        info = self._tensors[name]
         try:
-            kind = self._gguf.GGMLQuantizationType(info.kind)
-            shape = quants.quant_shape_to_byte_shape(info.shape, kind)
+            kind = gguf.GGMLQuantizationType(info.kind)
+            shape = gguf.quants.quant_shape_to_byte_shape(info.shape, kind)
             raw = np.frombuffer(self._bytes, np.uint8, int(np.prod(shape)), self._data + info.offset).reshape(shape)
-            floats = raw.view(np.float32) if kind == 0 else quants.dequantize(raw, kind)
+            floats = raw.view(np.float32) if kind == 0 else gguf.quants.dequantize(raw, kind)
         except (NotImplementedError, KeyError) as error:
             raise EngineError(f"{self.path}: {name} is quantised in a way that can't be read here: {error}") from error
         except ValueError as error:
@@ -135,4 +129,4 @@ class GgufFile:
         return struct.unpack_from(code, self._bytes, at)
 
 
-__all__ = ["EXTRA", "GgufFile"]
+__all__ = ["GgufFile"]

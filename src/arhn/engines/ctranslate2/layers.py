@@ -8,15 +8,14 @@ these are a part of the layers behind them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from arhn.engines.ctranslate2.gguf_file import EXTRA, GgufFile
+import numpy as np
+from ctranslate2 import specs
+
+from arhn.engines.ctranslate2.gguf_file import Floats, GgufFile
 from arhn.engines.ctranslate2.rotation import Rotation
 from arhn.errors import EngineError
-from arhn.libraries import library
-
-if TYPE_CHECKING:
-    from arhn.engines.ctranslate2.gguf_file import Floats
 
 ARCHITECTURE = "qwen2"
 
@@ -29,7 +28,6 @@ def make_spec(file: GgufFile) -> Any:
         ModelCorrupt: a key or a tensor is missing.
     """
     _require_convertible(file)
-    specs = library("ctranslate2.specs", EXTRA)
     values = file.metadata
     heads, shared = values[f"{ARCHITECTURE}.attention.head_count"], values[f"{ARCHITECTURE}.attention.head_count_kv"]
     spec = specs.TransformerDecoderModelSpec.from_config(
@@ -71,12 +69,11 @@ class _Layers:
     """Fills CTranslate2's layers from a file."""
 
     def __init__(self, file: GgufFile, heads: int, shared: int) -> None:
-        self._np = library("numpy", EXTRA)
         self._file = file
         size = file.metadata[f"{ARCHITECTURE}.embedding_length"]
         self._hidden = Rotation(size)
         self._head = Rotation(size // heads)
-        self._ones = self._np.ones(size, self._np.float32)
+        self._ones = np.ones(size, np.float32)
         self._values = size // heads * shared
 
     def fill(self, decoder: Any) -> None:
@@ -94,7 +91,7 @@ class _Layers:
             self._fill_feed_forward(layer.ffn, f"blk.{number}.")
 
     def _fill_attention(self, attention: Any, at: str) -> None:
-        np, tensor = self._np, self._file.tensor
+        tensor = self._file.tensor
         attention.layer_norm.gamma = self._ones
         query, key, value = (tensor(f"{at}attn_{name}.weight") for name in ("q", "k", "v"))
         biases = [tensor(f"{at}attn_{name}.bias") for name in ("q", "k", "v")]
@@ -117,7 +114,6 @@ class _Layers:
 
     def _put(self, linear: Any, weights: Floats) -> None:
         """Round as CTranslate2's converter does: each row by its largest value."""
-        np = self._np
         largest = np.abs(weights).max(axis=1)
         largest[largest == 0] = 127
         scale = (127 / largest).astype(np.float32)

@@ -9,13 +9,10 @@ the model runs).
 from __future__ import annotations
 
 from hashlib import shake_128
-from typing import TYPE_CHECKING
 
-from arhn.engines.ctranslate2.gguf_file import EXTRA
-from arhn.libraries import library
+import numpy as np
 
-if TYPE_CHECKING:
-    from arhn.engines.ctranslate2.gguf_file import Floats
+from arhn.engines.ctranslate2.gguf_file import Floats
 
 
 class Rotation:
@@ -25,7 +22,6 @@ class Rotation:
     """
 
     def __init__(self, size: int) -> None:
-        self._np = np = library("numpy", EXTRA)
         power = size & -size
         bits = np.frombuffer(shake_128(b"arhn rotation").digest(size), np.uint8)
         self._signs = np.where(bits & 1, np.float32(1), np.float32(-1))
@@ -34,7 +30,6 @@ class Rotation:
 
     def turn(self, rows: Floats) -> Floats:
         """`rows` @ R; shape (..., a multiple of size), of which each `size` columns are turned alone."""
-        np = self._np
         tables = (rows.reshape(-1, len(self._signs)) * self._signs).reshape(-1, len(self._cosine), len(self._hadamard))
         turned = np.matmul(self._cosine.T, tables) @ self._hadamard
         found: Floats = turned.reshape(rows.shape).astype(np.float32, copy=False)
@@ -42,12 +37,10 @@ class Rotation:
 
     def turn_outputs(self, weights: Floats) -> Floats:
         """R transposed @ `weights`; shape (a multiple of size, ...): what a layer gives is turned."""
-        np = self._np
         found: Floats = np.ascontiguousarray(self.turn(np.ascontiguousarray(weights.T)).T)
         return found
 
     def _make_cosine(self, size: int) -> Floats:
-        np = self._np
         rows, columns = np.mgrid[:size, :size]
         matrix = np.sqrt(2 / size) * np.cos(np.pi * (columns + 0.5) * rows / size)
         matrix[0] /= np.sqrt(2)
@@ -55,7 +48,6 @@ class Rotation:
         return found
 
     def _make_hadamard(self, size: int) -> Floats:
-        np = self._np
         matrix = np.ones((1, 1))
         while len(matrix) < size:
             matrix = np.block([[matrix, matrix], [matrix, -matrix]])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, StrictInt
 
 from arhn.engines.protocol import Engine
-from arhn.engines.settings import MOST, InProcessSettings
+from arhn.engines.settings import MOST, Counted, InProcessSettings
 
 if TYPE_CHECKING:
     from arhn.engines.openai.budget import Budget
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 class Settings(InProcessSettings):
     """A GGUF model in 8 bits, computed in this process by CTranslate2."""
+
+    counted: ClassVar[Counted] = "prefixes"
 
     name: Literal["ctranslate2"] = Field(default="ctranslate2", description="CTranslate2 in this process.")
     model: str = Field(
@@ -39,17 +41,12 @@ class Settings(InProcessSettings):
         """The engine, with its model in memory; a named model is fetched first, and any is converted once.
 
         Raises:
-            ModelMissing, ModelCorrupt, ModelUnavailable, EngineError, DiskFull, OutputNotWritable, MissingDependency:
-                see errors.py.
+            ModelMissing, ModelCorrupt, ModelUnavailable, EngineError, DiskFull, OutputNotWritable: see errors.py.
         """
         from arhn import weights
         from arhn.engines.ctranslate2.conversion import find_converted
         from arhn.engines.ctranslate2.engine import CTranslate2Engine
-        from arhn.engines.ctranslate2.gguf_file import EXTRA
-        from arhn.libraries import require
 
-        for name in ("ctranslate2", "gguf", "jinja2", "llguidance", "numpy", "tokenizers"):
-            require(name, name, EXTRA)
         path = weights.resolve(self.model or weights.STARTER)
         return CTranslate2Engine(
             find_converted(path), model=weights.identity(path), context=self.context, threads=self.threads

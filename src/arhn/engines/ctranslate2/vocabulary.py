@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from arhn.engines.ctranslate2.gguf_file import EXTRA
+import tokenizers
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
 from arhn.engines.protocol import Message, Request, split_lead
 from arhn.errors import EngineError
-from arhn.libraries import library
 
 Tokens = tuple[int, ...]
 #: Stands for the user's message while the model's chat template is applied.
@@ -38,7 +39,6 @@ class Vocabulary:
 
     Raises:
         EngineError: its text is split in a way that isn't known here, or there is no chat template.
-        MissingDependency: see errors.py.
     """
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
@@ -91,7 +91,6 @@ class Vocabulary:
 
 
 def _make_tokenizer(metadata: Mapping[str, Any], split: str, *, own: Sequence[str], control: Sequence[str]) -> Any:
-    tokenizers = library("tokenizers", EXTRA)
     numbers = {token: number for number, token in enumerate(metadata["tokenizer.ggml.tokens"])}
     merges = [tuple(pair.split(" ", 1)) for pair in metadata["tokenizer.ggml.merges"]]
     made = tokenizers.Tokenizer(tokenizers.models.BPE(numbers, merges))
@@ -112,9 +111,7 @@ def _compile_template(metadata: Mapping[str, Any], texts: Sequence[str]) -> Any:
     source = metadata.get("tokenizer.chat_template")
     if not source:
         raise EngineError("This model's file holds no chat template. Use an instruction-tuned model.")
-    library("jinja2", EXTRA)
-    sandbox = library("jinja2.sandbox", EXTRA)
-    environment = sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.globals["raise_exception"] = _refuse
     template = environment.from_string(source)
     begin, end = (metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("bos", "eos"))
