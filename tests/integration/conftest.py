@@ -22,7 +22,7 @@ QUERY = "What did the Kettle Bridge replace?"
 @pytest.fixture(scope="session")
 def starter() -> Path:
     try:
-        return weights.resolve(weights.STARTER)
+        return weights.resolve("qwen2.5-coder-0.5b")
     except ModelError as error:
         pytest.fail(f"the starter model is needed: {error}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.assume import LEAST_NEGATIVES, Assumption, assume, find_transfer
@@ -20,6 +21,9 @@ from arhn.errors import CalibrationError
 from arhn.families.choice import family_of
 from arhn.types import Group
 
+#: The input's first groups that calibrations are made from: those that hold so many negatives, but no more than so many
+#: groups. All their negatives are asked about, and weights were fitted on as few (docs/log, 2026-11-28).
+FIRST_NEGATIVES, FIRST_GROUPS = 150, 100
 #: A share of negatives acted on that no mined data has: then nothing is acted on.
 MOST_ACTED_ON = 0.5
 #: Share of the labelled positives that are taken for doubtful: those that the LLM finds least sure.
@@ -35,6 +39,18 @@ def needs_assumptions(config: CleanConfig, capabilities: Capabilities | None) ->
     if config.method != "arhn" or config.fallback != "auto" or capabilities is None:
         return False
     return count_samples(config, capabilities) != 1
+
+
+def take_first(groups: Iterable[Group], config: CleanConfig) -> list[Group]:
+    """The first groups that calibrations are made from; no more is read."""
+    taken: list[Group] = []
+    negatives = 0
+    for group in islice(groups, FIRST_GROUPS):
+        taken.append(group)
+        negatives += min(len(group.negatives), config.negatives or len(group.negatives))
+        if negatives >= FIRST_NEGATIVES:
+            break
+    return taken
 
 
 def make_assumptions(
@@ -130,4 +146,4 @@ def _measure_acted_on(groups: Sequence[Signals], calibration: Calibration) -> fl
     return acted_on / len(found) if found else 0.0
 
 
-__all__ = ["MOST_ACTED_ON", "make_assumptions", "needs_assumptions"]
+__all__ = ["MOST_ACTED_ON", "make_assumptions", "needs_assumptions", "take_first"]

@@ -9,13 +9,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import aclosing
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, TypeVar
 
 from arhn.cleaning.asking import Asker, GroupRequests, current_group
-from arhn.cleaning.auto_calibration import make_assumptions, needs_assumptions
+from arhn.cleaning.auto_calibration import make_assumptions, needs_assumptions, take_first
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.assume import FIRST_GROUPS
 from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.first_groups import open_groups
 from arhn.cleaning.methods.arhn import Arhn
@@ -62,7 +61,7 @@ async def aclean(
     askers = _Askers(store or MemoryStore(), stats or Stats(), on_failure)
     config, groups = open_groups(groups, config or CleanConfig())
     if _assumes(config, models):
-        first = list(islice(groups, FIRST_GROUPS))
+        first = take_first(groups, config)
         config = await assume(first, models, config=config, store=askers.store, stats=askers.stats)
         groups = chain(first, groups)
     method = find_method(config)(config, models, askers.get)
@@ -104,7 +103,7 @@ async def assume(
     What is asked for it is stored: cleaning these groups asks nothing twice. Raises as `aclean` does.
 
     Args:
-        first: the first `FIRST_GROUPS` of the input, or all of a smaller one.
+        first: of the input (`take_first`).
     """
     if not _assumes(config, models):
         return config

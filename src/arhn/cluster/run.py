@@ -10,9 +10,8 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
-from arhn.cleaning.auto_calibration import make_assumptions, needs_assumptions
+from arhn.cleaning.auto_calibration import make_assumptions, needs_assumptions, take_first
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.assume import FIRST_GROUPS
 from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run import Cleaner, Files, Job, OnGroup, carry_out
@@ -97,8 +96,8 @@ class OnRay:
         """Groups that calibrations are to be made from, as whole partitions: their answers are found again so."""
         if not needs_assumptions(self.config, self._models.capabilities):
             return []
-        size = self._cluster.partition
-        return list(islice(groups, -(-FIRST_GROUPS // size) * size))
+        first = take_first(groups, self.config)
+        return [*first, *islice(groups, -len(first) % self._cluster.partition)]
 
     def _assume(self, first: Sequence[Group], stats: Stats) -> dict[str, Gathered]:
         """Add calibrations to the settings, from the first groups and the same as without a cluster.
@@ -114,7 +113,9 @@ class OnRay:
         for partition, part in schedule.run(partitions):
             evidence += part.evidence
             gathered[partition.digest] = part.gathered
-        self.config = make_assumptions(first[:FIRST_GROUPS], evidence[:FIRST_GROUPS], self.config, self._models)
+        # Without those that only fill up the last partition.
+        count = len(take_first(first, self.config))
+        self.config = make_assumptions(first[:count], evidence[:count], self.config, self._models)
         return gathered
 
     def _plan(self, settings: str, stats: Stats) -> Schedule:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, islice
 from typing import Any, Protocol
 
@@ -20,6 +21,8 @@ from arhn.types import Group, Passage
 
 #: Groups encoded together: enough to fill batches with texts of similar length, few enough to hold in memory.
 WINDOW = 256
+#: Groups whose comparison is kept.
+_KEPT = 128
 #: Digits that a similarity is rounded to.
 DIGITS = 6
 
@@ -103,6 +106,8 @@ class Similarity:
                 model, device=device, threads=threads, batch_size=batch_size, cache_dir=cache_dir, extra="similarity"
             )
 
+        self._compare = lru_cache(_KEPT)(self._compare_texts)
+
     @property
     def identity(self) -> str:
         """The model's name beside recorded scores; equal only for equal weights and settings. See the `identity` of
@@ -123,10 +128,14 @@ class Similarity:
     def compare(self, query: str, positives: Sequence[Passage], negatives: Sequence[Passage]) -> Likeness:
         """How like its query and its positives each negative of a group is. Raises as `many` does.
 
+        The last groups' answers are kept: a run looks at its first groups twice.
+
         Args:
             positives: at least one.
         """
-        known, found = [as_text(p) for p in positives], [as_text(p) for p in negatives]
+        return self._compare(query, tuple(map(as_text, positives)), tuple(map(as_text, negatives)))
+
+    def _compare_texts(self, query: str, known: Sequence[str], found: Sequence[str]) -> Likeness:
         sentences = {text: split_sentences(text) for text in (*known, *found)}
         asked = self._encode(self._embedder.encode_queries, [query])[query]
         vectors = self._encode(self._embedder.encode_documents, chain(known, found, *sentences.values()))

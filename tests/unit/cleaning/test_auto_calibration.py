@@ -13,6 +13,7 @@ import pytest
 
 from arhn import formats
 from arhn.cleaning import prompts
+from arhn.cleaning.auto_calibration import take_first
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence import assume as assumptions
 from arhn.cleaning.evidence.assume import Transfer
@@ -41,8 +42,7 @@ COUNT = FIRST_GROUPS + 5
 
 @pytest.fixture(autouse=True)
 def few_first_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("cleaning.pipeline", "cleaning.run.job", "cluster.run"):
-        monkeypatch.setattr(f"arhn.{module}.FIRST_GROUPS", FIRST_GROUPS)
+    monkeypatch.setattr("arhn.cleaning.auto_calibration.FIRST_GROUPS", FIRST_GROUPS)
 
 
 def weights(**changes: Any) -> tuple[Transfer, ...]:
@@ -297,3 +297,12 @@ def test_notes_are_of_what_a_summary_holds(folder: Path) -> None:
     summary = json.loads((folder / "out.summary.json").read_bytes())
     [line] = describe_calibrations(summary)
     assert line.startswith("Confidences for question were made without labels, from the first 16 groups (48 ")
+
+
+def test_enough_negatives_are_enough_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arhn.cleaning.auto_calibration.FIRST_NEGATIVES", 10)
+    groups = iter(many(12, 4))
+    assert len(take_first(groups, CleanConfig())) == 3
+    assert len(list(groups)) == 9, "no more is read"
+    assert len(take_first(many(12, 4), CleanConfig(negatives=1))) == 10
+    assert len(take_first(many(2, 1), CleanConfig())) == 2

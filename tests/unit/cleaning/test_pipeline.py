@@ -1121,9 +1121,9 @@ def test_triage_asks_about_the_most_similar_negatives_and_keeps_the_others() -> 
     assert [e.confidence is None for e in result.extractions[1:]] == [True, False, False, True]
 
 
-def test_a_spared_passage_counts_in_the_mean_as_is_expected_of_it() -> None:
+def test_a_spared_passage_counts_in_the_mean_as_the_least_likely_of_the_others() -> None:
     g = group(negatives=["NEAR ANSWER3", "NEAR nothing", "far", "further"])
-    calibration = triaging(centre=1.0, prior=0.0, expected={"intercept": -2.4, "slope": 100.0})
+    calibration = triaging(centre=1.0, prior=0.0)
     result = cleaned(g, FakeEngine(answer_by_marks), similarity=WORDS, calibrations=(calibration,), triage=0.95)
     mean = (2.3 - 3 * 2.3) / 5  # with the prior's one passage
     assert result.extractions[1].confidence == pytest.approx(1 / (1 + math.exp(-(2.3 - mean))), abs=2e-3)

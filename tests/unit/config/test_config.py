@@ -198,7 +198,8 @@ BAD: dict[str, tuple[str, str]] = {
         "small_model (run.toml, line 3): does nothing with method arhn where all negatives are asked about",
     ),
     "a small model without a name": ("triage = 0.9\n[small_model]\nthreads = 2", "small_model.model: names no model."),
-    "a budget for nothing": ("engine.name = 'llamacpp'\nbudget.calls = 3", "budget (run.toml, line 2): does nothing with the engine llamacpp"),
+    "a budget for nothing": ("engine.name = 'llamacpp'\nbudget.calls = 3", "budget (run.toml, line 2): does "
+                             "nothing with the engine llamacpp"),
     "money without prices": ("[engine]\nname='openai'\n[budget]\nmoney = 3", "budget (run.toml, line 4): money: needs "
                              "prices"),
     "a cluster without an address": ("[cluster]\nworkers = 2", "cluster (run.toml, line 2): workers: does nothing "

@@ -25,8 +25,6 @@ from arhn.cleaning.evidence.confidence import fit_centring, sigmoid, take_means
 from arhn.cleaning.evidence.signals import VERDICT, Signals
 from arhn.errors import CalibrationError
 
-#: Groups at the input's beginning that the assumptions are made from.
-FIRST_GROUPS = 100
 #: With fewer negatives than this their own spread says little.
 LEAST_NEGATIVES = 30
 
@@ -192,7 +190,6 @@ def correlate(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 __all__ = [
-    "FIRST_GROUPS",
     "Assumption",
     "Standardized",
     "Transfer",

@@ -40,15 +40,6 @@ class TriagePoint(BaseModel):
     agreement: float = Field(ge=0, le=1)
 
 
-class ExpectedVerdict(BaseModel):
-    """The log-odds that a spared negative counts with in its group's mean: `intercept + slope * likelihood`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    intercept: float = 0.0
-    slope: float = 0.0
-
-
 class SignalWeight(BaseModel):
     """How one signal counts: `weight * (value - centre * group mean)`.
 
@@ -126,7 +117,6 @@ class Calibration(BaseModel):
     curve: tuple[CurvePoint, ...] = ()
     #: By falling share; empty where neither a similarity nor a small model in front was given.
     triage: tuple[TriagePoint, ...] = ()
-    expected: ExpectedVerdict = ExpectedVerdict()
     #: The small model that `triage` goes by; empty where that is the scorer.
     flagger: str = ""
     #: What it was fitted on: groups, labels, date.

@@ -56,23 +56,34 @@ def _make_confidence(
     return sigmoid(total)
 
 
-def centre_group(signals: Signals, calibration: Calibration, *, spared: Sequence[float | None] = ()) -> Means | None:
+def centre_group(signals: Signals, calibration: Calibration, *, size: int | None = None) -> Means | None:
     """What a group's confidences are made against; None where a value is missing from it, so that nothing can.
 
     Args:
         signals: the verdict of the passages that were asked about, the others of all the group's passages.
-        spared: likelihoods (`triage.find_likelihood`) of those that weren't. They count with the log-odds that are
-            expected of them: a mean of the likeliest passages alone would be too high, and hide them.
+        size: passages of the group; as many as were asked about, unless given.
     """
     weights = calibration.signals
     known = {name: signals[name] for name in weights}
     if any(weight.centre and None in known[name] for name, weight in weights.items()):
         return None
     if VERDICT in weights:
-        expected = calibration.expected
-        foretold = [expected.intercept + expected.slope * value for value in spared if value is not None]
-        known[VERDICT] = (*known[VERDICT], *foretold)
+        odds = known[VERDICT]
+        known[VERDICT] = add_spared(odds, size or len(odds))
     return take_means(known, calibration)
+
+
+def add_spared(log_odds: Sequence[float | None], size: int) -> tuple[float | None, ...]:
+    """Log-odds of the passages that were asked about, and for each other one of a group the lowest of these.
+
+    Only the group's mean is made from them: a mean of the likeliest passages alone would be too high, and hide them.
+    What their similarities let one expect of them was worse (docs/log, 2026-11-28).
+
+    Args:
+        size: passages of the group.
+    """
+    known = [odds for odds in log_odds if odds is not None]
+    return (*log_odds, *[min(known, default=None)] * (size - len(log_odds)))
 
 
 def take_means(signals: Signals, calibration: Calibration) -> Means:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from statistics import fmean
 
-from arhn.cleaning.evidence.calibration import Calibration, ExpectedVerdict, TriagePoint
+from arhn.cleaning.evidence.calibration import Calibration, TriagePoint
 from arhn.cleaning.evidence.confidence import centre_group, find_band, make_confidences, take_means
 from arhn.cleaning.evidence.signals import VERDICT, Signals
 
@@ -68,7 +68,7 @@ def is_checked(query: str, text: str) -> bool:
 
 
 def measure_triage(groups: Sequence[Asked], calibration: Calibration) -> Calibration:
-    """The calibration with what sparing negatives costs; see `TriagePoint` and `ExpectedVerdict`.
+    """The calibration with what sparing negatives costs; see `TriagePoint`.
 
     Groups with a broken answer are left out, also by the small model in front: it would make a cut look as if it
     agreed further than where nothing breaks. Without points where there is nothing to tell likely negatives by.
@@ -77,8 +77,6 @@ def measure_triage(groups: Sequence[Asked], calibration: Calibration) -> Calibra
     values = sorted((value for _, likely in usable for value in likely if value is not None), reverse=True)
     if not values:
         return calibration
-    expected = _fit_expected(usable)
-    calibration = calibration.model_copy(update={"expected": expected})
     cuts = {share: _round_down(values[math.ceil(round(share * len(values), 9)) - 1]) for share in SHARES}
     points = []
     for cut in dict.fromkeys(cuts.values()):
@@ -95,20 +93,6 @@ def _round_down(value: float) -> float:
     return math.floor(value * 10_000) / 10_000
 
 
-def _fit_expected(groups: Sequence[Asked]) -> ExpectedVerdict:
-    """The line that foretells a verdict from the likelihood, by least squares."""
-    pairs = [
-        (value, odds)
-        for signals, likely in groups
-        for value, odds in zip(likely or (), signals[VERDICT], strict=True)
-        if value is not None and odds is not None
-    ]
-    mean, mean_odds = fmean(x for x, _ in pairs), fmean(y for _, y in pairs)
-    size = math.fsum((x - mean) ** 2 for x, _ in pairs)
-    slope = math.fsum((x - mean) * (y - mean_odds) for x, y in pairs) / size if size else 0.0
-    return ExpectedVerdict(intercept=round(mean_odds - slope * mean, 5), slope=round(slope, 5))
-
-
 def _lacks_a_value(signals: Signals, likely: Likelihood) -> bool:
     return None in likely or any(None in values for values in signals.values())
 
@@ -117,8 +101,7 @@ def _count_agreeing(signals: Signals, likely: Likelihood, calibration: Calibrati
     """Negatives of a group that are found to answer, or not to, as if all were asked about."""
     asked = pick_likeliest(likely, cut)
     own = {name: [values[i] for i in asked] for name, values in signals.items()}
-    spared = [likely[i] for i in range(len(likely)) if i not in asked]
-    means = centre_group({**signals, VERDICT: own[VERDICT]}, calibration, spared=spared)
+    means = centre_group({**signals, VERDICT: own[VERDICT]}, calibration, size=len(likely))
     some = make_confidences(own, calibration, means=means)
     every = make_confidences(signals, calibration)
     found = {i for i, c in zip(asked, some, strict=True) if _answers(c, calibration)}

@@ -157,9 +157,7 @@ class ExtractionStage:
         asked = [passages[i] for i in places]
         verdicts = await self._verdicts.judge(query, asked, wording)
         odds = [v.log_odds for v in verdicts]
-        if means is None:
-            spared = () if likely is None else [value for i, value in enumerate(likely) if i not in places]
-            means = centre_group({VERDICT: odds, **similarities}, setup.calibration, spared=spared)
+        means = means or centre_group({VERDICT: odds, **similarities}, setup.calibration, size=len(passages))
         own = {name: [values[i] for i in places] for name, values in similarities.items()}
         found = make_confidences({VERDICT: odds, **own}, setup.calibration, means=means)
         answering = [c is not None and find_band(c, setup.calibration) == "answer" for c in found]

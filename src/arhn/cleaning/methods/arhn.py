@@ -23,7 +23,7 @@ from arhn.families.choice import LEFT_ALONE, Choice, family_of
 from arhn.types import CleanedGroup, Extraction, Group, Mode, Passage, Reason
 
 #: Of a calibration, what a run looks something up in; summaries go without it.
-_ONLY_LOOKED_UP = {"curve", "triage", "expected"}
+_ONLY_LOOKED_UP = {"curve", "triage"}
 
 
 class Arhn:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from arhn import store
+from arhn.cleaning.auto_calibration import take_first
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.evidence.assume import FIRST_GROUPS
 from arhn.cleaning.first_groups import describe_families, open_groups
 from arhn.cleaning.models import Models, ModelsRecord
 from arhn.cleaning.pipeline import assume, clean
@@ -146,7 +146,7 @@ class _InProcess:
         self._answers = answers
 
     def clean(self, groups: Iterator[Group], stats: Stats, on_failure: OnFailure) -> Generator[CleanedGroup]:
-        first = list(islice(groups, FIRST_GROUPS))
+        first = take_first(groups, self.config)
         with LoopThread() as loop:
             found = assume(first, self._models, config=self.config, store=self._answers, stats=stats)
             self.config = loop.run(lambda: found)

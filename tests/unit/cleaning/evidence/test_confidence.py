@@ -16,7 +16,6 @@ from arhn.cleaning.evidence.calibration import (
     OWN_WORD,
     Calibration,
     CurvePoint,
-    ExpectedVerdict,
     SignalWeight,
     find_calibration,
     load_calibrations,
@@ -24,6 +23,7 @@ from arhn.cleaning.evidence.calibration import (
 )
 from arhn.cleaning.evidence.confidence import (
     PRIOR_PASSAGES,
+    add_spared,
     centre_group,
     find_band,
     make_confidences,
@@ -447,12 +447,16 @@ def test_points_of_older_files_are_left_out() -> None:
         Calibration.model_validate({"triage": [{"cut": 1.0, "share": 0.5, "agreement": 0.9}, {"share": 0.5}]})
 
 
+def test_spared_ones_have_the_lowest_log_odds_of_the_others() -> None:
+    assert add_spared([1.0, None, -2.0], 5) == (1.0, None, -2.0, -2.0, -2.0)
+    assert add_spared([None], 2) == (None, None)
+
+
 def test_a_group_is_centred_on_all_its_passages_or_on_none() -> None:
     centred = calibrated({"weight": 1.0, "prior": 0.5}, centre=1.0, prior=1.0)
     similarities = [0.5, 0.7, 0.3]
-    foretelling = centred.model_copy(update={"expected": ExpectedVerdict(intercept=-1.0, slope=2.0)})
-    assert centre_group(of([1.0, 3.0], similarities), foretelling, spared=[-0.5]) == take_means(
-        of([1.0, 3.0, -2.0], similarities), centred
+    assert centre_group(of([1.0, 3.0], similarities), centred, size=3) == take_means(
+        of([1.0, 3.0, 1.0], similarities), centred
     )
     alone = calibrated(centre=1.0, prior=1.0)
     assert centre_group(of([1.0, 3.0]), alone) == take_means(of([1.0, 3.0]), alone)
