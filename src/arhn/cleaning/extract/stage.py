@@ -221,7 +221,12 @@ def _make_extraction(
     passage: Passage, verdict: Verdict, confidence: float | None, status: Band | None, span: Span | None
 ) -> Extraction:
     common = Extraction(
-        doc_id=passage.doc_id, status="unknown", confidence=confidence, log_odds=verdict.log_odds, cut=verdict.cut
+        doc_id=passage.doc_id,
+        status="unknown",
+        confidence=confidence,
+        log_odds=verdict.log_odds,
+        cut=verdict.cut,
+        too_long=verdict.too_long,
     )
     if confidence is None or status is None:
         return common

@@ -90,7 +90,7 @@ class VerdictAsker:
             answers=answers,
         )
         if not found.fits:
-            return Verdict(shown=passage, log_odds=None, cut=True)
+            return Verdict(shown=passage, log_odds=None, too_long=True)
         return replace(self._read(found, wording), cut=found.shown is not passage)
 
     def _make_requests(self, query: str, passage: Passage, wording: Wording) -> tuple[Request, ...]:

@@ -39,6 +39,21 @@ def describe_changes(content: Mapping[str, Any]) -> str:
     return f"Of {total:,} negatives, {', '.join(parts)}"
 
 
+def describe_nothing(content: Mapping[str, Any]) -> Iterator[str]:
+    """Why nothing happened where something was to happen, the first thing that somebody should read."""
+    settings = content["settings"]
+    if too_long := content.get("queries_too_long"):
+        context = f"the context of {settings['context']:,} tokens" if settings.get("context") else "the LLM's context"
+        one = too_long == 1
+        yield (
+            f"{describe_count(too_long, 'query')} {'does' if one else 'do'}n't fit {context}; nothing was asked about "
+            f"{'it' if one else 'them'}: give more with engine.context"
+        )
+    actions = content["negatives"]["action"]
+    if settings.get("precision") is not None and not actions.get("relabel") and not actions.get("filter"):
+        yield f"Nothing was changed: no negative is as sure as a precision of {settings['precision']:g} asks for"
+
+
 def describe_triage(content: Mapping[str, Any]) -> str:
     """How many negatives weren't asked about, and how far that can change decisions; empty where all were."""
     found = content.get("triage")

@@ -111,7 +111,7 @@ def summarize(
         "families": {f"{family or NO_FAMILY} ({source})": n for (family, source), n in tally.families.most_common()},
         "families_settled": list(families),
         "left_alone": _describe_left_alone(config, tally),
-        **_describe_triage(tally),
+        **_describe_unasked(tally),
         "unused_negatives": tally.unused,
         "cut_passages": tally.cut,
         "left_out": dict(progress.left_out),
@@ -131,16 +131,19 @@ def _describe_left_alone(config: CleanConfig, tally: Tally) -> dict[str, Any]:
 
 
 def _describe_triage(tally: Tally) -> dict[str, Any]:
-    """Where negatives were spared: how many, and at how many of all a decision may differ (see docs/files.md)."""
+    """Where nothing was asked about something: negatives that were spared, and how many decisions may differ for it; and
+    queries that leave no room for a passage.
+    """
     statuses = tally.of("negatives", "status")
     spared = statuses.get("spared", 0)
+    too_long = {"queries_too_long": tally.too_long} if tally.too_long else {}
     if not spared and not tally.checked:
-        return {}
+        return too_long
     share = spared / sum(statuses.values())
     least, most = wilson(tally.answering, tally.checked)
     agreement = {"low": round(1 - share * most, 4), "high": round(1 - share * least, 4)}
     found = {"spared": spared, "checked": tally.checked, "checked_answering": tally.answering, "agreement": agreement}
-    return {"triage": found}
+    return {"triage": found, **too_long}
 
 
 def _describe_basis(config: CleanConfig, tally: Tally, record: ModelsRecord) -> Basis:

@@ -128,9 +128,9 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
         ("ranking", "repaired"): content["ranking"].get("repaired", 0),
     }
     others = {
-        **{f"{what} left out": n for what, n in content["left_out"].items()},
+        **{f"{make_line(what, 80)} left out": n for what, n in content["left_out"].items()},
         **_disagreement(content),
-        **{f"left out, the format can't hold it: {what}": n for what, n in content["losses"].items()},
+        **{f"left out, the format can't hold it: {make_line(what, 80)}": n for what, n in content["losses"].items()},
     }
     parts = [
         *(f"{n} {what}" for what, n in notes.items() if n),
@@ -139,7 +139,8 @@ def print_tables(console: Console, content: Mapping[str, Any]) -> None:
     ]
     console.print(
         f"{describe_count(groups['read'], 'group')} read, {groups['written']:,} written"
-        + "".join(f"; {s}" for s in parts)
+        + "".join(f"; {s}" for s in parts),
+        markup=False,
     )
 
 

@@ -102,14 +102,14 @@ JsonFile = Annotated[
 
 
 def make_console() -> Console:
-    """Standard output. Much of what is shown isn't ours: "[b]" and ":smile:" in it stay as they are."""
-    from rich.console import Console
+    """Standard output."""
+    from arhn.texts.console import SafeConsole
 
-    return Console(markup=False, emoji=False)
+    return SafeConsole()
 
 
 def make_error_console() -> Console:
     """Standard error, for what shows how far a run is."""
-    from rich.console import Console
+    from arhn.texts.console import SafeConsole
 
-    return Console(stderr=True)
+    return SafeConsole(stderr=True)
