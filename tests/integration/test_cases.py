@@ -6,13 +6,16 @@ The test is skipped where the shared folder isn't there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -222,6 +225,57 @@ def full_standard_output(case: Case) -> None:
     assert "exit 23" in case.bash()
 
 
+def refused_prompt(case: Case) -> None:
+    """One prompt that a server refuses is one failed request."""
+    assert "exit 112" in case.bash()
+    assert case.rows("out.jsonl")
+    assert all("FLAGGED" not in str(row) for row in case.rows("out.summary.json"))
+    assert {str(row["reason"])[:3] for row in case.rows("out.failures.jsonl")} <= {"401", "403", "500", "400"}
+
+
+def hidden_key(case: Case) -> None:
+    said = case.bash()
+    for path in case.folder.glob("out*"):
+        said += path.read_bytes().decode("utf-8", "replace")
+    assert "sk-SECRET" not in said.replace((case.folder / "cmd").read_text(), "")
+    assert "x***" in said or "***" in said
+
+
+def shown_escapes(case: Case) -> None:
+    said = case.bash()
+    assert "\x1b" not in said
+    assert "\\x1b]0;pwned" in said
+
+
+@contextlib.contextmanager
+def fake_server(case: Case, script: str, mode: str) -> Iterator[str]:
+    """A case's own server, at a port that is free."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with subprocess.Popen([sys.executable, script, str(port), mode], cwd=case.folder) as server:
+        try:
+            for _ in range(100):
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.1)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.kill()
+
+
+def null_content(case: Case) -> None:
+    with fake_server(case, "fake.py", "r1parser") as url:
+        case.arhn("clean", "g.jsonl", "-o", "o.jsonl", "--engine", "openai", "--url", url)
+    assert case.rows("o.jsonl")
+
+
+def too_long_query(case: Case) -> None:
+    with fake_server(case, "fake_ctx.py", "plain") as url:
+        said = case.arhn("clean", "longq.jsonl", "-o", "o.jsonl", "--engine", "openai", "--url", url)
+    assert "1 query doesn't fit the context of 2,048 tokens" in " ".join(said.split())
+    assert not any(row["cut"] for row in case.rows("o.decisions.jsonl"))
+
+
 CASES: dict[str, Callable[[Case], None]] = {
     "concurrent_convert": two_writers,
     "partial_is_a_symlink": planted_link,
@@ -243,6 +297,13 @@ CASES: dict[str, Callable[[Case], None]] = {
     "store_damaged_endless": damaged_store,
     "store_damaged_untyped": typed("store flipped1_20.sqlite", codes=(43,)),
     "stdout_full": full_standard_output,
+    "moderation_403": refused_prompt,
+    "key_cut_by_300": hidden_key,
+    "retry_after_overflow": refused_prompt,
+    "deep_error": refused_prompt,
+    "reasoning-parser-null-content": null_content,
+    "query-too-long-says-passages-cut": too_long_query,
+    "esc_of_server": shown_escapes,
 }
 
 

@@ -18,11 +18,11 @@ from arhn.engines.openai.concurrency import Controller
 from arhn.engines.openai.faults import Fault, choose_wait
 from arhn.engines.openai.features import Encoded, Encoder
 from arhn.engines.openai.listing import has_model
-from arhn.engines.openai.outcome import Late, NoConnection, Outcome, ask_once, find_fatal_error
+from arhn.engines.openai.outcome import Late, NoConnection, Outcome, ask_once, find_fatal_error, is_about_prompt
 from arhn.engines.openai.probe import Found, probe
 from arhn.engines.openai.servers import Server, Servers
 from arhn.engines.openai.wire import Wire
-from arhn.engines.probes import USUAL_CONTEXT
+from arhn.engines.probes import PROBE_MESSAGES, THOUGHT_TOKENS, USUAL_CONTEXT
 from arhn.engines.protocol import FAILURES_IN_A_ROW, Capabilities, Completion, Request, RequestFailed, hash_extra
 from arhn.errors import ArhnError, EngineError, ServerGone, UsageError
 
@@ -228,20 +228,33 @@ class OpenAIEngine:
             tries += 1
             attempts += counts_as_attempt(found)
             over = attempts >= self._settings.attempts or loop.time() > until
-            self._raise_hopeless(server, found, tries, over=over)
+            await self._raise_hopeless(servers, server, found, tries, over=over)
             if attempts or isinstance(found, Fault):
                 await asyncio.sleep(choose_wait(tries, found.wait if isinstance(found, Fault) else None, self._rng))
 
-    def _raise_hopeless(self, server: Server, found: Fault | NoConnection | Late, tries: int, *, over: bool) -> None:
+    async def _raise_hopeless(
+        self, servers: Servers, server: Server, found: Fault | NoConnection | Late, tries: int, *, over: bool
+    ) -> None:
         """Raise where asking again can't help, or has been done often enough."""
         if isinstance(found, Fault):
             error = find_fatal_error(found, server.name, self._name, self._settings.key)
             # A server that has answered before may say anything while it starts again.
-            if error is not None and (over or not server.counts.get("answered")):
-                raise error
+            answered = server.counts.get("answered")
+            if error is not None and (over or tries > 1 or not answered):
+                if is_about_prompt(found) and await self._answers_others(servers, server):
+                    over = True
+                elif over or not answered:
+                    raise error
             over = over or found.kind == "refused"
         if over or not self.budget.count_retry():
             raise RequestFailed(found.reason, attempts=tries)
+
+    async def _answers_others(self, servers: Servers, server: Server) -> bool:
+        """Whether a server answers the question that it was probed with: then a refusal was about its prompt."""
+        if not self.budget.count_retry():
+            return False
+        encoded = self._encoder.encode(Request(messages=PROBE_MESSAGES, max_tokens=THOUGHT_TOKENS))
+        return isinstance(await self._ask(servers, server, encoded, 0), Completion)
 
     async def _ask(self, servers: Servers, server: Server, encoded: Encoded, alternatives: int) -> Outcome:
         wire = servers.wires[server.name]

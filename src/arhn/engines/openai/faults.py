@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
 from arhn.engines.openai.wire import Reply
+
+if TYPE_CHECKING:
+    from arhn.engines.openai.settings import Key
 
 #: `busy`: ask again later, and less at once. `broken`: ask again. `context`: the prompt doesn't fit. `key`, `model`,
 #: `api`, `credit`: no request will be answered. `refused`: this request will never be answered.
@@ -24,6 +27,10 @@ LONGEST_ASKED = 300.0
 LONGEST_WAIT = 30.0
 FIRST_WAIT = 0.5
 _SHOWN = 300
+#: Characters of a message that are looked at, and of a code.
+_READ, _CODE = 4000, 100
+#: Tokens of a prompt: more than this isn't believed.
+_MOST_TOKENS = 10**9
 
 _BUSY = {429, 503, 529}
 _BROKEN = {408, 409, 425}
@@ -37,11 +44,11 @@ _CONTEXT = re.compile(
 _NEEDED = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        r"(\d+) (?:in the messages|tokens? (?:in|from) the (?:input|messages|prompt)|input tokens|prompt tokens)",
-        r"(?:resulted in|contains|has) (\d+)",
-        r"(?:request|input|prompt) \((\d+) tokens\)",
-        r"input token count \((\d+)\)",
-        r"too long: (\d+) tokens",
+        r"(\d{1,9}) (?:in the messages|tokens? (?:in|from) the (?:input|messages|prompt)|input tokens|prompt tokens)",
+        r"(?:resulted in|contains|has) (\d{1,9})\b",
+        r"(?:request|input|prompt) \((\d{1,9}) tokens\)",
+        r"input token count \((\d{1,9})\)",
+        r"too long: (\d{1,9}) tokens",
     )
 )
 
@@ -60,13 +67,17 @@ class Fault:
     needed: int = 0
 
 
-def find_fault(reply: Reply, now: datetime | None = None) -> Fault | None:
-    """What is wrong with a reply; None for one that should hold an answer (status 200)."""
+def find_fault(reply: Reply, now: datetime | None = None, *, key: Key | None = None) -> Fault | None:
+    """What is wrong with a reply; None for one that should hold an answer (status 200).
+
+    Args:
+        key: what the reason must not repeat.
+    """
     status = reply.status
     if status == 200:
         return None
     error = _error(reply.body)
-    code, message = _code(error), _message(error, reply)
+    code, message = _code(error), _message(error, reply, key)
     reason = f"{status}: {message}" if message else str(status)
     kind = _kind(status, code, message)
     return Fault(
@@ -108,7 +119,7 @@ def read_retry_after(value: str | None, now: datetime | None = None) -> float | 
     except ValueError:
         try:
             seconds = (parsedate_to_datetime(value) - (now or datetime.now(UTC))).total_seconds()
-        except (ValueError, TypeError):  # no date, or one without a zone
+        except (ValueError, TypeError, OverflowError):  # no date, one without a zone, or of the year 10**20
             return None
     return min(max(seconds, 0.0), LONGEST_ASKED) if not math.isnan(seconds) else None
 
@@ -137,7 +148,7 @@ def _error(body: bytes) -> Mapping[str, Any]:
 
 
 def _code(error: Mapping[str, Any]) -> str:
-    codes = [str(error[name]) for name in ("code", "type") if error.get(name)]
+    codes = [describe_foreign(error[name], _CODE) for name in ("code", "type") if error.get(name)]
     return next((code for code in codes if not code.isdecimal()), "") if len(codes) < 2 else _choose_code(codes)
 
 
@@ -146,17 +157,28 @@ def _choose_code(codes: list[str]) -> str:
     return next((code for code in codes if code in known), codes[0])
 
 
-def _message(error: Mapping[str, Any], reply: Reply) -> str:
+def describe_foreign(value: Any, longest: int) -> str:
+    """A value of a server's JSON in at most `longest` characters, however large or deep it is."""
+    if isinstance(value, str):
+        return value[:longest]
+    try:
+        return orjson.dumps(value)[: 4 * longest].decode("utf-8", "replace")[:longest]
+    except (TypeError, RecursionError):  # deeper than it writes
+        return f"a deeply nested {'list' if isinstance(value, list) else 'object'}"
+
+
+def _message(error: Mapping[str, Any], reply: Reply, key: Key | None) -> str:
     message = next((error[name] for name in ("message", "detail", "error") if error.get(name)), None)
     if message is None:
-        text = reply.body[:4000].decode("utf-8", "replace")
+        text = reply.body[:_READ].decode("utf-8", "replace")
         message = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
-    return " ".join(str(message).split())[:_SHOWN]
+    text = " ".join(describe_foreign(message, _READ).split())
+    return (key.redact(text) if key else text)[:_SHOWN]
 
 
 def _needed(error: Mapping[str, Any], message: str) -> int:
     exact = error.get("n_prompt_tokens")
-    if isinstance(exact, int):
+    if isinstance(exact, int) and not isinstance(exact, bool) and 0 < exact <= _MOST_TOKENS:
         return exact
     if "at least" in message:
         return 0  # vLLM counts no further than its limit
@@ -164,4 +186,4 @@ def _needed(error: Mapping[str, Any], message: str) -> int:
     return next((int(match[1]) for match in found if match), 0)
 
 
-__all__ = ["Fault", "Kind", "choose_wait", "find_fault", "is_page", "read_retry_after"]
+__all__ = ["Fault", "Kind", "choose_wait", "describe_foreign", "find_fault", "is_page", "read_retry_after"]

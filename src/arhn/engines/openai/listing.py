@@ -15,7 +15,7 @@ from arhn.engines.openai.wire import Dropped, Reply, TooSlow, Unreachable, Wire
 from arhn.errors import EngineError, OtherApi, ServerGone, UnknownModel
 
 if TYPE_CHECKING:
-    from arhn.engines.openai.settings import Settings
+    from arhn.engines.openai.settings import Key, Settings
 
 #: Seconds for what a server knows without its model.
 LOOK_SECONDS = 15.0
@@ -23,6 +23,8 @@ LOOK_SECONDS = 15.0
 TRIES = 4
 #: What servers call the context of a model.
 _CONTEXT_NAMES = ("max_model_len", "context_length", "max_context_length", "context_window")
+#: Characters of a model's name, and tokens of a context: more than this isn't believed.
+_LONGEST_NAME, _MOST_CONTEXT = 500, 2**31 - 1
 _KINDS = {"vllm": "vllm", "sglang": "sglang", "llamacpp": "llamacpp", "library": "ollama"}
 
 
@@ -60,7 +62,7 @@ async def list_models(wire: Wire, name: str, settings: Settings, rng: random.Ran
         raise ServerGone(
             f"{name}: no server there ({error}). Start it, or correct --url (such as http://localhost:8000/v1)"
         ) from None
-    fault = find_fault(reply)
+    fault = find_fault(reply, key=settings.key)
     if fault is not None and fault.kind in ("key", "credit"):
         raise make_probe_error(fault, name, "", settings)
     if is_page(reply):
@@ -75,17 +77,17 @@ async def list_models(wire: Wire, name: str, settings: Settings, rng: random.Ran
             f"{name}: it lists no models ({hide_key(fault, settings.key).reason}). If it is an OpenAI-compatible "
             "server, name one with --model; else correct --url (such as http://localhost:8000/v1)"
         )
-    return _parse_models(reply) if fault is None else Listed(kind="", models={})
+    return _parse_models(reply, settings.key) if fault is None else Listed(kind="", models={})
 
 
-def _parse_models(reply: Reply) -> Listed:
+def _parse_models(reply: Reply, key: Key | None) -> Listed:
     try:
         rows = orjson.loads(reply.body)["data"]
-        models = {row["id"]: row for row in rows if isinstance(row.get("id"), str)}
+        models = {row["id"]: row for row in rows if _is_name(row.get("id"), key)}
     except (ValueError, KeyError, TypeError, AttributeError):
         # Another API may answer here too; the next question shows it.
         return Listed(kind="", models={})
-    owners = {str(row.get("owned_by")) for row in models.values()}
+    owners = {owner for row in models.values() if isinstance(owner := row.get("owned_by"), str)}
     return Listed(kind=next((kind for owner, kind in _KINDS.items() if owner in owners), ""), models=models)
 
 
@@ -103,7 +105,14 @@ def choose_model(listed: Listed, name: str, settings: Settings) -> str:
 
 def _aliases(row: Mapping[str, Any]) -> Sequence[str]:
     aliases = row.get("aliases")
-    return [a for a in aliases if isinstance(a, str)] if isinstance(aliases, list) else ()
+    return [a for a in aliases if _is_name(a)] if isinstance(aliases, list) else ()
+
+
+def _is_name(value: object, key: Key | None = None) -> bool:
+    """Whether this can be a model's name: names are shown, stored and sent back."""
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _LONGEST_NAME:
+        return False
+    return key is None or key.redact(value) == value
 
 
 def _names(listed: Listed) -> str:
@@ -116,7 +125,7 @@ def find_context(row: Mapping[str, Any]) -> int | None:
     """The context (tokens) that a row of `/models` names, under any of the usual keys; None if it doesn't."""
     meta = row.get("meta")
     sizes = [row.get(key) for key in _CONTEXT_NAMES] + [meta.get("n_ctx") if isinstance(meta, dict) else None]
-    return next((n for n in sizes if isinstance(n, int) and not isinstance(n, bool) and n > 0), None)
+    return next((n for n in sizes if isinstance(n, int) and not isinstance(n, bool) and 0 < n <= _MOST_CONTEXT), None)
 
 
 def make_probe_error(fault: Fault, name: str, model: str, settings: Settings) -> EngineError:

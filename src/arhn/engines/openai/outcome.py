@@ -49,13 +49,14 @@ async def ask_once(
         return NoConnection(str(error), refused=False)
     except TooSlow as error:
         return Late(str(error))
-    fault = find_fault(reply)
+    fault = find_fault(reply, key=key)
     if fault is not None:
-        return hide_key(fault, key)
+        return fault
     if is_page(reply):
         return Fault(kind="broken", reason="a web page instead of an answer")
     try:
-        return read_answer(reply.body, lead=encoded.lead, thinks=thinks, alternatives=alternatives)
+        answer = read_answer(reply.body, lead=encoded.lead, thinks=thinks, alternatives=alternatives)
+        return key.redact_answer(answer) if key else answer
     except Unsound as error:
         return hide_key(Fault(kind="broken", reason=f"an unsound answer: {error}"), key)
 
@@ -94,6 +95,11 @@ async def ask_patiently(get: Callable[[], Awaitable[Reply]], *, tries: int, rng:
     return await get()
 
 
+def is_about_prompt(fault: Fault) -> bool:
+    """Whether a fault that every request would meet may be about one prompt, as moderation and firewalls answer."""
+    return fault.kind in ("key", "model", "api")
+
+
 def find_fatal_error(fault: Fault, name: str, model: str, key: Key | None) -> EngineError | None:
     """The error of a fault that every request would meet; None for others."""
     match fault.kind:
@@ -120,4 +126,13 @@ def _about_key(fault: Fault, name: str, key: Key | None) -> str:
     return f"{name}: refused the API key of {key.variable} ({fault.reason}). Set this variable to a valid key"
 
 
-__all__ = ["Late", "NoConnection", "Outcome", "ask_once", "ask_patiently", "find_fatal_error", "hide_key"]
+__all__ = [
+    "Late",
+    "NoConnection",
+    "Outcome",
+    "ask_once",
+    "ask_patiently",
+    "find_fatal_error",
+    "hide_key",
+    "is_about_prompt",
+]

@@ -93,7 +93,7 @@ class _Prober:
         """The usual fields, without those that the server says it doesn't take."""
         for _ in range(5):
             reply = await self._reply(features, Request(messages=PROBE_MESSAGES, max_tokens=4))
-            fault = find_fault(reply)
+            fault = find_fault(reply, key=self._settings.key)
             if fault is None:
                 return features
             less = _without_named(features, fault)
@@ -104,7 +104,7 @@ class _Prober:
 
     async def _keep_from_thinking(self, features: Features) -> Features:
         """Keep the model from thinking, where it does."""
-        ways: tuple[Quiet, ...] = ("template", "effort", "")
+        ways: tuple[Quiet, ...] = ("template", "effort")
         request = Request(messages=PROBE_MESSAGES, max_tokens=THOUGHT_TOKENS)
         if not await self._thinks(features, request):
             # Some think about hard questions only; templates that don't know the switch ignore it.
@@ -117,9 +117,18 @@ class _Prober:
         return replace(features, thinks=True)
 
     async def _thinks(self, features: Features, request: Request) -> bool | None:
-        """None where the server refuses the question."""
-        reply = await self._reply(features, request)
-        return thinks_aloud(reply.body) if reply.status == 200 else None
+        """None where the server refuses the question, or a switch leaves the answer without a text."""
+        encoded = self._encoder(features).encode(request)
+        if not features.quiet:
+            reply = await self._send(encoded)
+            return thinks_aloud(reply.body) if reply.status == 200 else None
+        try:
+            reply = await self._ask(encoded)
+            if reply.status != 200 or not read_answer(reply.body).text.strip():
+                return None
+        except _Garbled:
+            return None
+        return thinks_aloud(reply.body)
 
     async def _count_alternatives(self, features: Features) -> Features:
         """The most alternatives of the first token that the server gives; it may cap them, or say nothing."""
@@ -177,12 +186,19 @@ class _Prober:
 
     async def _send(self, encoded: Encoded) -> Reply:
         try:
-            return await ask_patiently(lambda: self._ask_whole(encoded), tries=TRIES, slow=2, rng=self._rng)
+            return await self._ask(encoded)
         except _Garbled as error:
             raise OtherApi(
                 f"{self._name}: answers, but not as an OpenAI-compatible server does ({error}). Give the base URL of "
                 "its chat completions, such as http://localhost:8000/v1"
             ) from None
+
+    async def _ask(self, encoded: Encoded) -> Reply:
+        """Raises ServerGone, and _Garbled where no answer is sound."""
+        try:
+            return await ask_patiently(lambda: self._ask_whole(encoded), tries=TRIES, slow=2, rng=self._rng)
+        except _Garbled:
+            raise
         except (Unreachable, Dropped, TooSlow) as error:
             raise ServerGone(
                 f"{self._name}: it is there, but doesn't answer a simple question ({error}). Look at its log"

@@ -8,9 +8,14 @@ from typing import Any
 import orjson
 
 from arhn.engines import thoughts
+from arhn.engines.openai.faults import describe_foreign
 from arhn.engines.protocol import Completion, Finish
 
 _FINISH: Mapping[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "refused"}
+#: Tokens of a prompt or an answer: more than this isn't believed.
+_MOST_TOKENS = 10**9
+#: Where servers put what a model thinks.
+_THOUGHTS = ("reasoning_content", "reasoning")
 
 
 class Unsound(Exception):
@@ -64,7 +69,7 @@ def thinks_aloud(body: bytes) -> bool:
     message = _object(_only_choice(answer).get("message"), "message")
     text = message.get("content")
     aloud = isinstance(text, str) and thoughts.thinks_aloud(text)
-    apart = any(isinstance(message.get(name), str) and message[name] for name in ("reasoning_content", "reasoning"))
+    apart = any(isinstance(message.get(name), str) and message[name] for name in _THOUGHTS)
     usage = answer.get("usage")
     details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
     return aloud or apart or (isinstance(details, dict) and _count(details.get("reasoning_tokens")) > 0)
@@ -99,7 +104,7 @@ def _finish(choice: Mapping[str, Any], message: Mapping[str, Any]) -> Finish:
     reason = choice.get("finish_reason")
     finish = _FINISH.get(reason) if isinstance(reason, str) else None
     if finish is None:
-        raise Unsound(f"finish_reason {str(reason)[:40]!r}")
+        raise Unsound(f"finish_reason {describe_foreign(reason, 40)!r}")
     return finish
 
 
@@ -109,6 +114,10 @@ def _text(message: Mapping[str, Any], finish: Finish) -> str:
         return text
     if text is None and finish != "stop":
         return ""
+    if any(isinstance(message.get(name), str) and message[name] for name in _THOUGHTS):
+        raise Unsound(
+            "no content: all of it is in reasoning_content, where the server's reasoning parser puts thoughts"
+        )
     raise Unsound("no content")
 
 
@@ -150,7 +159,7 @@ def _alternative(value: Any) -> tuple[str, float]:
 
 
 def _count(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_TOKENS else 0
 
 
 __all__ = ["Unsound", "read_answer", "read_usage", "thinks_aloud"]

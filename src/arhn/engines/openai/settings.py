@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, model_validator
 
-from arhn.engines.protocol import Engine
+from arhn.engines.protocol import Completion, Engine
 from arhn.engines.settings import Counted, EngineSettings
 from arhn.errors import KeyRefused, UsageError
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _HIDDEN = "***"
+#: So many characters of a key, one after the other, aren't shown.
+_PART = 8
 _MOST = 2**31 - 1
 
 
@@ -55,8 +60,28 @@ class Key:
         return httpx.Headers({"Authorization": f"Bearer {self._value}"})
 
     def redact(self, text: str) -> str:
-        """`text`, which a server wrote, without the key."""
-        return text.replace(self._value, _HIDDEN)
+        """A message that a server wrote, without the key and without parts of it, as where it was cut off."""
+        text = text.replace(self._value, _HIDDEN)
+        parts = {self._value[i : i + _PART] for i in range(len(self._value) - _PART + 1)}
+        hidden = bytearray(len(text))
+        for i in range(len(text) - _PART + 1):
+            if text[i : i + _PART] in parts:
+                hidden[i : i + _PART] = bytes([1]) * _PART
+        if not any(hidden):
+            return text
+        runs = groupby(zip(text, hidden, strict=True), key=itemgetter(1))
+        return "".join(_HIDDEN if hides else "".join(c for c, _ in run) for hides, run in runs)
+
+    def redact_body(self, body: bytes) -> bytes:
+        """What a server sent, without the key."""
+        return body.replace(self._value.encode("ascii"), _HIDDEN.encode("ascii"))
+
+    def redact_answer(self, answer: Completion) -> Completion:
+        """An answer without the key, also where the server had written it in escapes."""
+        if self._value not in answer.text and not any(self._value in token for token in answer.first):
+            return answer
+        first = {token.replace(self._value, _HIDDEN): logprob for token, logprob in answer.first.items()}
+        return replace(answer, text=answer.text.replace(self._value, _HIDDEN), first=first)
 
 
 def _price(of: str, default: float | None = 0.0) -> Any:

@@ -127,7 +127,8 @@ class Wire:
                 if size > MOST_BYTES:
                     response.close()
                     raise aiohttp.ClientPayloadError(f"an answer of more than {MOST_BYTES >> 20} MiB")
-            return Reply(response.status, response.headers, b"".join(parts))
+            whole = b"".join(parts)
+            return Reply(response.status, response.headers, self._key.redact_body(whole) if self._key else whole)
 
 
 def _headers(key: Key | None) -> dict[str, str]:
