@@ -276,6 +276,15 @@ def too_long_query(case: Case) -> None:
     assert not any(row["cut"] for row in case.rows("o.decisions.jsonl"))
 
 
+def one_long_line(case: Case) -> None:
+    case.bash()
+    assert (case.folder / "out.jsonl").stat().st_size > 25 << 20
+
+
+def escapes(case: Case) -> None:
+    assert "^[" not in case.bash()
+
+
 CASES: dict[str, Callable[[Case], None]] = {
     "concurrent_convert": two_writers,
     "partial_is_a_symlink": planted_link,
@@ -297,6 +306,8 @@ CASES: dict[str, Callable[[Case], None]] = {
     "store_damaged_endless": damaged_store,
     "store_damaged_untyped": typed("store flipped1_20.sqlite", codes=(43,)),
     "stdout_full": full_standard_output,
+    "one_long_line": one_long_line,
+    "esc_in_inspect": escapes,
     "moderation_403": refused_prompt,
     "key_cut_by_300": hidden_key,
     "retry_after_overflow": refused_prompt,

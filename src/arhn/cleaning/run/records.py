@@ -130,8 +130,8 @@ def _describe_left_alone(config: CleanConfig, tally: Tally) -> dict[str, Any]:
     }
 
 
-def _describe_triage(tally: Tally) -> dict[str, Any]:
-    """Where nothing was asked about something: negatives that were spared, and how many decisions may differ for it; and
+def _describe_unasked(tally: Tally) -> dict[str, Any]:
+    """Where nothing was asked: negatives that were spared, and how many decisions may differ for it; and
     queries that leave no room for a passage.
     """
     statuses = tally.of("negatives", "status")
