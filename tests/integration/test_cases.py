@@ -50,6 +50,9 @@ class Case:
         """Run the case's own `cmd`; `python` is run instead of its k.py."""
         if python:
             (self.folder / "k.py").write_text(python)
+        command = self.folder / "cmd"
+        # A flag of former versions.
+        command.write_text(command.read_text().replace("--api-key-env K", "--set engine.api_key_env=K"))
         done = subprocess.run(
             ["bash", "./cmd"], cwd=self.folder, capture_output=True, text=True, env=_environment(), timeout=300
         )
