@@ -41,6 +41,8 @@ def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite =
         inputs = _find_inputs(values, files)
         content, progress = _clean(source, files, config, inputs, overwrite=overwrite)
     out = make_console()
+    for line in closing_words.describe_nothing(content):
+        out.print(line, soft_wrap=True, markup=False)
     display.print_tables(out, content)
     out.print(closing_words.examples_view(progress.examples.found, content))
     out.print(closing_words.describe_changes(content), soft_wrap=True)

@@ -24,6 +24,7 @@ from arhn.engines.protocol import (
     Request,
     RequestFailed,
     SpanOf,
+    find_servers,
     log_odds,
 )
 from arhn.registry import Registry
@@ -69,6 +70,7 @@ __all__ = [
     "Request",
     "RequestFailed",
     "SpanOf",
+    "find_servers",
     "log_odds",
     "settings_of",
 ]

@@ -14,6 +14,7 @@ from rich.text import Text
 from arhn.cleaning.run.examples import Example
 from arhn.cleaning.run.records import make_decision_rows
 from arhn.cleaning.run.view import show_passage
+from arhn.errors import describe_count
 from arhn.texts.foreign import make_line
 
 #: Characters of a query and of a passage that are shown.
@@ -36,6 +37,33 @@ def describe_changes(content: Mapping[str, Any]) -> str:
     }
     parts += [_count(n, *words) for words, n in more.items() if n]
     return f"Of {total:,} negatives, {', '.join(parts)}"
+
+
+def describe_nothing(content: Mapping[str, Any]) -> Iterator[str]:
+    """What wasn't done at all, and why: what is said first."""
+    queries = content.get("too_long_queries", 0)
+    if queries:
+        fit = "doesn't fit" if queries == 1 else "don't fit"
+        yield (
+            f"{describe_count(queries, 'query')} {fit} the context of {content['settings']['context'] or 0:,} tokens; "
+            "nothing was asked about it: give more engine.context, or start the server with more"
+        )
+    actions, reasons = content["negatives"]["action"], content["negatives"]["reason"]
+    if not actions or actions.get("relabel", 0) or actions.get("filter", 0):
+        return
+    precision, uncertain = content["settings"].get("precision"), reasons.get("uncertain", 0)
+    if precision is not None and uncertain:
+        yield (
+            f"Nothing was changed: no negative reaches precision {precision:g} "
+            f"({describe_count(uncertain, 'negative')} below it). A lower --precision, or a model that is surer, may "
+            "find some"
+        )
+    sources = {calibration.get("source", "none") for calibration in content["calibrations"].values()}
+    if sources == {"none"} and not uncertain:
+        yield (
+            "Nothing was changed: there is no calibration for this model on queries of these families "
+            f"({', '.join(content['calibrations'])}). See 'arhn calibrate'"
+        )
 
 
 def _count(number: int, one: str, several: str) -> str:

@@ -16,7 +16,7 @@ from arhn.cleaning.evidence.signals import POSITIVE, QUERY, SENTENCE
 from arhn.cleaning.methods.method import Basis, Recorded, find_method
 from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run.tally import Progress, Tally
-from arhn.cleaning.stats import StageStats
+from arhn.cleaning.stats import StageStats, Stats
 from arhn.types import CleanedGroup, Label
 
 SCHEMA = 1
@@ -114,11 +114,19 @@ def summarize(
         "cut_passages": tally.cut,
         "left_out": dict(progress.left_out),
         "positives_elsewhere": progress.elsewhere,
+        "too_long_queries": len(stats.too_long),
+        "unreadable": _describe_unreadable(stats),
         "losses": losses,
         "llm": {name: describe_stage(counts) for name, counts in stats.stages.items()},
         "serving": dict(record.serving),
         "seconds": round(progress.seconds, 3),
     }
+
+
+def _describe_unreadable(stats: Stats) -> dict[str, Any]:
+    """How many answers nothing could be made of, and the beginnings of the three most frequent."""
+    most = sorted(stats.unreadable.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
+    return {"answers": sum(stats.unreadable.values()), "examples": dict(most)}
 
 
 def _describe_left_alone(config: CleanConfig, tally: Tally) -> dict[str, Any]:
