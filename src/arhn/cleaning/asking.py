@@ -10,9 +10,12 @@ from typing import Generic, TypeVar
 
 from arhn.cleaning.stats import Failure, OnFailure, Stage, Stats
 from arhn.engines import Capabilities, Completion, Engine, Request, RequestFailed
-from arhn.store import ResponseStore
+from arhn.store import Marking, ResponseStore
+from arhn.texts.foreign import make_line
 
 T = TypeVar("T")
+#: Characters of an unreadable answer that are shown.
+_SHOWN = 60
 
 
 @dataclass(slots=True)
@@ -148,6 +151,22 @@ class Asker:
             if smaller is None:
                 return Fitted(shown=shown, answers=answers, fits=too_long is None)
             shown, answers = smaller, None
+
+    def record_too_long(self) -> None:
+        """Note that the current group's query leaves no room for a passage."""
+        if (query_id := find_current_query()) is not None and not self._gathers:
+            self._stats.too_long.add(query_id)
+
+    def record_unreadable(self, requests: Sequence[Request], answers: Sequence[Completion | None]) -> None:
+        """Note whole answers that nothing could be made of: they are counted, and the store can forget them."""
+        if self._gathers:
+            return
+        for request, answer in zip(requests, answers, strict=True):
+            if answer is None or answer.finish not in ("stop", "length"):
+                continue
+            self._stats.count_unreadable(make_line(answer.text, _SHOWN))
+            if isinstance(self._store, Marking):
+                self._store.mark_unreadable(request.key(self._engine.model))
 
     def expect_requests(self, requests: int) -> None:
         """Say that the current group will take at least so many requests, for the time left."""

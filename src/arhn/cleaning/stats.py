@@ -13,6 +13,8 @@ from arhn.engines import Completion
 
 #: What an LLM is asked for; `flag` and `judge` are the two stages of the RLHN cascade.
 Stage = Literal["extract", "rank", "fullness", "flag", "judge"]
+#: Kinds of unreadable answers that are told apart.
+_MOST_KINDS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,13 +102,16 @@ class Stats:
 
     The `begun` groups, those asked about so far, are expected to take `expected` requests. Requests that follow from
     answers (snippets, rankings) are expected once they are made. `gathered`: what was counted when a run's first groups
-    were looked at, and isn't counted again when these are cleaned.
+    were looked at, and isn't counted again when these are cleaned. `too_long`: ids of queries that leave no room for
+    any of their passages in the context. `unreadable`: whole answers that nothing could be made of, by their beginning.
     """
 
     stages: dict[Stage, StageStats] = field(default_factory=dict)
     begun: int = 0
     expected: int = 0
     gathered: Annotated[Gathered, Field(exclude=True)] = field(default_factory=lambda: Gathered())
+    too_long: set[str] = field(default_factory=set)
+    unreadable: dict[str, int] = field(default_factory=dict)
 
     def of(self, stage: Stage) -> StageStats:
         """What one stage has asked so far."""
@@ -121,9 +126,18 @@ class Stats:
             total.add(stage)
         return total
 
+    def count_unreadable(self, shown: str, answers: int = 1) -> None:
+        """Count answers that begin in this way; of too many kinds, the rarer ones have no beginning."""
+        known = shown in self.unreadable or len(self.unreadable) < _MOST_KINDS
+        kind = shown if known else ""
+        self.unreadable[kind] = self.unreadable.get(kind, 0) + answers
+
     def add(self, other: Stats) -> None:
         """Add what another one has counted."""
         for name, stage in other.stages.items():
             self.of(name).add(stage)
+        self.too_long |= other.too_long
+        for shown, answers in other.unreadable.items():
+            self.count_unreadable(shown, answers)
         self.begun += other.begun
         self.expected += other.expected

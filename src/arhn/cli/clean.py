@@ -41,10 +41,10 @@ def clean(source: Groups, output: Output, values: Values, overwrite: Overwrite =
         inputs = _find_inputs(values, files)
         content, progress = _clean(source, files, config, inputs, overwrite=overwrite)
     out = make_console()
-    display.print_tables(out, content)
-    out.print(closing_words.examples_view(progress.examples.found, content))
     for line in closing_words.describe_nothing(content):
         out.print(line, soft_wrap=True, markup=False)
+    display.print_tables(out, content)
+    out.print(closing_words.examples_view(progress.examples.found, content))
     out.print(closing_words.describe_changes(content), soft_wrap=True)
     triage = closing_words.describe_triage(content)
     for line in (*([triage] if triage else []), *calibration_notes.describe_calibrations(content)):

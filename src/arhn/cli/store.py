@@ -21,6 +21,10 @@ def look(
     model: Annotated[
         str | None, typer.Option("--model", metavar="NAME", help="Prune this model's answers only.")
     ] = None,
+    forget: Annotated[
+        Literal["unreadable"] | None,
+        typer.Option("--forget", help="Delete answers that nothing could be made of: the next run asks again."),
+    ] = None,
 ) -> None:
     """Show what a response store holds, or prune it."""
     from arhn import store as stores
@@ -28,7 +32,11 @@ def look(
 
     if model and not prune:
         raise UsageError("--model: chooses what --prune deletes. Give --prune too, or leave --model out")
+    if prune and forget:
+        raise UsageError("--forget: can't be had with --prune. Give one after the other")
     out = make_console()
+    if forget:
+        out.print(f"{describe_count(stores.forget_unreadable(store), 'unreadable answer')} deleted")
     if prune:
         deleted = stores.prune(store, prune, model=model)
         out.print(f"{describe_count(deleted, 'answer')} deleted")

@@ -25,6 +25,7 @@ from arhn.engines.protocol import (
     Request,
     RequestFailed,
     SpanOf,
+    find_servers,
     log_odds,
 )
 from arhn.registry import Registry
@@ -87,6 +88,7 @@ __all__ = [
     "RequestFailed",
     "SpanOf",
     "choose_engine",
+    "find_servers",
     "log_odds",
     "settings_of",
 ]

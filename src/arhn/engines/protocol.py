@@ -219,6 +219,12 @@ class Engine(Protocol):
         ...
 
 
+def find_servers(engine: Engine) -> list[str]:
+    """The servers that an engine asks, by name and in order; none where it asks none."""
+    found = engine.report().get("servers") if isinstance(engine, Reporting) else None
+    return sorted(map(str, found)) if isinstance(found, Mapping) else []
+
+
 @runtime_checkable
 class Reporting(Protocol):
     """An engine that can report how it answered, for the summary of a run."""

@@ -5,10 +5,11 @@ answer it has received; `synchronous=NORMAL` leaves the last few to a power cut,
 again. One process at a time: a lock file beside the store says who has it.
 """
 
-from arhn.store.answers import MemoryStore, ResponseStore, SqliteStore, StoredAnswers
-from arhn.store.maintenance import ModelAnswers, Prune, RunCounts, StoreInfo, check, info, prune
+from arhn.store.answers import Marking, MemoryStore, ResponseStore, SqliteStore, StoredAnswers
+from arhn.store.maintenance import ModelAnswers, Prune, RunCounts, StoreInfo, check, forget_unreadable, info, prune
 
 __all__ = [
+    "Marking",
     "MemoryStore",
     "ModelAnswers",
     "Prune",
@@ -18,6 +19,7 @@ __all__ = [
     "StoreInfo",
     "StoredAnswers",
     "check",
+    "forget_unreadable",
     "info",
     "prune",
 ]

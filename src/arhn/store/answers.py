@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import orjson
 
@@ -47,6 +47,15 @@ class ResponseStore(Protocol):
         ...
 
 
+@runtime_checkable
+class Marking(Protocol):
+    """A store that knows which of its answers nothing could be made of."""
+
+    def mark_unreadable(self, key: bytes) -> None:
+        """Note that nothing could be made of the answer to `key`."""
+        ...
+
+
 class MemoryStore:
     """A store that ends with the process."""
 
@@ -65,7 +74,8 @@ class MemoryStore:
 class SqliteStore:
     """The store on disk. Opening it begins a run; closing it (or leaving the `with`) ends it.
 
-    An answer whose checksum is wrong isn't there: it is asked for again. `damaged` counts them.
+    An answer whose checksum is wrong isn't there: it is asked for again. `damaged` counts them. So is one that nothing
+    could be made of (`mark_unreadable`), if another `server` gave it than the one that is asked now.
 
     Raises:
         StoreLocked: another process has it open.
@@ -74,8 +84,9 @@ class SqliteStore:
         OutputNotWritable: its folder can't be written.
     """
 
-    def __init__(self, path: Path, *, model: str) -> None:
+    def __init__(self, path: Path, *, model: str, server: str = "") -> None:
         self.path = path
+        self._server = server
         self._touched: list[int] = []
         self._hits = self._puts = self.damaged = 0
         with contextlib.ExitStack() as stack:
@@ -86,6 +97,7 @@ class SqliteStore:
                 self._ahead = ReadAhead(self._rows)
                 self._model = self._model_id(model)
                 self._run = self._begin_run()
+                tables.forget_unreadable(self._db, of_others_than=server)
             self._open = stack.pop_all()
 
     def get_many(self, keys: Sequence[bytes]) -> dict[bytes, Completion]:
@@ -117,6 +129,13 @@ class SqliteStore:
             else:
                 self._ahead.forget(key)
         self._puts += 1
+
+    def mark_unreadable(self, key: bytes) -> None:
+        """Note that nothing could be made of an answer: it is forgotten where another server is asked, or on demand."""
+        with typed_errors(self.path):
+            known = self._keys.find([key]).get(key)
+            if known is not None:
+                self._db.execute("INSERT OR REPLACE INTO unreadable (id, server) VALUES (?, ?)", (known, self._server))
 
     def finish(self) -> None:
         """Record that this run used every answer it needs, so that `prune` can tell unused ones."""
@@ -255,4 +274,4 @@ def _require_types(found: Completion) -> None:
         raise TypeError("alternatives that aren't numbers by token")
 
 
-__all__ = ["MemoryStore", "ResponseStore", "SqliteStore", "StoredAnswers"]
+__all__ = ["Marking", "MemoryStore", "ResponseStore", "SqliteStore", "StoredAnswers"]

@@ -109,6 +109,19 @@ def prune(path: Path, what: Prune, *, model: str | None = None) -> int:
     return deleted
 
 
+def forget_unreadable(path: Path) -> int:
+    """Delete the answers that nothing could be made of: the next run asks again.
+
+    Returns:
+        How many were deleted.
+
+    Raises:
+        StoreError: as `prune`.
+    """
+    with _existing(path) as db:
+        return tables.forget_unreadable(db)
+
+
 def check(path: Path) -> None:
     """Find out whether a run could use `path` as its store; nothing is made or changed.
 
@@ -143,4 +156,4 @@ def _files(path: Path) -> list[Path]:
     return [p for suffix in ("", "-wal", "-shm") if (p := path.with_name(path.name + suffix)).exists()]
 
 
-__all__ = ["ModelAnswers", "Prune", "RunCounts", "StoreInfo", "check", "info", "prune"]
+__all__ = ["ModelAnswers", "Prune", "RunCounts", "StoreInfo", "check", "forget_unreadable", "info", "prune"]

@@ -37,6 +37,7 @@ CREATE TABLE filters (
     layer INTEGER PRIMARY KEY, keys INTEGER NOT NULL, up_to INTEGER NOT NULL, crc INTEGER NOT NULL, blocks BLOB NOT NULL
 );
 """
+_UNREADABLE = "CREATE TABLE IF NOT EXISTS unreadable (id INTEGER PRIMARY KEY, server TEXT NOT NULL)"
 _USES = "CREATE TABLE uses (id INTEGER PRIMARY KEY, run INTEGER NOT NULL);"
 _TABLES = f"""
 {_ANSWERS} {_USES}
@@ -92,6 +93,24 @@ def opened(path: Path, *, create: bool = True) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def forget_unreadable(db: sqlite3.Connection, *, of_others_than: str | None = None) -> int:
+    """Delete the answers that nothing could be made of; returns how many.
+
+    Args:
+        of_others_than: leave those of this server.
+    """
+    # Not one of the tables of a version: where there is none, nothing was marked.
+    db.execute(_UNREADABLE)
+    which = "SELECT id FROM unreadable WHERE ? IS NULL OR server != ?"
+    with transaction(db):
+        deleted = db.execute(f"DELETE FROM answers WHERE id IN ({which})", (of_others_than,) * 2).rowcount  # noqa: S608 - our own words
+        if deleted:
+            for table in ("uses", "keys"):
+                db.execute(f"DELETE FROM {table} WHERE id IN ({which})", (of_others_than,) * 2)  # noqa: S608 - our own words
+        db.execute("DELETE FROM unreadable WHERE id NOT IN (SELECT id FROM answers)")
+    return deleted
 
 
 def require_store(db: sqlite3.Connection, path: Path) -> int:
@@ -226,6 +245,7 @@ def _operational(path: Path, error: sqlite3.OperationalError) -> Exception:
 __all__ = [
     "SCHEMA",
     "connect",
+    "forget_unreadable",
     "lock",
     "opened",
     "require_file",

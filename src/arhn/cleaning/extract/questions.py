@@ -97,14 +97,13 @@ class Verdict:
 
     `log_odds` (natural log) of an answer against none: from the first token, or from how many of several sampled
     answers hold a snippet; None where the answer was broken. `span` is known where whole answers were asked for.
-    `shown` is the passage as the LLM saw it, `cut` says that this is a part of it. `too_long`: no part of it fits.
+    `shown` is the passage as the LLM saw it, `cut` says that this is a part of it.
     """
 
     shown: Passage
     log_odds: float | None
     span: Span | None = None
     cut: bool = False
-    too_long: bool = False
 
 
 def read_verdict(completion: Completion | None, prompt: ExtractPrompt) -> float | None:

@@ -226,7 +226,6 @@ def _make_extraction(
         confidence=confidence,
         log_odds=verdict.log_odds,
         cut=verdict.cut,
-        too_long=verdict.too_long,
     )
     if confidence is None or status is None:
         return common

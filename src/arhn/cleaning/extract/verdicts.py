@@ -54,10 +54,14 @@ class VerdictAsker:
         asked = [r for each in requests for r in each]
         doc_ids = [p.doc_id for p, each in zip(passages, requests, strict=True) for _ in each]
         answers = iter(await self._asker.ask(self._stage, asked, doc_ids))
-        return [
+        found = [
             await self._judge(query, p, [next(answers) for _ in each], wording)
             for p, each in zip(passages, requests, strict=True)
         ]
+        if found and not any(found):
+            self._asker.record_too_long()
+        # Nothing of these was shown, so nothing of them was cut.
+        return [v or Verdict(shown=p, log_odds=None) for p, v in zip(passages, found, strict=True)]
 
     async def find_snippets(
         self, query: str, verdicts: Sequence[Verdict], wanted: Sequence[bool], wording: Wording
@@ -80,7 +84,8 @@ class VerdictAsker:
 
     async def _judge(
         self, query: str, passage: Passage, answers: Sequence[Completion | None], wording: Wording
-    ) -> Verdict:
+    ) -> Verdict | None:
+        """None where no part of the passage fits the context."""
         found = await self._asker.ask_fitting(
             self._stage,
             passage,
@@ -90,8 +95,11 @@ class VerdictAsker:
             answers=answers,
         )
         if not found.fits:
-            return Verdict(shown=passage, log_odds=None, too_long=True)
-        return replace(self._read(found, wording), cut=found.shown is not passage)
+            return None
+        verdict = self._read(found, wording)
+        if verdict.log_odds is None and None not in found.answers:
+            self._asker.record_unreadable(self._make_requests(query, found.shown, wording), found.answers)
+        return replace(verdict, cut=found.shown is not passage)
 
     def _make_requests(self, query: str, passage: Passage, wording: Wording) -> tuple[Request, ...]:
         if self._samples:
@@ -116,7 +124,11 @@ class VerdictAsker:
             doc_id=passage.doc_id,
             answers=[answer],
         )
-        return read_snippet(found.answers[0], found.shown, wording.prompt)
+        span = read_snippet(found.answers[0], found.shown, wording.prompt)
+        if span is None and (given := found.answers[0]) is not None and given.finish == "stop":
+            asked = request_snippet(query, found.shown, wording.prompt, known=wording.known)
+            self._asker.record_unreadable([asked], [given])
+        return span
 
     def _shorten(self, shown: Passage, too_long: Completion) -> Passage | None:
         return shorten(shown, too_long.prompt_tokens, self._room)

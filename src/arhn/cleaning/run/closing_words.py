@@ -40,18 +40,30 @@ def describe_changes(content: Mapping[str, Any]) -> str:
 
 
 def describe_nothing(content: Mapping[str, Any]) -> Iterator[str]:
-    """Why nothing happened where something was to happen, the first thing that somebody should read."""
-    settings = content["settings"]
-    if too_long := content.get("queries_too_long"):
-        context = f"the context of {settings['context']:,} tokens" if settings.get("context") else "the LLM's context"
-        one = too_long == 1
+    """What wasn't done at all, and why: what is said first."""
+    queries = content.get("too_long_queries", 0)
+    if queries:
+        fit = "doesn't fit" if queries == 1 else "don't fit"
         yield (
-            f"{describe_count(too_long, 'query')} {'does' if one else 'do'}n't fit {context}; nothing was asked about "
-            f"{'it' if one else 'them'}: give more with engine.context"
+            f"{describe_count(queries, 'query')} {fit} the context of {content['settings']['context'] or 0:,} tokens; "
+            "nothing was asked about it: give more engine.context, or start the server with more"
         )
-    actions = content["negatives"]["action"]
-    if settings.get("precision") is not None and not actions.get("relabel") and not actions.get("filter"):
-        yield f"Nothing was changed: no negative is as sure as a precision of {settings['precision']:g} asks for"
+    actions, reasons = content["negatives"]["action"], content["negatives"]["reason"]
+    if not actions or actions.get("relabel", 0) or actions.get("filter", 0):
+        return
+    precision, uncertain = content["settings"].get("precision"), reasons.get("uncertain", 0)
+    if precision is not None and uncertain:
+        yield (
+            f"Nothing was changed: no negative reaches precision {precision:g} "
+            f"({describe_count(uncertain, 'negative')} below it). A lower --precision, or a model that is surer, may "
+            "find some"
+        )
+    sources = {calibration.get("source", "none") for calibration in content["calibrations"].values()}
+    if sources == {"none"} and not uncertain:
+        yield (
+            "Nothing was changed: there is no calibration for this model on queries of these families "
+            f"({', '.join(content['calibrations'])}). See 'arhn calibrate'"
+        )
 
 
 def describe_triage(content: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from arhn.cleaning.run.outputs import Outputs
 from arhn.cleaning.run.records import summarize
 from arhn.cleaning.run.tally import Progress
 from arhn.cleaning.stats import OnFailure, Stats
-from arhn.engines import Engine
+from arhn.engines import Engine, find_servers
 from arhn.engines.loops import LoopThread
 from arhn.errors import NothingLeft
 from arhn.files.apart import Named, require_apart
@@ -175,7 +175,8 @@ def _open_in_process(open_models: Callable[[ExitStack], Models], job: Job, stack
     store.check(job.files.store)
     models = open_models(stack)
     names = [engine.model for engine in models.engines] or [job.config.method]
-    answers = stack.enter_context(SqliteStore(job.files.store, model=names[0]))
+    servers = " ".join(name for engine in models.engines for name in find_servers(engine))
+    answers = stack.enter_context(SqliteStore(job.files.store, model=names[0], server=servers))
     return _InProcess(job, models, answers)
 
 

@@ -17,7 +17,7 @@ from arhn.cleaning.evidence.signals import POSITIVE, QUERY, SENTENCE
 from arhn.cleaning.methods.method import Basis, Recorded, find_method
 from arhn.cleaning.models import ModelsRecord
 from arhn.cleaning.run.tally import Progress, Tally
-from arhn.cleaning.stats import StageStats
+from arhn.cleaning.stats import StageStats, Stats
 from arhn.types import CleanedGroup, Label
 
 SCHEMA = 1
@@ -111,16 +111,24 @@ def summarize(
         "families": {f"{family or NO_FAMILY} ({source})": n for (family, source), n in tally.families.most_common()},
         "families_settled": list(families),
         "left_alone": _describe_left_alone(config, tally),
-        **_describe_unasked(tally),
+        **_describe_triage(tally),
         "unused_negatives": tally.unused,
         "cut_passages": tally.cut,
         "left_out": dict(progress.left_out),
         "positives_elsewhere": progress.elsewhere,
+        "too_long_queries": len(stats.too_long),
+        "unreadable": _describe_unreadable(stats),
         "losses": losses,
         "llm": {name: describe_stage(counts) for name, counts in stats.stages.items()},
         "serving": dict(record.serving),
         "seconds": round(progress.seconds, 3),
     }
+
+
+def _describe_unreadable(stats: Stats) -> dict[str, Any]:
+    """How many answers nothing could be made of, and the beginnings of the three most frequent."""
+    most = sorted(stats.unreadable.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
+    return {"answers": sum(stats.unreadable.values()), "examples": dict(most)}
 
 
 def _describe_left_alone(config: CleanConfig, tally: Tally) -> dict[str, Any]:
@@ -130,20 +138,17 @@ def _describe_left_alone(config: CleanConfig, tally: Tally) -> dict[str, Any]:
     }
 
 
-def _describe_unasked(tally: Tally) -> dict[str, Any]:
-    """Where nothing was asked: negatives that were spared, and how many decisions may differ for it; and
-    queries that leave no room for a passage.
-    """
+def _describe_triage(tally: Tally) -> dict[str, Any]:
+    """Where negatives were spared: how many, and how many decisions may differ for it (docs/files.md)."""
     statuses = tally.of("negatives", "status")
     spared = statuses.get("spared", 0)
-    too_long = {"queries_too_long": tally.too_long} if tally.too_long else {}
     if not spared and not tally.checked:
-        return too_long
+        return {}
     share = spared / sum(statuses.values())
     least, most = wilson(tally.answering, tally.checked)
     agreement = {"low": round(1 - share * most, 4), "high": round(1 - share * least, 4)}
     found = {"spared": spared, "checked": tally.checked, "checked_answering": tally.answering, "agreement": agreement}
-    return {"triage": found, **too_long}
+    return {"triage": found}
 
 
 def _describe_basis(config: CleanConfig, tally: Tally, record: ModelsRecord) -> Basis:

@@ -15,8 +15,7 @@ class Tally:
     """Counts over cleaned groups; `labels` counts (label, what, value) of the passages that were used.
 
     `families` counts groups by family and how it was found; `agreement` sums over the `agreed` rankings. `checked` are
-    negatives that triage would have spared, `answering` those of them that answer. `too_long`: groups whose query
-    leaves no room for a passage.
+    negatives that triage would have spared, `answering` those of them that answer.
     """
 
     groups: int = 0
@@ -32,7 +31,6 @@ class Tally:
     agreement: float = 0.0
     checked: int = 0
     answering: int = 0
-    too_long: int = 0
 
     def add(self, cleaned: CleanedGroup) -> None:
         """Count a group."""
@@ -47,9 +45,6 @@ class Tally:
             self.families[cleaned.family, cleaned.family_from] += 1
         self.cut += sum(e.cut for e in cleaned.extractions)
         self.checked += sum(e.checked for e in cleaned.extractions)
-        self.too_long += any(e.too_long for e in cleaned.extractions) and all(
-            e.too_long for e in cleaned.extractions if e.status == "unknown"
-        )
         self.answering += sum(e.checked and e.status == "answer" for e in cleaned.extractions)
         positives = len(cleaned.group.positives)
         statuses = {e.doc_id: e.status for e in cleaned.extractions}
