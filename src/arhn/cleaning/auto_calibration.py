@@ -87,7 +87,8 @@ def make_assumptions(
             seen = by_family[family]
             enough = _count(seen) >= LEAST_NEGATIVES
             made.append(_make_calibration(seen if enough else [e for _, e in found], identity))
-    return config.model_copy(update={"calibrations": (*config.own_calibrations, *made, "none")})
+    config = config.model_copy(update={"calibrations": (*config.own_calibrations, *made, "none")})
+    return config.remember_judged(group.query_id for group in first)
 
 
 def _count(evidence: Iterable[Evidence]) -> int:

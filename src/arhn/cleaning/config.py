@@ -5,7 +5,7 @@ The descriptions are what help texts and the reference of settings show.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from os import PathLike
 from pathlib import Path
@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PrivateAttr,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -183,6 +184,9 @@ class CleanConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
+    #: Found out in the run, and no setting.
+    _judged: frozenset[str] = PrivateAttr(default=frozenset())
+
     method: Annotated[str, _name_in(METHODS)] = Field(
         default="arhn",
         description="How decisions are made. arhn: extraction and ranking, as in the paper; rlhn: one LLM flags "
@@ -298,6 +302,17 @@ class CleanConfig(BaseModel):
         if method in METHODS.built_in and method not in others and not _is_default(cls, name, value):
             raise _without_effect("method", method, others)
         return value
+
+    @property
+    def judged(self) -> frozenset[str]:
+        """Ids of the first queries, all of whose negatives were asked about already: none of these is spared."""
+        return self._judged
+
+    def remember_judged(self, query_ids: Iterable[str]) -> CleanConfig:
+        """These settings, for a run that has asked about all negatives of these queries."""
+        found = self.model_copy()
+        found._judged = frozenset(query_ids)
+        return found
 
 
 __all__ = ["FALLBACKS", "ONLY_WITH", "CleanConfig", "Fallback", "FloorPolicy", "RankBy", "RankerSettings"]

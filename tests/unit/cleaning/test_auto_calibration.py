@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -306,3 +307,12 @@ def test_enough_negatives_are_enough_groups(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(list(groups)) == 9, "no more is read"
     assert len(take_first(many(12, 4), CleanConfig(negatives=1))) == 10
     assert len(take_first(many(2, 1), CleanConfig())) == 2
+
+
+def test_nothing_of_the_first_groups_is_spared() -> None:
+    """Their negatives were asked about: what was found is used, in one process and on a cluster."""
+    config = CleanConfig().remember_judged(["q1"])
+    assert config.judged == {"q1"}
+    assert config.model_dump() == CleanConfig().model_dump(), "what a run finds out is no setting"
+    assert pickle.loads(pickle.dumps(config)).judged == {"q1"}
+    assert config.model_copy(update={"floor": 2}).judged == {"q1"}

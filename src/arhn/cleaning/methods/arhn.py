@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from arhn.cleaning.auto_calibration import needs_assumptions
@@ -85,6 +86,8 @@ class Arhn:
         setup = self._setups[choice.family]
         if not is_judged(choice, setup):
             return _leave_alone(group, parts, config, choice)
+        if group.query_id in config.judged:
+            setup = replace(setup, triage=None)
         positives, negatives = _split_by_label(group, parts)
         extracted = await self._extraction.extract(group.query, positives, negatives, setup)
         extractions = add_copies({e.doc_id: e for e in extracted.extractions}, parts)

@@ -111,18 +111,22 @@ def summarize(
         "families": {f"{family or NO_FAMILY} ({source})": n for (family, source), n in tally.families.most_common()},
         "families_settled": list(families),
         "left_alone": _describe_left_alone(config, tally),
-        **_describe_triage(tally),
+        **_describe_unasked(tally, stats),
         "unused_negatives": tally.unused,
         "cut_passages": tally.cut,
         "left_out": dict(progress.left_out),
         "positives_elsewhere": progress.elsewhere,
-        "too_long_queries": len(stats.too_long),
-        "unreadable": _describe_unreadable(stats),
         "losses": losses,
         "llm": {name: describe_stage(counts) for name, counts in stats.stages.items()},
         "serving": dict(record.serving),
         "seconds": round(progress.seconds, 3),
     }
+
+
+def _describe_unasked(tally: Tally, stats: Stats) -> dict[str, Any]:
+    """What wasn't asked about, and what was asked in vain."""
+    in_vain = {"too_long_queries": len(stats.too_long), "unreadable": _describe_unreadable(stats)}
+    return {**_describe_triage(tally), **in_vain}
 
 
 def _describe_unreadable(stats: Stats) -> dict[str, Any]:
