@@ -3,7 +3,7 @@
 import arhn
 from arhn.engines.llamacpp import LlamaCppEngine
 
-path = arhn.weights.resolve("qwen2.5-coder-0.5b")
+path = arhn.weights.resolve("qwen2.5-coder-1.5b")
 engine = LlamaCppEngine(path, model=arhn.weights.identity(path))
 for cleaned in arhn.clean(arhn.formats.read("train.jsonl"), engine):
     print(cleaned.positives, cleaned.negatives, cleaned.decisions)
