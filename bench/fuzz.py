@@ -93,7 +93,7 @@ def read_file(path: Path, given_format: str | None, content: bytes) -> None:
     for how in ("fail", "skip"):
         try:
             source = formats.detect(str(path), format=given_format, skip_bad_rows=how == "skip")
-            for _ in formats.read(source, on_bad_row=how):  # type: ignore[arg-type]
+            for _ in formats.read(source, on_bad_row=how):
                 pass
         except ArhnError as error:
             str(error)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,13 @@ def test_a_lie_in_the_middle_is_a_failed_request(name: str) -> None:
     assert isinstance(fine, Completion)
 
 
+def _lie(name: str, _: Asked) -> Reply:
+    return LIES[name]
+
+
 def test_log_probabilities_that_can_not_be_are_not_asked_for() -> None:
     for name in ("positive", "huge"):
-        with Server(lambda _, name=name: LIES[name]) as server:
+        with Server(partial(_lie, name)) as server:
             assert not connect(Settings(urls=(server.url,), timeouts=QUICK, model="m")).capabilities.logprobs
 
 

@@ -29,7 +29,7 @@ def choose_counting(
     if settings.counted == "slots":
         from arhn.engines.llamacpp import LlamaCppEngine
 
-        assert isinstance(engine, LlamaCppEngine)
+        assert isinstance(engine, LlamaCppEngine)  # nosec B101 - narrows a type
         return Counting(tokenizer=Gguf(engine), reuse=lambda: SlotReuse(engine.unused_slots()), described=_SLOTS)
     served = _connect(settings, engine, stack) if characters is None and not settings.missing else None
     tokenizer = served or Characters(characters or CHARACTERS)
@@ -47,8 +47,8 @@ def _connect(settings: EngineSettings, engine: Engine | None, stack: ExitStack) 
     from arhn.engines.openai.engine import OpenAIEngine
     from arhn.engines.openai.settings import Settings
 
-    assert isinstance(settings, Settings)
-    assert isinstance(engine, OpenAIEngine)
+    assert isinstance(settings, Settings)  # nosec B101 - narrows a type
+    assert isinstance(engine, OpenAIEngine)  # nosec B101 - narrows a type
     served = stack.enter_context(closing(Served(engine, key=settings.key)))
     return served if served.works() else None
 

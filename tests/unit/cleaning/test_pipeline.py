@@ -397,7 +397,7 @@ class FullStore(MemoryStore):
 
 def test_after_the_first_answer_that_can_not_be_stored_nothing_is_sent() -> None:
     engine = FakeEngine(answer_by_marks, delay=0.002)
-    asked = []
+    asked: list[int] = []
 
     async def complete(request: Request) -> Completion:
         # One after the other, as where a server has room for one.

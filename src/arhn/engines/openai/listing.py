@@ -44,7 +44,7 @@ class Listed:
 async def has_model(wire: Wire, name: str, model: str, settings: Settings) -> bool:
     """Whether a server that was probed before, and was away, is there again with its model."""
     try:
-        listed = await list_models(wire, name, settings, random.Random(), tries=1)  # noqa: S311 - no secret depends on it
+        listed = await list_models(wire, name, settings, random.Random(), tries=1)  # noqa: S311 - no secret depends on it  # nosec B311 - no secret depends on it
     except EngineError:
         return False
     return not listed.models or model in listed.names or f"{model}:latest" in listed.names
