@@ -114,8 +114,7 @@ def summarize(
         "cut_passages": tally.cut,
         "left_out": dict(progress.left_out),
         "positives_elsewhere": progress.elsewhere,
-        "too_long_queries": len(stats.too_long),
-        "unreadable": _describe_unreadable(stats),
+        **_describe_unusable(stats),
         "losses": losses,
         "llm": {name: describe_stage(counts) for name, counts in stats.stages.items()},
         "serving": dict(record.serving),
@@ -123,10 +122,11 @@ def summarize(
     }
 
 
-def _describe_unreadable(stats: Stats) -> dict[str, Any]:
-    """How many answers nothing could be made of, and the beginnings of the three most frequent."""
+def _describe_unusable(stats: Stats) -> dict[str, Any]:
+    """Queries that don't fit, and answers that nothing could be made of with the three most frequent beginnings."""
     most = sorted(stats.unreadable.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
-    return {"answers": sum(stats.unreadable.values()), "examples": dict(most)}
+    unreadable = {"answers": sum(stats.unreadable.values()), "examples": dict(most)}
+    return {"too_long_queries": len(stats.too_long), "unreadable": unreadable}
 
 
 def _describe_left_alone(config: CleanConfig, tally: Tally) -> dict[str, Any]:
