@@ -229,7 +229,7 @@ def _fit_families(
             )
         )
     engine = models.engine
-    assert engine is not None
+    assert engine is not None  # nosec B101 - narrows a type
     fits: dict[str, Fit] = {}
     failures: dict[str, CalibrationError] = {}
     for family, labelled in by_family.items():

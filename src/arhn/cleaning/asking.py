@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from arhn.cleaning.stats import Failure, OnFailure, Stage, Stats
 from arhn.engines import Capabilities, Completion, Engine, Request, RequestFailed
+from arhn.errors import ArhnError
 from arhn.store import Marking, ResponseStore
 from arhn.texts.foreign import make_line
 
@@ -46,6 +47,25 @@ class Fitted(Generic[T]):
     fits: bool
 
 
+class InFlight:
+    """The requests of a run that are with engines. After the first answer that can't be stored, none is sent."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self._tasks: set[asyncio.Task[Completion | RequestFailed]] = set()
+
+    def add(self, task: asyncio.Task[Completion | RequestFailed]) -> None:
+        """Follow a request to its end."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def stop(self, error: Exception) -> None:
+        """Send nothing any more, and give up what was sent: its answers would be lost."""
+        self.error = self.error or error
+        for task in self._tasks - {asyncio.current_task()}:
+            task.cancel()
+
+
 class Asker:
     """Answers requests from the store, else by the engine; equal requests in flight are asked once.
 
@@ -54,6 +74,7 @@ class Asker:
         stats: counts every request.
         on_failure: called with every request that failed for good.
         gathers: the same is asked once more afterwards, and isn't counted again then.
+        sent: what all engines of the run were sent.
     """
 
     def __init__(
@@ -64,8 +85,10 @@ class Asker:
         on_failure: OnFailure | None = None,
         *,
         gathers: bool = False,
+        sent: InFlight | None = None,
     ) -> None:
         self._engine = engine
+        self._sent = sent or InFlight()
         self._gathers = gathers
         self._store = store
         self._stats = stats
@@ -103,7 +126,7 @@ class Asker:
         missing = {k: self._send(stage, k, r) for k, r in zip(keys, requests, strict=True) if k not in answers}
         for key, task in missing.items():
             # Shielded: a task may be shared, and another group must not lose it with this one.
-            answers[key] = await asyncio.shield(task)
+            answers[key] = await self._wait_for(task)
         stats = self._stats.of(stage)
         completions: list[Completion | None] = []
         for i, key in enumerate(keys):
@@ -195,11 +218,20 @@ class Asker:
                 )
             )
 
+    async def _wait_for(self, task: asyncio.Task[Completion | RequestFailed]) -> Completion | RequestFailed:
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._sent.error is not None and task.cancelled():
+                raise self._sent.error from None
+            raise
+
     def _send(self, stage: Stage, key: bytes, request: Request) -> asyncio.Task[Completion | RequestFailed]:
         task = self._in_flight.get(key)
         if task is None:
             task = asyncio.get_running_loop().create_task(self._complete(stage, key, request))
             self._in_flight[key] = task
+            self._sent.add(task)
             task.add_done_callback(lambda done: self._settle(key, done))
         return task
 
@@ -210,6 +242,8 @@ class Asker:
             task.exception()
 
     async def _complete(self, stage: Stage, key: bytes, request: Request) -> Completion | RequestFailed:
+        if self._sent.error is not None:
+            raise self._sent.error
         stats = self._stats.of(stage)
         stats.begin()
         try:
@@ -223,7 +257,11 @@ class Asker:
         stats.count(completion, asked=True)
         # That a prompt doesn't fit says something of this engine's settings, not of the question.
         if completion.finish != "context":
-            self._store.put(key, completion)
+            try:
+                self._store.put(key, completion)
+            except ArhnError as error:
+                self._sent.stop(error)
+                raise
         return completion
 
     async def abandon(self) -> None:

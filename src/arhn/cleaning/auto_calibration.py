@@ -65,7 +65,7 @@ def make_assumptions(
         first: the input's first groups.
         evidence: what each of them shows.
     """
-    assert record.capabilities is not None
+    assert record.capabilities is not None  # nosec B101 - narrows a type
     found = [(family_of(g, config.families).family, e) for g, e in zip(first, evidence, strict=True) if e.negatives]
     if _count(e for _, e in found) < LEAST_NEGATIVES:
         return config.model_copy(update={"calibrations": (*config.own_calibrations, "auto", "shipped")})

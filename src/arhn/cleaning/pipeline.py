@@ -12,7 +12,7 @@ from contextlib import aclosing
 from itertools import chain
 from typing import Any, TypeVar
 
-from arhn.cleaning.asking import Asker, GroupRequests, current_group
+from arhn.cleaning.asking import Asker, GroupRequests, InFlight, current_group
 from arhn.cleaning.auto_calibration import make_assumptions, needs_assumptions, take_first
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.extract.stage import Evidence
@@ -127,10 +127,12 @@ class _Askers:
         self.stats = stats
         self._on_failure = on_failure
         self._made: dict[int, Asker] = {}
+        self._sent = InFlight()
 
     def get(self, engine: Engine) -> Asker:
         return self._made.setdefault(
-            id(engine), Asker(engine, self.store, self.stats, self._on_failure, gathers=self._gathers)
+            id(engine),
+            Asker(engine, self.store, self.stats, self._on_failure, gathers=self._gathers, sent=self._sent),
         )
 
     async def abandon(self) -> None:

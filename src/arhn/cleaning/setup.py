@@ -82,7 +82,7 @@ def set_up(config: CleanConfig, described: ModelsRecord) -> dict[str, FamilySetu
     Raises:
         CalibrationError: something is asked for that needs a calibration, and no family has a fitting one.
     """
-    assert described.capabilities is not None
+    assert described.capabilities is not None  # nosec B101 - narrows a type
     model, scorer = described.names["model"], described.names.get("similarity", "")
     small_model = described.names.get("flagger", "")
     samples = count_samples(config, described.capabilities)
@@ -122,7 +122,7 @@ def require_fitting(config: CleanConfig, described: ModelsRecord) -> None:
     own = config.own_calibrations
     if not own:
         return
-    assert described.capabilities is not None
+    assert described.capabilities is not None  # nosec B101 - narrows a type
     model, scorer = described.names["model"], described.names.get("similarity", "")
     samples = count_samples(config, described.capabilities)
     for family in list_families(config):

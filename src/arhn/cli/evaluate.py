@@ -243,7 +243,7 @@ def _make_retriever(model: str | None, measured: Measured, texts: Texts, data: D
 
     if data.runs:
         return RunFiles(data.runs, names, name=measured.name)
-    assert model is not None
+    assert model is not None  # nosec B101 - narrows a type
     if model == BM25:
         return Bm25Retriever(name=measured.name)
     size, threads = measured.batch_size, measured.threads

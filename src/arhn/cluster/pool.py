@@ -80,7 +80,7 @@ class RayPool:
     def begin(self, partition: Partition, answers: bytes | None, *, alone: bool) -> None:
         """Give a partition to the worker with the fewest; `alone`: it gets no other beside it."""
         seat = self._find_seat(alone=alone)
-        assert seat is not None
+        assert seat is not None  # nosec B101 - narrows a type
         seat.tasks += 1
         seat.alone = alone
         self._running[seat.actor.clean.remote(partition, answers)] = (seat, seat.actor, partition)

@@ -155,7 +155,7 @@ def _sum(one: Any, other: Any) -> Any:
 def _open_on_ray(cluster: Cluster, open_models: OpenModels, job: Job, stack: ExitStack) -> Cleaner:
     # The folder first: a place that can't be written is found out before a cluster is waited for.
     folder = open_folder(work := _find_work_folder(cluster, job.files))
-    assert cluster.address is not None
+    assert cluster.address is not None  # nosec B101 - narrows a type
     ray = stack.enter_context(connect(cluster.address, cluster.workers * cluster.cpus))
     options = {"num_cpus": cluster.cpus, "num_gpus": cluster.gpus}
     pool = RayPool(ray, cluster.workers, options, open_models)

@@ -146,7 +146,7 @@ class Schedule:
             return
         self._folder.write(partition, outcome)
         slot.part = Part.unpack(outcome.part)
-        assert slot.part is not None
+        assert slot.part is not None  # nosec B101 - narrows a type
         self._stats.add(slot.part.stats)
         self.done += 1
         self._in_a_row = 0

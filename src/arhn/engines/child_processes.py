@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
+import subprocess  # nosec B404 - fixed commands only
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ class Guard:
         resource_tracker.ensure_running()
         # With the second, titles that processes give themselves aren't written over their environment.
         self.mark = {_NAME: secrets.token_hex(16), "SPT_NOENV": "1"}
-        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and a program of our own
+        self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and a program of our own  # nosec B603 - a fixed command
             [sys.executable, "-I", "-S", "-c", _WAIT_AND_KILL, f"{_NAME}={self.mark[_NAME]}"],
             stdin=subprocess.PIPE,
             # A Ctrl-C must not reach it.

@@ -209,7 +209,7 @@ def _find_bound(sample: Sample, costs: Mapping[str, Cost], share: float) -> Cost
     of = [costs.get(g.query_id, Cost()) for g in sample.groups]
     if len(of) < 2:
         return sum(of, Cost()).times(sample.factor)
-    rng = random.Random(0)  # noqa: S311 - no secret depends on it
+    rng = random.Random(0)  # noqa: S311 - no secret depends on it  # nosec B311 - no secret depends on it
     draws = [rng.choices(range(len(of)), k=len(of)) for _ in range(_RESAMPLES)]
     factors = [sample.passages / max(1, sum(sample.weights[i] for i in drawn)) for drawn in draws]
     at = min(_RESAMPLES - 1, int(share * _RESAMPLES))

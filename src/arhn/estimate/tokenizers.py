@@ -30,7 +30,7 @@ def choose_counting(
     if settings.counted == "slots":
         from arhn.engines.llamacpp import LlamaCppEngine
 
-        assert isinstance(engine, LlamaCppEngine)
+        assert isinstance(engine, LlamaCppEngine)  # nosec B101 - narrows a type
         return Counting(tokenizer=Gguf(engine), reuse=lambda: SlotReuse(engine.unused_slots()), described=_SLOTS)
     if settings.counted == "prefixes":
         from arhn.engines.ctranslate2.engine import CTranslate2Engine
@@ -53,8 +53,8 @@ def _connect(settings: EngineSettings, engine: Engine | None, stack: ExitStack) 
     from arhn.engines.openai.engine import OpenAIEngine
     from arhn.engines.openai.settings import Settings
 
-    assert isinstance(settings, Settings)
-    assert isinstance(engine, OpenAIEngine)
+    assert isinstance(settings, Settings)  # nosec B101 - narrows a type
+    assert isinstance(engine, OpenAIEngine)  # nosec B101 - narrows a type
     served = stack.enter_context(closing(Served(engine, key=settings.key)))
     return served if served.works() else None
 

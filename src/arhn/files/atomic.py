@@ -102,7 +102,7 @@ class _Claimed(Output):
         self.partial = name_working_file(self.path, "partial", make_token())
         self._own: Claim | None = None
         if isinstance(overwrite, Claim):
-            assert overwrite.covers(self.path), f"{self.path} isn't claimed"
+            assert overwrite.covers(self.path), f"{self.path} isn't claimed"  # nosec B101 - narrows a type
             self._claim = overwrite
         else:
             self._check(overwrite)  # before a lock is made: most mistakes are found here

@@ -85,7 +85,7 @@ def real_place(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(path))
 
 
-def name_working_file(place: Path, ending: str, token: str = "") -> Path:
+def name_working_file(place: Path, ending: str, token: str = "") -> Path:  # nosec B107 - no password
     """A file of arhn's own beside an output; with a token, of one process only."""
     name = _stem(place)
     return place.with_name(f".{name}.{token}.{ending}" if token else f".{name}.{ending}")

@@ -211,7 +211,7 @@ def _compute_limits(positives: Sequence[float], settings: Settings) -> _Limits:
 
 def _judge_score(score: float | None, limits: _Limits) -> Fate | None:
     for fate, limit in limits.items():
-        assert score is not None, "a rule needs the score of every candidate"
+        assert score is not None, "a rule needs the score of every candidate"  # nosec B101 - narrows a type
         gap = round(score - limit, _DIGITS)
         if gap < 0 if fate is Fate.MIN_SCORE else gap > 0:
             return fate
@@ -221,4 +221,4 @@ def _judge_score(score: float | None, limits: _Limits) -> Fate | None:
 def _choose(eligible: Sequence[int], settings: Settings, query_id: str) -> Set[int]:
     if settings.sampling == "top" or len(eligible) <= settings.negatives:
         return set(eligible[: settings.negatives])
-    return set(random.Random(f"{settings.seed} {query_id}").sample(eligible, settings.negatives))  # noqa: S311
+    return set(random.Random(f"{settings.seed} {query_id}").sample(eligible, settings.negatives))  # noqa: S311  # nosec B311 - no secret depends on it

@@ -128,6 +128,7 @@ class SqliteStore:
                 self._keys.add(key, known)
             else:
                 self._ahead.forget(key)
+                self._db.execute("DELETE FROM unreadable WHERE id = ?", (known,))
         self._puts += 1
 
     def mark_unreadable(self, key: bytes) -> None:

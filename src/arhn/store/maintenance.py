@@ -65,7 +65,7 @@ def info(path: Path) -> StoreInfo:
             "SELECT name, COUNT(*), SUM(LENGTH(answer)) FROM answers JOIN models ON models.id = model GROUP BY name"
         ).fetchall()
         runs = db.execute("SELECT started, version, hits, answers FROM runs ORDER BY id").fetchall()
-        unused = db.execute(f"SELECT COUNT(*) FROM answers WHERE {_UNUSED}").fetchone()[0]  # noqa: S608 - our own words
+        unused = db.execute(f"SELECT COUNT(*) FROM answers WHERE {_UNUSED}").fetchone()[0]  # noqa: S608 - our own words  # nosec B608 - our own words
         counts = [(float(s), str(v), int(h), int(a)) for s, v, h, a in runs]
         names = [(str(m), int(n), int(size)) for m, n, size in models]
         if any(not 0 <= started < _LATEST for started, *_ in counts):
@@ -101,7 +101,7 @@ def prune(path: Path, what: Prune, *, model: str | None = None) -> int:
             values.append(_known_model(db, path, model))
         where = " AND ".join(conditions) or "1"
         with transaction(db):
-            deleted = db.execute(f"DELETE FROM answers WHERE {where}", values).rowcount  # noqa: S608 - our own words
+            deleted = db.execute(f"DELETE FROM answers WHERE {where}", values).rowcount  # noqa: S608 - our own words  # nosec B608 - our own words
             db.execute("DELETE FROM uses WHERE id NOT IN (SELECT id FROM answers)")
             db.execute("DELETE FROM keys WHERE id NOT IN (SELECT id FROM answers)")
         db.execute("VACUUM")

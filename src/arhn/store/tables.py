@@ -55,13 +55,13 @@ INSERT INTO answers (key, model, run, answer) SELECT key, model, run, answer FRO
 INSERT INTO uses
     SELECT id, last_run FROM answers JOIN before ON before.key = answers.key WHERE last_run != answers.run;
 DROP TABLE before;
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - our own words  # nosec B608 - our own words
 _FROM_2 = f"""
 ALTER TABLE answers RENAME TO before;
 {_ANSWERS}
 INSERT INTO answers SELECT id, key, model, run, answer FROM before ORDER BY id;
 DROP TABLE before;
-"""  # noqa: S608 - our own words
+"""  # noqa: S608 - our own words  # nosec B608 - our own words
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -105,10 +105,10 @@ def forget_unreadable(db: sqlite3.Connection, *, of_others_than: str | None = No
     db.execute(_UNREADABLE)
     which = "SELECT id FROM unreadable WHERE ? IS NULL OR server != ?"
     with transaction(db):
-        deleted = db.execute(f"DELETE FROM answers WHERE id IN ({which})", (of_others_than,) * 2).rowcount  # noqa: S608 - our own words
+        deleted = db.execute(f"DELETE FROM answers WHERE id IN ({which})", (of_others_than,) * 2).rowcount  # noqa: S608 - our own words  # nosec B608 - our own words
         if deleted:
             for table in ("uses", "keys"):
-                db.execute(f"DELETE FROM {table} WHERE id IN ({which})", (of_others_than,) * 2)  # noqa: S608 - our own words
+                db.execute(f"DELETE FROM {table} WHERE id IN ({which})", (of_others_than,) * 2)  # noqa: S608 - our own words  # nosec B608 - our own words
         db.execute("DELETE FROM unreadable WHERE id NOT IN (SELECT id FROM answers)")
     return deleted
 

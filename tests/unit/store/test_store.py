@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from arhn import store
 from arhn.engines import Completion, Matching, Message, OneOf, Permutation, Request, SpanOf
 from arhn.errors import DiskFull, OutputNotWritable, StoreCorrupt, StoreError, StoreLocked, StoreVersion
-from arhn.store import SqliteStore, StoredAnswers
+from arhn.store import SqliteStore, StoredAnswers, forget_unreadable
 from arhn.store.answers import decode, encode
 
 KEY = bytes(16)
@@ -386,3 +386,42 @@ def test_values_of_other_types_are_damage(tmp_path: Path, change: str) -> None:
     database.close()
     with pytest.raises(StoreCorrupt):
         store.info(path)
+
+
+# --- Answers that nothing could be made of --------------------------------------------------------
+
+
+def test_unreadable_answers_are_forgotten_on_demand(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with SqliteStore(path, model="m", server="one") as store:
+        store.put(b"good", Completion(text="Yes"))
+        store.put(b"bad", Completion(text="%$!"))
+        store.mark_unreadable(b"bad")
+        store.mark_unreadable(b"no such key")
+        assert set(store.get_many([b"good", b"bad"])) == {b"good", b"bad"}
+    assert forget_unreadable(path) == 1
+    assert forget_unreadable(path) == 0
+    with SqliteStore(path, model="m", server="one") as store:
+        assert set(store.get_many([b"good", b"bad"])) == {b"good"}
+        store.put(b"bad", Completion(text="No"))
+        assert store.get_many([b"bad"])[b"bad"].text == "No"
+
+
+def test_unreadable_answers_are_asked_again_where_another_server_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with SqliteStore(path, model="m", server="one") as store:
+        store.put(b"bad", Completion(text="%$!"))
+        store.mark_unreadable(b"bad")
+    with SqliteStore(path, model="m", server="one") as store:
+        assert store.get_many([b"bad"])
+    with SqliteStore(path, model="m", server="other") as store:
+        assert not store.get_many([b"bad"])
+
+
+def test_what_was_answered_anew_is_not_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with SqliteStore(path, model="m") as store:
+        store.put(b"bad", Completion(text="%$!"))
+        store.mark_unreadable(b"bad")
+        store.put(b"bad", Completion(text="Yes"))
+    assert forget_unreadable(path) == 0

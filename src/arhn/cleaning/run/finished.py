@@ -200,7 +200,7 @@ class Unread(NamedTuple):
     def make(self, query_id: str) -> Group:
         """The group, with the id that its decisions have where its format has none. Raises DataError: a bad row."""
         if self.form is None or self.record is None:
-            assert self.group is not None
+            assert self.group is not None  # nosec B101 - narrows a type
             return self.group
         draft = drop_blank(self.form.parse(read_row(self.record), self.record.line))
         return make_group(draft, query_id if draft.query_id is None else draft.query_id)
@@ -222,7 +222,7 @@ def _pair(found: Iterator[Rows], groups: Iterator[Unread], path: str, decisions:
             if unread is None:
                 raise _make_change(rows.query_id, path)
             at += 1
-        assert unread is not None
+        assert unread is not None  # nosec B101 - narrows a type
         try:
             group = unread.make(rows.query_id)
         except DataError as error:

@@ -81,7 +81,7 @@ def inspect_random(output: str, seed: int | None = None) -> Inspected:
     count = int(run.summary.get("groups", {}).get("read", 0))
     if not count:
         raise DataError("the run has no groups", path=str(run.decisions))
-    return _take(run, random.Random(seed).randrange(count))  # noqa: S311  # no secret
+    return _take(run, random.Random(seed).randrange(count))  # noqa: S311  # no secret  # nosec B311 - no secret depends on it
 
 
 def inspect_words(output: str, words: str) -> Inspected:

@@ -125,14 +125,14 @@ def summarize(
 
 def _describe_unasked(tally: Tally, stats: Stats) -> dict[str, Any]:
     """What wasn't asked about, and what was asked in vain."""
-    in_vain = {"too_long_queries": len(stats.too_long), "unreadable": _describe_unreadable(stats)}
-    return {**_describe_triage(tally), **in_vain}
+    return {**_describe_triage(tally), **_describe_unusable(stats)}
 
 
-def _describe_unreadable(stats: Stats) -> dict[str, Any]:
-    """How many answers nothing could be made of, and the beginnings of the three most frequent."""
+def _describe_unusable(stats: Stats) -> dict[str, Any]:
+    """Queries that don't fit, and answers that nothing could be made of with the three most frequent beginnings."""
     most = sorted(stats.unreadable.items(), key=lambda pair: (-pair[1], pair[0]))[:3]
-    return {"answers": sum(stats.unreadable.values()), "examples": dict(most)}
+    unreadable = {"answers": sum(stats.unreadable.values()), "examples": dict(most)}
+    return {"too_long_queries": len(stats.too_long), "unreadable": unreadable}
 
 
 def _describe_left_alone(config: CleanConfig, tally: Tally) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def make_spec(file: GgufFile) -> Any:
     spec.register_vocabulary(tokens)
     spec.config.eos_token = tokens[values["tokenizer.ggml.eos_token_id"]]
     spec.config.bos_token = tokens[values.get("tokenizer.ggml.bos_token_id", values["tokenizer.ggml.eos_token_id"])]
-    spec.config.unk_token = ""
+    spec.config.unk_token = ""  # nosec B105 - no password
     spec.config.layer_norm_epsilon = values[f"{ARCHITECTURE}.attention.layer_norm_rms_epsilon"]
     spec.validate()
     return spec

@@ -73,7 +73,7 @@ async def open_engine(settings: Settings, budget: Budget | None = None) -> OpenA
 async def _probe_server(server: Server, settings: Settings) -> Found:
     wire = Wire(server.base, settings.key, settings.timeouts)
     try:
-        return await probe(wire, server.name, settings, random.Random())  # noqa: S311 - no secret depends on it
+        return await probe(wire, server.name, settings, random.Random())  # noqa: S311 - no secret depends on it  # nosec B311 - no secret depends on it
     finally:
         await wire.aclose()
 
@@ -112,7 +112,7 @@ class OpenAIEngine:
         self._settings = settings
         self._name = found[0].model
         self._encoder = Encoder(found[0].model, features, thinking_tokens=settings.thinking_tokens, extra=settings.body)
-        self._rng = random.Random()  # noqa: S311 - no secret depends on it
+        self._rng = random.Random()  # noqa: S311 - no secret depends on it  # nosec B311 - no secret depends on it
         self._failures = 0
         self._open = 0
         self._idle = asyncio.Event()
@@ -123,7 +123,7 @@ class OpenAIEngine:
     async def complete(self, request: Request) -> Completion:
         """The answer to one request; raises as `Engine.complete` does."""
         servers = self._session if self._loop is asyncio.get_running_loop() else await self._open_connections()
-        assert servers is not None
+        assert servers is not None  # nosec B101 - narrows a type
         encoded = self._encoder.encode(request)
         guess = encoded.guess, encoded.most
         await self._reserve(guess)

@@ -44,7 +44,7 @@ class Listed:
 async def has_model(wire: Wire, name: str, model: str, settings: Settings) -> bool:
     """Whether a server that was probed before, and was away, is there again with its model."""
     try:
-        listed = await list_models(wire, name, settings, random.Random(), tries=1)  # noqa: S311 - no secret depends on it
+        listed = await list_models(wire, name, settings, random.Random(), tries=1)  # noqa: S311 - no secret depends on it  # nosec B311 - no secret depends on it
     except EngineError:
         return False
     return not listed.models or model in listed.names or f"{model}:latest" in listed.names
@@ -77,10 +77,11 @@ async def list_models(wire: Wire, name: str, settings: Settings, rng: random.Ran
             f"{name}: it lists no models ({hide_key(fault, settings.key).reason}). If it is an OpenAI-compatible "
             "server, name one with --model; else correct --url (such as http://localhost:8000/v1)"
         )
-    return _parse_models(reply, settings.key) if fault is None else Listed(kind="", models={})
+    return parse_models(reply, settings.key) if fault is None else Listed(kind="", models={})
 
 
-def _parse_models(reply: Reply, key: Key | None) -> Listed:
+def parse_models(reply: Reply, key: Key | None = None) -> Listed:
+    """The models of a list; none where it isn't one. Names that can't be shown, or hold the key, are left out."""
     try:
         rows = orjson.loads(reply.body)["data"]
         models = {row["id"]: row for row in rows if _is_name(row.get("id"), key)}
@@ -136,4 +137,13 @@ def make_probe_error(fault: Fault, name: str, model: str, settings: Settings) ->
     )
 
 
-__all__ = ["TRIES", "Listed", "choose_model", "find_context", "has_model", "list_models", "make_probe_error"]
+__all__ = [
+    "TRIES",
+    "Listed",
+    "choose_model",
+    "find_context",
+    "has_model",
+    "list_models",
+    "make_probe_error",
+    "parse_models",
+]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from arhn.engines import ALTERNATIVES, Completion, log_odds
 from arhn.engines.openai.faults import LONGEST_ASKED, LONGEST_WAIT, choose_wait, find_fault, is_page, read_retry_after
 from arhn.engines.openai.responses import Unsound, read_answer, thinks_aloud
+from arhn.engines.openai.settings import Key
 from arhn.engines.openai.wire import Reply
 from tests.serving import chat, completed
 
@@ -367,3 +368,92 @@ def test_pauses(tries: int, asked: float | None, seed: int) -> None:
     seconds = choose_wait(tries, asked, random.Random(seed))
     assert seconds >= (asked or 0)
     assert seconds <= (asked + 1 if asked is not None else LONGEST_WAIT)
+
+
+# --- Absurd numbers, depths and lengths; keys -----------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["message", "code", "type", "detail"])
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_an_error_may_be_nested_as_deep_as_it_likes(field: str, opening: bytes) -> None:
+    for depth in (250, 300, 1000, 5000):
+        closing = b"]" if opening == b"[" else b"}"
+        body = b'{"error":{"%s":%s1%s}}' % (field.encode(), opening * depth, closing * depth)
+        fault = find_fault(reply(500, body))
+        assert fault is not None
+        assert fault.kind == "broken"
+        assert len(fault.reason) < 400
+
+
+def test_a_finish_reason_may_be_nested_as_deep_as_it_likes() -> None:
+    body = raw({"choices": [{"message": {"content": "x"}, "finish_reason": "END"}]})
+    with pytest.raises(Unsound, match="finish_reason"):
+        read_answer(body.replace(b'"END"', b"[" * 1000 + b"]" * 1000))
+
+
+@pytest.mark.parametrize("tokens", [-1, 2**63 - 1, 10**30, 1.5, True, "7", None])
+def test_numbers_of_tokens_that_nobody_believes(tokens: Any) -> None:
+    answer = raw(chat("x")).replace(b'"prompt_tokens":100', b'"prompt_tokens":' + str(tokens).encode())
+    if isinstance(tokens, int | float) and not isinstance(tokens, bool):
+        assert read_answer(answer).prompt_tokens == 0
+    fault = find_fault(reply(400, {"error": {"code": "context_length_exceeded", "message": f"has {10**40} tokens"}}))
+    assert fault is not None
+    assert fault.needed == 0
+    told = {"type": "exceed_context_size_error", "message": "no", "n_prompt_tokens": tokens}
+    fault = find_fault(reply(500, {"error": told})) if tokens != 10**30 else fault
+    assert fault is not None
+    assert fault.needed == 0
+
+
+@pytest.mark.parametrize("year", ["9999999", "99999999999999999999"])
+def test_a_date_that_no_calendar_has(year: str) -> None:
+    assert read_retry_after(f"Mon, 01 Jan {year} 23:59:59 GMT") is None
+
+
+SECRET = "sk-SECRET0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJ"
+
+
+@pytest.fixture(scope="module")
+def key() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOME_KEY", SECRET)
+        yield Key("SOME_KEY")
+
+
+def shows_key(text: str) -> bool:
+    return any(SECRET[i : i + 8] in text for i in range(len(SECRET) - 7))
+
+
+@given(
+    before=st.integers(0, 700), cut_at=st.integers(0, len(SECRET)), gap=st.sampled_from(["", "...", " ", "\n", "<b>"])
+)
+def test_no_part_of_a_key_is_shown_wherever_it_is_cut_or_split(key: Any, before: int, cut_at: int, gap: str) -> None:
+    said = "x" * before + SECRET[:cut_at] + gap + SECRET[cut_at:]
+    escaped = "".join(f"\\u{ord(c):04x}" for c in SECRET)
+    bodies = (
+        raw({"error": {"message": said}}),
+        raw({"error": {"message": said[: before + cut_at]}}),
+        raw({"error": {"code": said, "type": [said]}}),
+        raw({"detail": [{"msg": said}]}),
+        b'{"error": {"message": "%s"}}' % escaped.encode(),
+        said.encode(),
+        b"y" * (3990 - before % 60) + said.encode(),
+    )
+    for body in bodies:
+        fault = find_fault(reply(500, key.redact_body(body)), key=key)
+        assert fault is not None
+        assert not shows_key(fault.reason)
+
+
+@given(before=st.integers(0, 100), cut_at=st.integers(0, len(SECRET)))
+def test_no_key_is_in_an_answer(key: Any, before: int, cut_at: int) -> None:
+    said = "x" * before + SECRET
+    escaped = raw(chat(said, first={SECRET: -0.1})).replace(SECRET.encode(), b"\\u0073" + SECRET[1:].encode())
+    for body in (raw(chat(said)), escaped):
+        answer = key.redact_answer(read_answer(key.redact_body(body), alternatives=5))
+        assert SECRET not in answer.text
+        assert not any(SECRET in token for token in answer.first)
+    ended = raw(chat("x", finish="y" * (cut_at % 40) + SECRET))
+    with pytest.raises(Unsound) as refused:
+        read_answer(key.redact_body(ended))
+    assert not shows_key(key.redact(str(refused.value)))
