@@ -16,7 +16,7 @@ from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.assume import FIRST_GROUPS
 from arhn.cleaning.first_groups import describe_families, open_groups
 from arhn.cleaning.models import Models, ModelsRecord
-from arhn.cleaning.pipeline import assume, clean
+from arhn.cleaning.pipeline import assume, clean_groups
 from arhn.cleaning.run.elsewhere import PositivesElsewhere, Setter
 from arhn.cleaning.run.files import Files
 from arhn.cleaning.run.outputs import Outputs
@@ -151,7 +151,7 @@ class _InProcess:
             found = assume(first, self._models, config=self.config, store=self._answers, stats=stats)
             self.config = loop.run(lambda: found)
         everything = chain(first, groups)
-        yield from clean(
+        yield from clean_groups(
             everything, self._models, config=self.config, store=self._answers, stats=stats, on_failure=on_failure
         )
 
