@@ -51,7 +51,7 @@ def clean(
         config: a TOML file of settings, or the summary of a run; `settings` come over it.
         progress: whether a bar shows how far it has come.
         settings: the keys of a config file (docs/settings.md), tables as dicts: `mode="F"`, `ranker={"name": "pivot"}`;
-            and `format`, `to`, `split`, `limit` (groups), `on_bad_row` of its table `files`.
+            and `format`, `to`, `split`, `scores`, `limit` (groups), `on_bad_row` of its table `files`.
 
     Returns:
         The cleaned data and the decisions. Nothing of it is there if an error is raised, but no answer is lost.
@@ -105,6 +105,7 @@ class _Call:
             format=options.files.format,
             to=options.files.to,
             split=split,
+            scores=options.files.scores,
             limit=options.files.limit,
             on_bad_row=options.files.on_bad_row,
             overwrite=overwrite,

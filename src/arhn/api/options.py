@@ -19,7 +19,7 @@ from arhn.weights.cache import cache_root, key
 
 Model = str | PathLike[str] | Engine | Models
 #: Settings of [files] that stand among the keywords.
-OF_FILES = ("format", "to", "split", "limit", "on_bad_row")
+OF_FILES = ("format", "to", "split", "scores", "limit", "on_bad_row")
 #: What only commands have.
 _OF_COMMANDS = ("files", "cluster", "mine", "refresh")
 

@@ -22,6 +22,7 @@ from arhn.cleaning.run.files import Files
 from arhn.cleaning.run.outputs import Outputs
 from arhn.cleaning.run.records import summarize
 from arhn.cleaning.run.tally import Progress
+from arhn.cleaning.run.teacher_scores import Scored
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.engines import Engine
 from arhn.engines.loops import LoopThread
@@ -48,6 +49,7 @@ class Job:
     format: str | None = None
     to: str | None = None
     split: str | None = None
+    scores: Scored | None = None
     limit: int | None = None
     on_bad_row: OnBadRow = "fail"
     overwrite: bool = False
@@ -116,7 +118,8 @@ def carry_out(
     require_apart({"the input": job.input, **job.inputs}, job.files.flags)
     source = _detect(job)
     with ExitStack() as stack:
-        outputs = Outputs(job.files, job.to or source.format, source, stack, overwrite=job.overwrite)
+        to = job.to or source.format
+        outputs = Outputs(job.files, to, source, stack, overwrite=job.overwrite, scores=job.scores)
         progress = progress or Progress()
         config, groups = open_groups(_read_groups(job, source, outputs, progress), job.config)
         job = replace(job, config=config, whole=_settle_whole(job.whole, config))
