@@ -13,7 +13,7 @@ from pathlib import Path
 from arhn import weights
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.engines import Capabilities, Completion, Engine, Request
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.errors import EngineError
@@ -78,7 +78,7 @@ def arms(names: Sequence[str], groups: Sequence[Group], gold: Gold, cleaners: Cl
             yield Arm(name=name, groups=groups, filtered={})
         elif name == "margin":
             similarity = Scored(Similarity(cleaners.similarity), groups)
-            yield Arm.of(name, clean(groups, Models(similarity=similarity), config=CleanConfig(method="margin")))
+            yield Arm.of(name, clean_groups(groups, Models(similarity=similarity), config=CleanConfig(method="margin")))
         elif name == "oracle":
             yield Arm.of(name, oracle(groups, gold, BEST))
         else:
@@ -87,7 +87,7 @@ def arms(names: Sequence[str], groups: Sequence[Group], gold: Gold, cleaners: Cl
 
 def _cleaned(mode: Mode, groups: Sequence[Group], cleaners: Cleaners) -> list[CleanedGroup]:
     with _on_demand(cleaners) as engine, store_at(cleaners.store, engine.model) as store:
-        return list(clean(groups, engine, config=CleanConfig(mode=mode), store=store))
+        return list(clean_groups(groups, engine, config=CleanConfig(mode=mode), store=store))
 
 
 @contextmanager

@@ -34,7 +34,7 @@ from arhn.cleaning import prompts
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.calibration import Calibration, find_calibration
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.cleaning.rank.fullness import read_fullness, request_fullness
 from arhn.cleaning.setup import choose_prompt
 from arhn.cleaning.stats import Stats
@@ -65,7 +65,7 @@ def family_rows(
     for name, calibration in calibrations(family, engine.model).items():
         config = CleanConfig(calibrations=(calibration,), families=FamilyMap(default=family))
         stats = Stats()
-        cleaned = list(clean(groups, engine, config=config, store=store, stats=stats))
+        cleaned = list(clean_groups(groups, engine, config=config, store=store, stats=stats))
         found = decided(cleaned, gold)
         false = sum(n.false for n in found)
         yield {

@@ -23,7 +23,7 @@ from pathlib import Path
 from arhn import weights
 from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.engines import Message, Request
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.store import ResponseStore
@@ -49,7 +49,7 @@ _RESAMPLES = 1000
 def judge_arhn(groups: Sequence[Group], gold: Gold, engine: LlamaCppEngine, store: ResponseStore) -> Judged:
     judged = Judged()
     started = time.monotonic()
-    for cleaned in clean(groups, engine, config=CleanConfig(), store=store, stats=judged.stats):
+    for cleaned in clean_groups(groups, engine, config=CleanConfig(), store=store, stats=judged.stats):
         actions = {d.doc_id: d.action for d in cleaned.decisions}
         texts = {p.doc_id: p.text for p in cleaned.group.passages}
         for e in cleaned.extractions:

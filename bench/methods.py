@@ -35,7 +35,7 @@ from arhn.cleaning.config import CleanConfig, RankerSettings
 from arhn.cleaning.evidence.calibration import Calibration, load_calibrations
 from arhn.cleaning.margin_rule import DEFAULTS, Margin
 from arhn.cleaning.models import Models
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.engines import Completion
 from arhn.engines.llamacpp import LlamaCppEngine
 from arhn.errors import CalibrationError
@@ -148,7 +148,7 @@ def _agreement(bench: Bench, variant: Variant) -> float | None:
 
 
 def _clean(variant: Variant, groups: Sequence[Group], store: ResponseStore) -> Iterator[CleanedGroup]:
-    return clean(groups, variant.models, config=variant.config, store=store)
+    return clean_groups(groups, variant.models, config=variant.config, store=store)
 
 
 def _cold_seconds(variant: Variant, groups: Sequence[Group]) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from arhn import clean
+from arhn import clean_groups
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.run.records import make_decision_rows
 from arhn.engines import Capabilities, Completion, Request, RequestFailed
@@ -119,7 +119,9 @@ def _unbacked(groups: Sequence[Group], ran: Ran) -> Iterator[str]:
     """Every change of a label rests on words of its passage and on answers in the store, and on nothing else."""
     with SqliteStore(ran.store, model=ran.summary["model"]) as store:
         for group, again in zip(
-            groups, clean(groups, Unplugged(ran), config=CleanConfig(calibrations=("none",)), store=store), strict=True
+            groups,
+            clean_groups(groups, Unplugged(ran), config=CleanConfig(calibrations=("none",)), store=store),
+            strict=True,
         ):
             texts = {p.doc_id: p.text for p in group.passages}
             rows = ran.decisions[group.query_id]

@@ -1,12 +1,9 @@
 """arhn cleans the hard negatives of retrieval training data with an LLM that you run yourself.
 
 import arhn
-from arhn.engines.llamacpp import LlamaCppEngine
 
-path = arhn.weights.resolve("qwen2.5-coder-1.5b")
-engine = LlamaCppEngine(path, model=arhn.weights.identity(path))
-for cleaned in arhn.clean(arhn.formats.read("train.jsonl"), engine):
-    print(cleaned.positives, cleaned.negatives, cleaned.decisions)
+result = arhn.clean(dataset, model="qwen2.5-coder-1.5b")
+result.data, result.decisions, result.changes(10)
 """
 
 from typing import TYPE_CHECKING
@@ -15,9 +12,11 @@ from arhn.libraries import lazily
 
 if TYPE_CHECKING:
     from arhn import formats, weights
+    from arhn.api.clean import clean
+    from arhn.api.result import CleanedData
     from arhn.cleaning.config import CleanConfig
     from arhn.cleaning.models import Models
-    from arhn.cleaning.pipeline import aclean, clean
+    from arhn.cleaning.pipeline import aclean_groups, clean_groups
     from arhn.cleaning.stats import Stats
     from arhn.errors import ArhnError
     from arhn.store import MemoryStore, SqliteStore
@@ -28,6 +27,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ArhnError",
     "CleanConfig",
+    "CleanedData",
     "CleanedGroup",
     "Decision",
     "Extraction",
@@ -41,8 +41,9 @@ __all__ = [
     "SqliteStore",
     "Stats",
     "__version__",
-    "aclean",
+    "aclean_groups",
     "clean",
+    "clean_groups",
     "formats",
     "weights",
 ]
@@ -57,7 +58,9 @@ __getattr__ = lazily(
         "Models": "arhn.cleaning.models:Models",
         "Stats": "arhn.cleaning.stats:Stats",
         "CleanConfig": "arhn.cleaning.config:CleanConfig",
-        **{name: f"arhn.cleaning.pipeline:{name}" for name in ("aclean", "clean")},
+        **{name: f"arhn.cleaning.pipeline:{name}" for name in ("aclean_groups", "clean_groups")},
+        "clean": "arhn.api.clean:clean",
+        "CleanedData": "arhn.api.result:CleanedData",
         **{name: f"arhn.store:{name}" for name in ("MemoryStore", "SqliteStore")},
         **{
             name: f"arhn.types:{name}"

@@ -1,65 +1,64 @@
-"""Every error a user can cause, each with an exit code of its own.
+"""Every error a user can cause, with an exit code. A message says what arrived, what is allowed and what to do.
 
-    ArhnError                       1
-    ├── UsageError                  2    a flag or setting that doesn't fit
-    ├── DataError                  10
-    │   ├── FileMissing            11
-    │   ├── UnknownFormat          12
-    │   ├── MixedFormats           13
-    │   ├── NotUtf8                14
-    │   ├── BadJson                15    a truncated or malformed line, a broken Parquet or compressed file
-    │   ├── BadRow                 16    a field is missing or has the wrong type
-    │   │   └── InvalidGroup       16
-    │   ├── DuplicateId            17
-    │   ├── CannotHold             18    the target format can't hold the group at all
-    │   └── NothingLeft            19    input that leaves nothing: every row bad, no query that finds a passage
-    ├── OutputError                20
-    │   ├── OutputExists           21
-    │   ├── OutputNotWritable      22
-    │   ├── DiskFull               23
-    │   └── OutputLocked           24
-    ├── ModelError                 30
-    │   ├── ModelMissing           31
-    │   ├── ModelCorrupt           32    wrong SHA-256 or size, or not a GGUF file
-    │   ├── ModelUnavailable       33    neither hub nor mirror can be reached
-    │   └── EngineError            34    the engine can't start, or stopped
-    │       ├── ServerGone         35    no server there, or none any more
-    │       ├── KeyRefused         36    an API key is missing or refused, or the account is out of credit
-    │       ├── UnknownModel       37    the server doesn't have the model
-    │       ├── OtherApi           38    something answers, but not an OpenAI-compatible server
-    │       └── ContextTooShort    39    the server's context doesn't hold a question
-    ├── StoreError                 40
-    │   ├── StoreVersion           41
-    │   ├── StoreLocked            42
-    │   └── StoreCorrupt           43
-    ├── MissingDependency          50    an extra isn't installed
-    ├── DeviceMissing              51    a GPU, or a precision, that isn't there
-    ├── IncompatibleVersions       52    installed libraries that don't work together
-    ├── CalibrationError           60    labels that nothing can be fitted on, or a precision that can't be reached
-    ├── CollectionError            70    queries, corpus and qrels that don't fit each other (a DataError)
-    │   ├── MissingPassages        71    qrels that name passages the corpus lacks
-    │   ├── MissingQueries         72    qrels that name queries the queries lack
-    │   ├── NoPositives            73    queries without a relevant passage
-    │   └── EmptyCorpus            74    no passage, or no query, at all
-    ├── EvaluationError            80
-    │   ├── UnknownTask            81    no such data set or suite to evaluate on
-    │   ├── TaskUnavailable        82    a data set's hub can't be reached, or has none
-    │   ├── RunMismatch            83    a run of other queries than the data's
-    │   └── ResultsDiffer          84    results that can't be compared: other data, or none in common
-    ├── TrainingError              90    training that can't go on
-    │   ├── RecipeError            91    an unknown recipe, or a key or value that it can't have
-    │   ├── NothingToTrain         92    no group to train on, or fewer than a batch
-    │   └── OtherRun               93    a checkpoint of another recipe, model or data
-    ├── StorageError              100    an object store, or a file in one, that can't be used
-    │   └── AccessDenied          101    its credentials are missing or refused
-    ├── ClusterError              105    a Ray cluster that can't be used, or whose workers were lost
-    │   └── ClusterUnreachable    106    no Ray cluster at that address
-    └── RunStopped                110    a run that reached one of its limits
-        ├── BudgetSpent           111    calls, tokens or money; no output yet, the answers are stored
-        ├── TooManyFailures       112    requests without an answer; the outputs are written
-        └── PartitionsFailed      113    partitions that no worker could clean; the others are stored
-
-A message says what arrived, what is allowed and what to do.
+ArhnError                       1
+├── UsageError                  2    a flag or setting that doesn't fit
+├── DataError                  10
+│   ├── FileMissing            11
+│   ├── UnknownFormat          12
+│   ├── MixedFormats           13
+│   ├── NotUtf8                14
+│   ├── BadJson                15    a truncated or malformed line, a broken Parquet or compressed file
+│   ├── BadRow                 16    a field is missing or has the wrong type
+│   │   └── InvalidGroup       16
+│   ├── DuplicateId            17
+│   ├── CannotHold             18    the target format can't hold the group at all
+│   └── NothingLeft            19    input that leaves nothing: every row bad, no query that finds a passage
+├── OutputError                20
+│   ├── OutputExists           21
+│   ├── OutputNotWritable      22
+│   ├── DiskFull               23
+│   └── OutputLocked           24
+├── ModelError                 30
+│   ├── ModelMissing           31
+│   ├── ModelCorrupt           32    wrong SHA-256 or size, or not a GGUF file
+│   ├── ModelUnavailable       33    neither hub nor mirror can be reached
+│   └── EngineError            34    the engine can't start, or stopped
+│       ├── ServerGone         35    no server there, or none any more
+│       ├── KeyRefused         36    an API key is missing or refused, or the account is out of credit
+│       ├── UnknownModel       37    the server doesn't have the model
+│       ├── OtherApi           38    something answers, but not an OpenAI-compatible server
+│       └── ContextTooShort    39    the server's context doesn't hold a question
+├── StoreError                 40
+│   ├── StoreVersion           41
+│   ├── StoreLocked            42
+│   └── StoreCorrupt           43
+├── MissingDependency          50    an extra isn't installed
+├── DeviceMissing              51    a GPU, or a precision, that isn't there
+├── IncompatibleVersions       52    installed libraries that don't work together
+├── SetupBroken                53    a check of arhn doctor failed
+├── CalibrationError           60    labels that nothing can be fitted on, or a precision that can't be reached
+├── CollectionError            70    queries, corpus and qrels that don't fit each other (a DataError)
+│   ├── MissingPassages        71    qrels that name passages the corpus lacks
+│   ├── MissingQueries         72    qrels that name queries the queries lack
+│   ├── NoPositives            73    queries without a relevant passage
+│   └── EmptyCorpus            74    no passage, or no query, at all
+├── EvaluationError            80
+│   ├── UnknownTask            81    no such data set or suite to evaluate on
+│   ├── TaskUnavailable        82    a data set's hub can't be reached, or has none
+│   ├── RunMismatch            83    a run of other queries than the data's
+│   └── ResultsDiffer          84    results that can't be compared: other data, or none in common
+├── TrainingError              90    training that can't go on
+│   ├── RecipeError            91    an unknown recipe, or a key or value that it can't have
+│   ├── NothingToTrain         92    no group to train on, or fewer than a batch
+│   └── OtherRun               93    a checkpoint of another recipe, model or data
+├── StorageError              100    an object store, or a file in one, that can't be used
+│   └── AccessDenied          101    its credentials are missing or refused
+├── ClusterError              105    a Ray cluster that can't be used, or whose workers were lost
+│   └── ClusterUnreachable    106    no Ray cluster at that address
+└── RunStopped                110    a run that reached one of its limits
+    ├── BudgetSpent           111    calls, tokens or money; no output yet, the answers are stored
+    ├── TooManyFailures       112    requests without an answer; the outputs are written
+    └── PartitionsFailed      113    partitions that no worker could clean; the others are stored
 """
 
 from __future__ import annotations
@@ -247,6 +246,10 @@ class DeviceMissing(ArhnError, exit_code=51):
 
 class IncompatibleVersions(ArhnError, exit_code=52):
     """Libraries that can't work together in the versions installed; the message holds the command that mends it."""
+
+
+class SetupBroken(ArhnError, exit_code=53):
+    """Something that everything needs can't be used, as `arhn doctor` found."""
 
 
 class CalibrationError(ArhnError, exit_code=60):

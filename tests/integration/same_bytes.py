@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 # All of them here: modules may move, their outputs mustn't.
-from arhn import CleanConfig, Reason, Stats, clean
+from arhn import CleanConfig, Reason, Stats, clean_groups
 from arhn.agree.agreement import agree
 from arhn.calibrate.job import Fitting, calibrate
 from arhn.cleaning.models import Models
@@ -492,7 +492,7 @@ class Runs:
     def in_memory(self) -> None:
         """`arhn.clean`, without files."""
         stats = Stats()
-        cleaned = list(clean(read(self._many), engine(), config=UNCALIBRATED, stats=stats))
+        cleaned = list(clean_groups(read(self._many), engine(), config=UNCALIBRATED, stats=stats))
         said = [(g.cleaned, g.extractions, g.ranking, g.decisions, g.below_floor, g.dropped) for g in cleaned]
         self.record["in memory"] = {
             "content": _digest("\n".join(map(repr, said)).encode()),

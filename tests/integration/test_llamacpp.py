@@ -23,7 +23,7 @@ from arhn.cleaning.extract.questions import (
     request_verdict,
 )
 from arhn.cleaning.methods import rlhn
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.cleaning.rank import pivot
 from arhn.cleaning.rank.fullness import read_fullness, request_fullness
 from arhn.engines import Completion, Constraint, Matching, Message, OneOf, Permutation, Request
@@ -120,7 +120,7 @@ def test_the_judge_of_rlhn_gives_answers_that_can_be_read(llama: LlamaCppEngine)
             return None
 
     group = Group(query_id="q", query=QUERY, positives=(FERRY,), negatives=(PAINT, passage("two", "It was a ferry.")))
-    [cleaned] = clean([group], Listening(), config=CleanConfig(method="rlhn"))
+    [cleaned] = clean_groups([group], Listening(), config=CleanConfig(method="rlhn"))
     assert answered
     for completion in answered:
         if completion.finish != "stop":
@@ -257,7 +257,7 @@ def test_what_does_not_fit_is_refused_not_cut_silently(llama: LlamaCppEngine) ->
 def test_long_passages_are_cut_and_marked(narrow: LlamaCppEngine) -> None:
     long = Passage(doc_id="long", text=FERRY.text + " Nothing else happened there." * 400)
     group = Group(query_id="q", query=QUERY, positives=(long,), negatives=(PAINT,))
-    [cleaned] = clean([group], narrow)
+    [cleaned] = clean_groups([group], narrow)
     positive, negative = cleaned.extractions
     assert positive.cut
     assert not negative.cut
@@ -272,7 +272,7 @@ def test_other_rankers_give_an_order(llama: LlamaCppEngine, ranker: str) -> None
     calibration = Calibration(model=llama.model, prompt=CHECK.hash, threshold=0.0, lower=0.0, doubtful=-100.0)
     settings = RankerSettings.model_validate({"name": ranker} | ({"shuffles": 2} if ranker == "consistent" else {}))
     config = CleanConfig(ranker=settings, fullness=False, calibrations=(calibration,))
-    [cleaned] = clean([group], llama, config=config)
+    [cleaned] = clean_groups([group], llama, config=config)
     assert cleaned.ranking is not None
     assert cleaned.ranking.status == "ok"
     assert set(cleaned.ranking.order) == {e.doc_id for e in cleaned.extractions if e.status == "answer"}

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
-from arhn import clean, cli, formats
+from arhn import clean_groups, cli, formats
 from arhn.cleaning.config import CleanConfig
 from arhn.engines import Completion, Message, Request, RequestFailed
 from arhn.engines.fake import FakeEngine
@@ -437,7 +437,7 @@ UNCALIBRATED = CleanConfig(calibrations=("none",))
 
 def expected() -> list[CleanedGroup]:
     engine = FakeEngine(answer_by_marks)
-    return list(clean(many(GROUPS), engine, config=UNCALIBRATED))
+    return list(clean_groups(many(GROUPS), engine, config=UNCALIBRATED))
 
 
 @pytest.fixture(scope="module")
@@ -457,7 +457,7 @@ def test_wrong_ids_change_no_label() -> None:
         return answer_by_marks(request)
 
     with Server(Served(script=script)) as server:
-        groups = list(clean(many(6), opened(server.url), config=UNCALIBRATED))
+        groups = list(clean_groups(many(6), opened(server.url), config=UNCALIBRATED))
     assert {d.action for g in groups for d in g.decisions} == {"keep"}
 
 
@@ -473,7 +473,7 @@ def test_without_constraints_and_log_probabilities(unharmed: list[CleanedGroup])
 
     with Server(Served(script=script, constraints=False, top=0, continues=False)) as server:
         engine = opened(server.url)
-        groups = list(clean(many(6), engine, config=CleanConfig(fullness=False, calibrations=("none",))))
+        groups = list(clean_groups(many(6), engine, config=CleanConfig(fullness=False, calibrations=("none",))))
     statuses = [[e.status for e in g.extractions] for g in groups]
     assert statuses == [[e.status for e in g.extractions] for g in unharmed[:6]]
 

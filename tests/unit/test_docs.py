@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from arhn import __version__
 from arhn.cli import main
+from arhn.cli.app import COMMANDS
 from arhn.errors import ArhnError
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +87,14 @@ def options_of(command: str) -> str:
     with redirect_stdout(shown):
         assert main([*command.split(), "--help"]) == 0, command
     return shown.getvalue()
+
+
+def test_help_names_no_file_that_a_wheel_lacks() -> None:
+    assert not [name for name in COMMANDS if re.search(r"\bdocs/|\bdemo/|\bruns/", options_of(name))]
+
+
+def test_the_citation_is_of_this_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
 
 
 def test_commands_have_the_options_that_pages_give_them(monkeypatch: pytest.MonkeyPatch) -> None:

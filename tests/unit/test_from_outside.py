@@ -89,7 +89,7 @@ def test_a_ranker() -> None:
     g = group(positives=("has ANSWER12",), negatives=["has ANSWER345", "has ANSWER6", "nothing"])
     engine = FakeEngine(answer_by_marks)
     config = CleanConfig.model_validate({"ranker": {"name": "longest", "stable": 0.6}, "fullness": False})
-    [cleaned] = arhn.clean([g], engine, config=config)
+    [cleaned] = arhn.clean_groups([g], engine, config=config)
     assert [p.text for p in cleaned.relabelled] == ["has ANSWER345"]
     assert [p.text for p in cleaned.filtered] == ["has ANSWER6"]
     assert [p.text for p in cleaned.negatives] == ["nothing"]
@@ -99,7 +99,7 @@ def test_a_ranker() -> None:
 @pytest.mark.usefixtures("toys")
 def test_a_method() -> None:
     g = group(positives=("as long as it is",), negatives=["short", "a good deal longer than it is"])
-    [cleaned] = arhn.clean([g], arhn.Models(), config=CleanConfig(method="shorter"))
+    [cleaned] = arhn.clean_groups([g], arhn.Models(), config=CleanConfig(method="shorter"))
     assert [p.text for p in cleaned.filtered] == ["short"]
     assert [p.text for p in cleaned.negatives] == ["a good deal longer than it is"]
 

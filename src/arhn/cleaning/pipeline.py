@@ -30,7 +30,7 @@ from arhn.types import CleanedGroup, Group
 T = TypeVar("T")
 
 
-async def aclean(
+async def aclean_groups(
     groups: Iterable[Group],
     models: Models | Engine,
     *,
@@ -82,7 +82,7 @@ async def aevidence(
 ) -> AsyncGenerator[Evidence]:
     """What confidences are made from, group by group in input order: extraction without the negatives' snippets.
 
-    No calibration is needed. Raises as `aclean` does.
+    No calibration is needed. Raises as `aclean_groups` does.
 
     Args:
         gathers: the same groups are cleaned afterwards: what is asked isn't counted again then.
@@ -100,7 +100,7 @@ async def assume(
 ) -> CleanConfig:
     """The settings with calibrations made from the input's first groups; the same ones if none are to be made.
 
-    What is asked for it is stored: cleaning these groups asks nothing twice. Raises as `aclean` does.
+    What is asked for it is stored: cleaning these groups asks nothing twice. Raises as `aclean_groups` does.
 
     Args:
         first: of the input (`take_first`).
@@ -167,7 +167,7 @@ async def _work_on(work: Callable[[Group], Coroutine[Any, Any, T]], group: Group
     return await work(group)
 
 
-def clean(
+def clean_groups(
     groups: Iterable[Group],
     models: Models | Engine,
     *,
@@ -176,11 +176,11 @@ def clean(
     stats: Stats | None = None,
     on_failure: OnFailure | None = None,
 ) -> Generator[CleanedGroup]:
-    """`aclean` for code that isn't asynchronous; also works where an event loop runs already (notebooks).
+    """`aclean_groups` for code that isn't asynchronous; also works where an event loop runs already (notebooks).
 
     The engine works while the next group is asked for, not while the caller is busy with the last one.
     """
-    stream = aclean(groups, models, config=config, store=store, stats=stats, on_failure=on_failure)
+    stream = aclean_groups(groups, models, config=config, store=store, stats=stats, on_failure=on_failure)
     with LoopThread() as loop:
         try:
             while (cleaned := loop.run(lambda: anext(stream, None))) is not None:
@@ -189,4 +189,4 @@ def clean(
             loop.run(stream.aclose)
 
 
-__all__ = ["aclean", "aevidence", "assume", "clean"]
+__all__ = ["aclean_groups", "aevidence", "assume", "clean_groups"]

@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, str] = {
     "convert": "Write groups in another format.",
     "config": "Show all settings, or write their reference.",
     "models": "List the named models.",
+    "doctor": "Check what is installed and usable here, and how to mend it.",
     "store": "Show what a response store holds, or prune it.",
     "agree": "Compare decisions with others, gold labels or verdicts.",
     "train": "Train a retriever or reranker on groups.",

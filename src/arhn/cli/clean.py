@@ -92,6 +92,7 @@ def _clean(
         format=config.files.format,
         to=config.files.to,
         split=config.files.split,
+        scores=config.files.scores,
         limit=config.files.limit,
         on_bad_row=config.files.on_bad_row,
         overwrite=overwrite,

@@ -57,7 +57,7 @@ class Model:
         typer.Option(
             "--recipe",
             metavar="NAME",
-            help="Such as e5-base or tiny (docs/training.md), or a .toml file.",
+            help="Such as e5-base or tiny, or a .toml file.",
             rich_help_panel=_MODEL,
         ),
     ]
@@ -122,8 +122,7 @@ def train(
         typer.Option(
             "--config",
             metavar="FILE",
-            help="A TOML file; its [refresh] says how negatives are mined and cleaned again while training goes on "
-            "(docs/training.md).",
+            help="A TOML file; its [refresh] says how negatives are mined and cleaned again while training goes on.",
             rich_help_panel=_SETTINGS,
         ),
     ] = None,

@@ -14,7 +14,7 @@ from typing import Any
 from arhn import __version__
 from arhn.cleaning.extract.stage import Evidence
 from arhn.cleaning.models import Models, ModelsRecord
-from arhn.cleaning.pipeline import aclean, aevidence
+from arhn.cleaning.pipeline import aclean_groups, aevidence
 from arhn.cleaning.stats import Failure, Gathered, Stats
 from arhn.cluster.partitions import Outcome, Part, Partition
 from arhn.errors import ArhnError
@@ -86,7 +86,7 @@ class Worker:
 
 
 async def clean_partition(partition: Partition, models: Models, answers: bytes | None = None) -> Done:
-    """Clean a partition, or gather its signals, with a response store of its own. Raises as `aclean` does."""
+    """Clean a partition, or gather its signals, with a response store of its own. Raises as `aclean_groups` does."""
     failures: list[Failure] = []
     stats = Stats(gathered=deepcopy(partition.gathered))
     config = partition.config
@@ -99,7 +99,7 @@ async def clean_partition(partition: Partition, models: Models, answers: bytes |
         evidence: list[Evidence] = []
         with SqliteStore(place, model=names[0]) as store:
             work = partial(
-                partial(aevidence, gathers=True) if partition.gathers else aclean,
+                partial(aevidence, gathers=True) if partition.gathers else aclean_groups,
                 partition.groups,
                 models,
                 config=config,

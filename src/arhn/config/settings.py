@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -22,17 +22,17 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError, PydanticKnownError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.methods import METHODS
 from arhn.cleaning.run.failures import USUAL_LIMIT
 from arhn.cluster.settings import Cluster
+from arhn.config.file_settings import FileSettings
 from arhn.engines import ENGINES, choose_engine, settings_of
 from arhn.engines.openai.settings import BudgetSettings
 from arhn.engines.settings import EngineSettings
 from arhn.errors import UsageError
-from arhn.formats import FORMATS
 from arhn.mine.settings import MiningSettings
 
 _MOST = 2**31 - 1
@@ -80,12 +80,6 @@ def _read_engine(value: object) -> object:
 def _read_none(value: object) -> object:
     named = value.get("model") if isinstance(value, Mapping) and len(value) == 1 else value
     return None if named == "none" else value
-
-
-def _check_format(value: object) -> object:
-    if isinstance(value, str) and value not in FORMATS.names():
-        raise PydanticKnownError("enum", {"expected": ", ".join(FORMATS.names())})
-    return value
 
 
 #: An engine's settings; which class reads them is up to its `name`.
@@ -227,36 +221,6 @@ class FittingSettings(CleaningSettings):
     """How labelled groups are asked about, to make a calibration."""
 
     fitting: ClassVar[bool] = True
-
-
-class FileSettings(BaseModel):
-    """How groups are read and written. Unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    format: Annotated[str | None, BeforeValidator(_check_format)] = Field(
-        default=None, description="The input's format; detected unless given."
-    )
-    to: Annotated[str | None, BeforeValidator(_check_format)] = Field(
-        default=None, description="The output's format; the input's unless given."
-    )
-    split: str | None = Field(default=None, description="The split of a data set that has several.")
-    limit: StrictInt | None = Field(
-        default=None,
-        ge=1,
-        le=_MOST,
-        description="Read only the first N groups; all unless given.",
-        json_schema_extra={"unit": "groups"},
-    )
-    on_bad_row: Literal["fail", "skip"] = Field(
-        default="fail", description="What happens at a row that is no group: stop, or go on without it."
-    )
-    decisions: Path | None = Field(default=None, description="One line per passage; beside the output unless given.")
-    summary: Path | None = Field(default=None, description="Counts of the run; beside the output unless given.")
-    rejects: Path | None = Field(default=None, description="Rows that were skipped; beside the output unless given.")
-    failures: Path | None = Field(
-        default=None, description="Requests that got no answer; beside the output unless given."
-    )
 
 
 class RefreshMining(MiningSettings):

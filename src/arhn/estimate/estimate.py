@@ -14,7 +14,7 @@ from arhn.cleaning.auto_calibration import needs_assumptions
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.first_groups import open_groups
 from arhn.cleaning.models import Models
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.cleaning.stats import StageStats, Stats
 from arhn.engines import Engine
 from arhn.errors import UsageError
@@ -166,7 +166,7 @@ class _Run:
         return _Counts(costs, stats, cleaned)
 
     def _clean(self, groups: Sequence[Group], models: Models, stats: Stats) -> list[CleanedGroup]:
-        return list(clean(groups, models, config=self.config, store=StartingStore(self.stored), stats=stats))
+        return list(clean_groups(groups, models, config=self.config, store=StartingStore(self.stored), stats=stats))
 
     def _make_counting(self, engine: Engine | None, assumed: Assumed) -> CountingEngine | None:
         if engine is None:

@@ -40,7 +40,7 @@ from arhn.cleaning.evidence.confidence import sigmoid
 from arhn.cleaning.evidence.signals import QUERY, VERDICT
 from arhn.cleaning.evidence.triage import find_likelihood, measure_triage
 from arhn.cleaning.models import Models
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.cleaning.stats import Stats
 from arhn.engines import Completion, Request, SpanOf
 from arhn.engines.fake import FakeEngine, Script
@@ -681,7 +681,7 @@ def test_clean_takes_the_calibration(calibrating: Calibrating, show_answer: bool
     data = list(made(40, seed=3))
     acted: list[bool] = []
     for (group, labels), cleaned in zip(
-        data, clean([g for g, _ in data], FakeEngine(by_numbers), config=config), strict=True
+        data, clean_groups([g for g, _ in data], FakeEngine(by_numbers), config=config), strict=True
     ):
         own = {e.doc_id: e for e in cleaned.extractions}
         evidence = LabelledGroup(
@@ -711,7 +711,7 @@ def test_a_precision_beyond_the_labelled_groups_is_refused(calibrating: Calibrat
     assert best > 0.9
     config = CleanConfig(precision=0.95, calibrations=worse)
     with pytest.raises(CalibrationError, match=r"precision 0\.95: no threshold reaches it for question"):
-        list(clean([g for g, _ in made(1)], FakeEngine(by_numbers), config=config))
+        list(clean_groups([g for g, _ in made(1)], FakeEngine(by_numbers), config=config))
 
 
 # Other signals
@@ -738,10 +738,10 @@ def test_a_similarity_is_fused_and_clean_needs_the_same(calibrating: Calibrating
     assert fits[Family.QUESTION].calibration.signals[VERDICT].weight > 0
     groups = [g for g, _ in made(3)]
     config = CleanConfig(calibrations=calibrating.written)
-    fused = list(clean(groups, Models(engine=FakeEngine(by_numbers), similarity=HALVES), config=config))
+    fused = list(clean_groups(groups, Models(engine=FakeEngine(by_numbers), similarity=HALVES), config=config))
     assert all(set(c.similarities) == {p.doc_id for p in g.negatives} for c, g in zip(fused, groups, strict=True))
     with pytest.raises(CalibrationError, match="calibrations: there is no calibration for fake"):
-        list(clean(groups, FakeEngine(by_numbers), config=config))
+        list(clean_groups(groups, FakeEngine(by_numbers), config=config))
 
 
 def test_sampled_answers_are_calibrated_for_their_number(calibrating: Calibrating) -> None:
@@ -751,9 +751,9 @@ def test_sampled_answers_are_calibrated_for_their_number(calibrating: Calibratin
     assert calibration.samples == 5
     groups = [g for g, _ in made(3)]
     used = config.model_copy(update={"calibrations": calibrating.written})
-    list(clean(groups, without_logprobs(by_numbers), config=used))
+    list(clean_groups(groups, without_logprobs(by_numbers), config=used))
     with pytest.raises(CalibrationError, match="log-probabilities"):
-        list(clean(groups, FakeEngine(by_numbers), config=used.model_copy(update={"samples": 0})))
+        list(clean_groups(groups, FakeEngine(by_numbers), config=used.model_copy(update={"samples": 0})))
 
 
 def test_a_single_answer_cannot_be_calibrated(calibrating: Calibrating) -> None:

@@ -21,7 +21,7 @@ from arhn.cleaning.evidence.assume import Transfer
 from arhn.cleaning.evidence.calibration import Calibration
 from arhn.cleaning.evidence.signals import SIMILARITIES, VERDICT
 from arhn.cleaning.models import Models
-from arhn.cleaning.pipeline import assume, clean
+from arhn.cleaning.pipeline import assume, clean_groups
 from arhn.cleaning.run import Files, Job, run
 from arhn.cleaning.run.calibration_notes import describe_calibrations
 from arhn.cleaning.stats import Stats
@@ -117,7 +117,7 @@ def do(job: Job, engine: FakeEngine | None = None, similarity: Similarity | None
 
 def test_nothing_is_asked_twice_and_confidences_are_the_runs_own() -> None:
     engine, groups = FakeEngine(answer_by_marks), list(many(20))
-    results = list(clean(groups, engine))
+    results = list(clean_groups(groups, engine))
     assert len({r.key("m") for r in engine.asked}) == len(engine.asked)
     answering = [e for r in results for e in r.extractions[1:] if "ANSWER" in texts(r.group)[e.doc_id]]
     assert {e.status for e in answering} == {"answer"}
@@ -142,11 +142,11 @@ def test_too_few_negatives_altogether_are_as_with_shipped() -> None:
     assert made(assumed(list(many(4)))) == {}
     for similarity in (None, MARKS):
         one, other = (
-            list(clean(many(4), Models(engine=FakeEngine(answer_by_marks), similarity=s), config=c))
+            list(clean_groups(many(4), Models(engine=FakeEngine(answer_by_marks), similarity=s), config=c))
             for s, c in ((similarity, CleanConfig()), (None, CleanConfig(calibrations=("shipped",))))
         )
         assert [r.decisions for r in one] == [r.decisions for r in other]
-    assert list(clean([], Models(engine=FakeEngine(answer_by_marks), similarity=MARKS))) == []
+    assert list(clean_groups([], Models(engine=FakeEngine(answer_by_marks), similarity=MARKS))) == []
 
 
 def test_ones_own_calibration_for_a_family_and_the_rest_made(folder: Path) -> None:

@@ -13,7 +13,7 @@ from arhn.cleaning import prompts
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.first_groups import open_groups
 from arhn.cleaning.models import Models
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.cleaning.prompts.own import OwnFamily, make_prompts
 from arhn.cleaning.run import Files, Job, run
 from arhn.cleaning.setup import choose_prompt, find_prompts, set_up
@@ -81,9 +81,9 @@ def test_all_groups_come_again_in_their_order() -> None:
 def test_a_whole_set_of_problems_is_asked_about_as_questions() -> None:
     engine = FakeEngine(answer_by_marks)
     groups = [*tickets(3), *many(30)]
-    cleaned = list(clean(groups, Models(engine=engine), config=CleanConfig()))
+    cleaned = list(clean_groups(groups, Models(engine=engine), config=CleanConfig()))
     assert {c.family for c in cleaned} == {"question"}
-    alone = list(clean(groups[:1], Models(engine=engine), config=CleanConfig()))
+    alone = list(clean_groups(groups[:1], Models(engine=engine), config=CleanConfig()))
     assert alone[0].family == "claim"
 
 
@@ -106,13 +106,13 @@ def test_contradictions_are_no_evidence_where_rows_ask_for_the_same_meaning() ->
     row = tickets(1, prompt="Retrieve semantically similar text.", type="only_1neg")
     engine = FakeEngine(answer_by_marks)
     none = CleanConfig(calibrations="none")  # type: ignore[arg-type]
-    [cleaned] = clean(row, Models(engine=engine), config=none)
+    [cleaned] = clean_groups(row, Models(engine=engine), config=none)
     assert (cleaned.family, cleaned.family_from) == ("paraphrase", "named")
     # Without a calibration labels stay.
     assert engine.asked == []
     assert {d.action for d in cleaned.decisions} == {"keep"}
     chosen_family = CleanConfig(families={"*": "paraphrase"}, calibrations="none")  # type: ignore[arg-type]
-    [chosen] = clean(row, Models(engine=engine), config=chosen_family)
+    [chosen] = clean_groups(row, Models(engine=engine), config=chosen_family)
     assert chosen.extractions
     systems = {r.messages[0].content for r in engine.asked}
     assert all("contradicts" in system for system in systems if "judge" in system)
@@ -139,7 +139,7 @@ def test_a_cluster_settles_the_same_as_one_process(tmp_path: Path) -> None:
 def test_a_family_of_ones_own_is_asked_by_its_own_words() -> None:
     config = settings(family={"tickets": {"answers": ANSWERS, "examples": EXAMPLES}}).cleaning
     engine = FakeEngine(answer_by_marks)
-    cleaned = list(clean(tickets(2), Models(engine=engine), config=config))
+    cleaned = list(clean_groups(tickets(2), Models(engine=engine), config=config))
     assert {(c.family, c.family_from) for c in cleaned} == {("tickets", "map")}
     first = engine.asked[0].messages
     assert ANSWERS in first[0].content
@@ -152,7 +152,7 @@ def test_with_other_families_chosen_it_is_for_subsets_of_its_name_and_those_name
     engine = FakeEngine(answer_by_marks)
 
     def family(**extra: Any) -> str:
-        return next(iter(clean(tickets(1, **extra), Models(engine=engine), config=config))).family
+        return next(iter(clean_groups(tickets(1, **extra), Models(engine=engine), config=config))).family
 
     assert family(subset="mine") == family(subset="My-Tickets") == "my tickets"
     assert family(subset="fever") == "claim"
@@ -284,5 +284,5 @@ def test_an_answer_that_breaks_changes_no_label() -> None:
         return "garbage"
 
     config = settings(family={"tickets": GOOD}).cleaning
-    for cleaned in clean(tickets(3), Models(engine=FakeEngine(script)), config=config):
+    for cleaned in clean_groups(tickets(3), Models(engine=FakeEngine(script)), config=config):
         assert {d.action for d in cleaned.decisions} == {"keep"}

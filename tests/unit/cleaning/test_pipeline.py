@@ -49,10 +49,10 @@ from tests.conftest import (
 def clean(
     groups: Iterable[Group], models: Models | FakeEngine, *, config: CleanConfig | None = None, **given: Any
 ) -> Generator[CleanedGroup]:
-    """`pipeline.clean` that makes no calibration from the first groups."""
+    """`pipeline.clean_groups` that makes no calibration from the first groups."""
     config = config or CleanConfig()
     config = config.model_copy(update={"calibrations": (*config.calibrations, "none")})
-    return pipeline.clean(groups, models, config=config, **given)
+    return pipeline.clean_groups(groups, models, config=config, **given)
 
 
 def cleaned(g: Group, engine: FakeEngine, *, similarity: Similarity | None = None, **settings: object) -> CleanedGroup:

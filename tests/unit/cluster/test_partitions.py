@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arhn import formats
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.cleaning.run import Files, Job, run
 from arhn.cleaning.stats import Failure, StageStats, Stats
 from arhn.cluster.partitions import Outcome, Part, Partition, cut
@@ -159,7 +159,7 @@ def test_a_digest_stands_for_all_that_a_writer_puts_back(tmp_path: Path) -> None
 
 def test_a_part_is_packed_without_loss_and_damage_is_noticed() -> None:
     groups = [*many(4), group("x", negatives=["nothing", "ANSWER1 too"])]
-    cleaned = list(clean(groups, FakeEngine(answer_by_marks)))
+    cleaned = list(clean_groups(groups, FakeEngine(answer_by_marks)))
     failure = Failure(stage="rank", query_id="x", doc_id=None, reason="no", attempts=2, model="m")
     rank = StageStats(requests=3, asked=2, reused=1, prompt_tokens=5, seconds=0.1)
     stats = Stats(stages={"rank": rank}, begun=5, expected=3)

@@ -9,7 +9,7 @@ import pytest
 
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.models import Models
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.cleaning.stats import Stats
 from arhn.engines import Capabilities, Request
 from arhn.engines.fake import FakeEngine
@@ -65,7 +65,9 @@ def estimated(
 def real(groups: Sequence[Group]) -> tuple[Stats, Pilot]:
     """A real run's counts, and what it says of answers."""
     stats = Stats()
-    hits, of = count_answering(list(clean(groups, FakeEngine(answer_by_marks), config=UNCALIBRATED, stats=stats)))
+    hits, of = count_answering(
+        list(clean_groups(groups, FakeEngine(answer_by_marks), config=UNCALIBRATED, stats=stats))
+    )
     return stats, Pilot.measured(hits, of, words=1, source="test")
 
 
@@ -161,7 +163,7 @@ def test_a_method_without_an_llm_is_refused() -> None:
 
 def stored_run(path: Path, groups: Sequence[Group]) -> Path:
     with SqliteStore(path, model="fake") as store:
-        list(clean(groups, FakeEngine(answer_by_marks), config=UNCALIBRATED, store=store))
+        list(clean_groups(groups, FakeEngine(answer_by_marks), config=UNCALIBRATED, store=store))
     return path
 
 
@@ -174,7 +176,7 @@ def test_what_an_earlier_run_answered_costs_nothing(tmp_path: Path) -> None:
     stored.close()
     assert resumed.known == 20
     assert resumed.pilot.source.startswith("the store")
-    hits, of = count_answering(list(clean(groups[:20], FakeEngine(answer_by_marks), config=UNCALIBRATED)))
+    hits, of = count_answering(list(clean_groups(groups[:20], FakeEngine(answer_by_marks), config=UNCALIBRATED)))
     assert resumed.pilot.answering.middle == pytest.approx(hits / of)
     fresh = estimated(groups[20:], pilot=resumed.pilot)
     assert resumed.middle.calls == pytest.approx(fresh.middle.calls)

@@ -75,7 +75,7 @@ def test_it_is_detected_read_cleaned_and_written(tmp_path: Path) -> None:
     source.write_bytes(lines(ROW))
     found = detect(source)
     assert (found.format, found.fields) == ("tabs", ("q", "good", "bad"))
-    [cleaned] = arhn.clean(read(found), FakeEngine(answer_by_marks))
+    [cleaned] = arhn.clean_groups(read(found), FakeEngine(answer_by_marks))
     with GroupWriter(tmp_path / "out.jsonl", found.format, like=found) as writer:
         writer.write(cleaned.cleaned)
     [row] = rows_of(tmp_path / "out.jsonl")

@@ -16,12 +16,13 @@ from arhn.cleaning.auto_calibration import take_first
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.first_groups import describe_families, open_groups
 from arhn.cleaning.models import Models, ModelsRecord
-from arhn.cleaning.pipeline import assume, clean
+from arhn.cleaning.pipeline import assume, clean_groups
 from arhn.cleaning.run.elsewhere import PositivesElsewhere, Setter
 from arhn.cleaning.run.files import Files
 from arhn.cleaning.run.outputs import Outputs
 from arhn.cleaning.run.records import summarize
 from arhn.cleaning.run.tally import Progress
+from arhn.cleaning.run.teacher_scores import Scored
 from arhn.cleaning.stats import OnFailure, Stats
 from arhn.engines import Engine, find_servers
 from arhn.engines.loops import LoopThread
@@ -48,6 +49,7 @@ class Job:
     format: str | None = None
     to: str | None = None
     split: str | None = None
+    scores: Scored | None = None
     limit: int | None = None
     on_bad_row: OnBadRow = "fail"
     overwrite: bool = False
@@ -116,7 +118,8 @@ def carry_out(
     require_apart({"the input": job.input, **job.inputs}, job.files.flags)
     source = _detect(job)
     with ExitStack() as stack:
-        outputs = Outputs(job.files, job.to or source.format, source, stack, overwrite=job.overwrite)
+        to = job.to or source.format
+        outputs = Outputs(job.files, to, source, stack, overwrite=job.overwrite, scores=job.scores)
         progress = progress or Progress()
         config, groups = open_groups(_read_groups(job, source, outputs, progress), job.config)
         job = replace(job, config=config, whole=_settle_whole(job.whole, config))
@@ -151,7 +154,7 @@ class _InProcess:
             found = assume(first, self._models, config=self.config, store=self._answers, stats=stats)
             self.config = loop.run(lambda: found)
         everything = chain(first, groups)
-        yield from clean(
+        yield from clean_groups(
             everything, self._models, config=self.config, store=self._answers, stats=stats, on_failure=on_failure
         )
 

@@ -9,6 +9,7 @@ import orjson
 
 from arhn.cleaning.run.files import Files
 from arhn.cleaning.run.records import make_decision_rows
+from arhn.cleaning.run.teacher_scores import Scored, require_scores, set_scores
 from arhn.files.atomic import AtomicFile, Output, publish_together
 from arhn.files.claims import Claim
 from arhn.files.jsonl import JsonlFile, JsonlIfAny
@@ -22,12 +23,19 @@ class Outputs:
     Args:
         to: the format of the groups.
         like: see `GroupWriter`.
+        scores: what is written as each passage's score, if anything.
 
     Raises:
+        UsageError: scores in a format that has no place for them.
         OutputExists, OutputLocked, OutputNotWritable, DiskFull: see `AtomicFile`.
     """
 
-    def __init__(self, files: Files, to: str, like: Source, stack: ExitStack, *, overwrite: bool) -> None:
+    def __init__(
+        self, files: Files, to: str, like: Source, stack: ExitStack, *, overwrite: bool, scores: Scored | None = None
+    ) -> None:
+        if scores is not None:
+            require_scores(to)
+        self._scores = scores
         written = (files.output, files.decisions, files.summary, files.rejects, files.failures)
         self._claim = claim = stack.enter_context(Claim(*written, overwrite=overwrite))
         self.groups = GroupWriter(files.output, to, like=like, overwrite=claim)
@@ -46,7 +54,8 @@ class Outputs:
         for row in make_decision_rows(cleaned):
             self._decisions.write(row)
         if not cleaned.dropped:
-            self.groups.write(cleaned.cleaned)
+            scores = self._scores
+            self.groups.write(set_scores(cleaned, scores, self.groups.losses) if scores else cleaned.cleaned)
 
     def publish(self, content: dict[str, Any]) -> None:
         """Put every file in its place, the cleaned groups last: they are there only when all of it is."""

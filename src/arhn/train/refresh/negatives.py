@@ -26,7 +26,7 @@ from arhn.cleaning.asking import Asker
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.methods.method import find_method
 from arhn.cleaning.models import Models
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.cleaning.run import failures
 from arhn.cleaning.stats import Stats
 from arhn.errors import TooManyFailures, UsageError, describe_count
@@ -203,7 +203,7 @@ class NewNegatives:
 
         _LOG.info("after epoch %d: cleaning %d groups", epoch, done.mined.groups)
         logged = time.monotonic()
-        stream = clean(
+        stream = clean_groups(
             read_mined(),
             models,
             config=self._cleaning.config,

@@ -19,7 +19,7 @@ from arhn.cleaning.margin_rule import Margin
 from arhn.cleaning.methods import METHODS
 from arhn.cleaning.methods.rlhn import Judgement, read
 from arhn.cleaning.models import Models
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.cleaning.run import Files, Job, run
 from arhn.cleaning.stats import Stats
 from arhn.engines import Completion, Matching, Request, RequestFailed
@@ -50,7 +50,7 @@ def judgement(text: str, finish: str = "stop") -> Judgement | None:
 
 def judged(g: Group, engine: FakeEngine, small_model: FakeEngine | None = None, **settings: Any) -> CleanedGroup:
     config = CleanConfig(method="rlhn", **settings)
-    [cleaned] = clean([g], Models(engine=engine, small_model=small_model), config=config)
+    [cleaned] = clean_groups([g], Models(engine=engine, small_model=small_model), config=config)
     assert all(d.action == "keep" for d in cleaned.decisions[: len(g.positives)])
     return cleaned
 
@@ -131,7 +131,9 @@ def test_the_judge_is_asked_only_about_flagged_groups() -> None:
     stats = Stats()
     config = CleanConfig(method="rlhn")
     clear = [group(f"q{i}", negatives=[f"nothing {i}", "nothing more"]) for i in range(5)]
-    results = list(clean([*clear, MIXED], Models(engine=judge, small_model=small_model), config=config, stats=stats))
+    results = list(
+        clean_groups([*clear, MIXED], Models(engine=judge, small_model=small_model), config=config, stats=stats)
+    )
     assert (len(small_model.asked), len(judge.asked)) == (6, 1)
     assert (stats.of("flag").asked, stats.of("judge").asked) == (6, 1)
     assert [a for a, _ in actions(results[-1])] == ["relabel", "filter", "keep"]
@@ -149,7 +151,7 @@ def test_the_judge_has_the_last_word() -> None:
 
 def test_one_llm_for_both_is_asked_once(engine: FakeEngine) -> None:
     stats = Stats()
-    [cleaned] = clean([MIXED], engine, config=CleanConfig(method="rlhn"), stats=stats)
+    [cleaned] = clean_groups([MIXED], engine, config=CleanConfig(method="rlhn"), stats=stats)
     assert len(engine.asked) == 1
     assert isinstance(engine.asked[0].constraint, Matching)
     assert (stats.of("flag").asked, stats.of("judge").reused) == (1, 1)
@@ -239,7 +241,7 @@ class Table:
 
 def margined(g: Group, scored: dict[str, float], margin: Margin | None = None, **settings: Any) -> CleanedGroup:
     config = CleanConfig(method="margin", margin=margin or Margin(), **settings)
-    [cleaned] = clean([g], Models(similarity=cast("Similarity", Table(scored))), config=config)
+    [cleaned] = clean_groups([g], Models(similarity=cast("Similarity", Table(scored))), config=config)
     assert all(d.action == "keep" for d in cleaned.decisions[: len(g.positives)])
     return cleaned
 
@@ -294,9 +296,9 @@ def test_margin_cannot_relabel_and_needs_a_similarity() -> None:
     with pytest.raises(ValidationError, match="method margin only filters"):
         margined(group(negatives=["x"]), {}, mode=Mode.R)
     with pytest.raises(UsageError, match="needs a similarity model"):
-        list(clean([group()], Models(), config=CleanConfig(method="margin")))
+        list(clean_groups([group()], Models(), config=CleanConfig(method="margin")))
     with pytest.raises(UsageError, match="method rlhn: needs an LLM"):
-        list(clean([group()], Models(), config=CleanConfig(method="rlhn")))
+        list(clean_groups([group()], Models(), config=CleanConfig(method="rlhn")))
 
 
 # None
@@ -304,7 +306,7 @@ def test_margin_cannot_relabel_and_needs_a_similarity() -> None:
 
 def test_none_leaves_out_nothing_but_copies() -> None:
     g = group(positives=["p"], negatives=["p", "x", "x", "ANSWER1"])
-    [cleaned] = clean([g], Models(), config=CleanConfig(method="none"))
+    [cleaned] = clean_groups([g], Models(), config=CleanConfig(method="none"))
     assert actions(cleaned) == [
         ("filter", Reason.EQUALS_POSITIVE),
         ("keep", Reason.UNDISPUTED),
@@ -319,7 +321,7 @@ def test_none_keeps_the_number_of_negatives_and_the_floor() -> None:
     g = group(negatives=["x", "y", "z"])
     settings: dict[str, Any] = {"method": "none", "negatives": 1, "floor": 2}
     for policy, kept, dropped in (("keep", ["x"], False), ("drop", ["x"], True), ("backfill", ["x", "y"], False)):
-        [cleaned] = clean([g], Models(), config=CleanConfig(**settings | {"floor_policy": policy}))
+        [cleaned] = clean_groups([g], Models(), config=CleanConfig(**settings | {"floor_policy": policy}))
         assert texts(cleaned.negatives) == kept
         assert cleaned.dropped == dropped
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from arhn.cleaning.pipeline import clean
+from arhn.cleaning.pipeline import clean_groups
 from arhn.cleaning.run.time_left import TimeLeft
 from arhn.cleaning.stats import Stats
 from arhn.engines import Completion, Request
@@ -94,7 +94,7 @@ def test_it_is_near_the_truth_early_on(clock: Clock, lookahead: int) -> None:
 
     engine = OneByOne(answer_by_marks)
     engine.capabilities = replace(engine.capabilities, concurrency=1, lookahead=lookahead)
-    list(clean(many(groups), engine, stats=stats))
+    list(clean_groups(many(groups), engine, stats=stats))
     assert stats.begun == groups
     assert stats.expected == stats.total.requests == clock.now
     of = {now: now + left for now, left in said if left is not None}
