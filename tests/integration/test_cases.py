@@ -12,6 +12,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -222,6 +223,20 @@ def full_standard_output(case: Case) -> None:
     assert "exit 23" in case.bash()
 
 
+def escapes_in_every_field(case: Case) -> None:
+    (case.folder / "cmd").write_text((case.folder / "cmd").read_text().replace("| cat -v", ""))
+    said = case.bash()
+    assert "\\x1b]0;pwned\\x07" in said
+    assert not {"\x1b", "\x07", "\u202e"} & set(said)
+
+
+def line_of_25_mb(case: Case) -> None:
+    begun = time.monotonic()
+    case.bash()
+    assert (case.folder / "out.jsonl").stat().st_size > 25 << 20
+    assert time.monotonic() - begun < 60  # it was 21 s where nothing else ran, and four times that for 50 MB
+
+
 CASES: dict[str, Callable[[Case], None]] = {
     "concurrent_convert": two_writers,
     "partial_is_a_symlink": planted_link,
@@ -242,6 +257,8 @@ CASES: dict[str, Callable[[Case], None]] = {
     "qrels_5000_digits": long_digits_in_qrels,
     "store_damaged_endless": damaged_store,
     "store_damaged_untyped": typed("store flipped1_20.sqlite", codes=(43,)),
+    "esc_in_inspect": escapes_in_every_field,
+    "one_long_line": line_of_25_mb,
     "stdout_full": full_standard_output,
 }
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from arhn.formats import FORMATS
+from arhn.texts.foreign import make_visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions
+    from rich.segment import Segment
+    from rich.text import Text
 
 _MOST = 2**31 - 1
 FILES = "Files"
@@ -102,14 +107,32 @@ JsonFile = Annotated[
 
 
 def make_console() -> Console:
-    """Standard output. Much of what is shown isn't ours: "[b]" and ":smile:" in it stay as they are."""
-    from rich.console import Console
-
-    return Console(markup=False, emoji=False)
+    """Standard output. Much of what is shown isn't ours: "[b]" and ":smile:" in it stay as they are, and what a
+    terminal would obey is made visible.
+    """
+    return _class_of_consoles()(markup=False, emoji=False)
 
 
 def make_error_console() -> Console:
     """Standard error, for what shows how far a run is."""
-    from rich.console import Console
+    return _class_of_consoles()(stderr=True)
 
-    return Console(stderr=True)
+
+@cache
+def _class_of_consoles() -> type[Console]:
+    """Consoles that show texts of others as `make_visible` does: whatever a command prints goes through here."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class SafeConsole(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(make_visible(text), **options)
+
+        def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                if segment.control or segment.text.isprintable():
+                    yield segment
+                else:
+                    yield Segment(make_visible(segment.text), segment.style)
+
+    return SafeConsole
