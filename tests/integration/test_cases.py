@@ -237,6 +237,14 @@ def line_of_25_mb(case: Case) -> None:
     assert time.monotonic() - begun < 60  # it was 21 s where nothing else ran, and four times that for 50 MB
 
 
+def formats_that_others_have(case: Case) -> None:
+    for name in ("labpair", "mtebrr", "neglist", "swift1", "swift2", "dpr"):
+        case.arhn("convert", f"{name}.jsonl", "-o", f"{name}.out.jsonl")
+        assert case.rows(f"{name}.out.jsonl") == case.rows(f"{name}.jsonl")
+    for name in ("tev2", "msm", "pylate"):
+        assert "the texts are missing" in case.arhn("convert", f"{name}.jsonl", "-o", "out.jsonl", code=12)
+
+
 CASES: dict[str, Callable[[Case], None]] = {
     "concurrent_convert": two_writers,
     "partial_is_a_symlink": planted_link,
@@ -259,6 +267,7 @@ CASES: dict[str, Callable[[Case], None]] = {
     "store_damaged_untyped": typed("store flipped1_20.sqlite", codes=(43,)),
     "esc_in_inspect": escapes_in_every_field,
     "one_long_line": line_of_25_mb,
+    "formats-refused": formats_that_others_have,
     "stdout_full": full_standard_output,
 }
 
