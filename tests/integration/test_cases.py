@@ -243,6 +243,9 @@ def formats_that_others_have(case: Case) -> None:
         assert case.rows(f"{name}.out.jsonl") == case.rows(f"{name}.jsonl")
     for name in ("tev2", "msm", "pylate"):
         assert "the texts are missing" in case.arhn("convert", f"{name}.jsonl", "-o", "out.jsonl", code=12)
+    assert "is a file; give a BEIR folder" in case.arhn("mine", "pairs.jsonl", "-o", "out.jsonl", code=11)
+    for output in ("-", "out.csv", "out.xlsx"):
+        assert "Name a file" in case.arhn("convert", "pairs.jsonl", "-o", output, code=2)
 
 
 CASES: dict[str, Callable[[Case], None]] = {
