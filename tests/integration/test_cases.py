@@ -287,8 +287,22 @@ def one_long_line(case: Case) -> None:
     assert (case.folder / "out.jsonl").stat().st_size > 25 << 20
 
 
-def escapes(case: Case) -> None:
-    assert "^[" not in case.bash()
+def escapes_in_every_field(case: Case) -> None:
+    (case.folder / "cmd").write_text((case.folder / "cmd").read_text().replace("| cat -v", ""))
+    said = case.bash()
+    assert "\\x1b]0;pwned\\x07" in said
+    assert not {"\x1b", "\x07", "\u202e"} & set(said)
+
+
+def formats_that_others_have(case: Case) -> None:
+    for name in ("labpair", "mtebrr", "neglist", "swift1", "swift2", "dpr"):
+        case.arhn("convert", f"{name}.jsonl", "-o", f"{name}.out.jsonl")
+        assert case.rows(f"{name}.out.jsonl") == case.rows(f"{name}.jsonl")
+    for name in ("tev2", "msm", "pylate"):
+        assert "the texts are missing" in case.arhn("convert", f"{name}.jsonl", "-o", "out.jsonl", code=12)
+    assert "is a file; give a BEIR folder" in case.arhn("mine", "pairs.jsonl", "-o", "out.jsonl", code=11)
+    for output in ("-", "out.csv", "out.xlsx"):
+        assert "Name a file" in case.arhn("convert", "pairs.jsonl", "-o", output, code=2)
 
 
 CASES: dict[str, Callable[[Case], None]] = {
@@ -311,9 +325,10 @@ CASES: dict[str, Callable[[Case], None]] = {
     "qrels_5000_digits": long_digits_in_qrels,
     "store_damaged_endless": damaged_store,
     "store_damaged_untyped": typed("store flipped1_20.sqlite", codes=(43,)),
+    "esc_in_inspect": escapes_in_every_field,
+    "formats-refused": formats_that_others_have,
     "stdout_full": full_standard_output,
     "one_long_line": one_long_line,
-    "esc_in_inspect": escapes,
     "moderation_403": refused_prompt,
     "key_cut_by_300": hidden_key,
     "retry_after_overflow": refused_prompt,

@@ -214,7 +214,7 @@ def _limit_rows(options: RunConfig, data: Any) -> int | None:
         return None
     from arhn.formats.detection import find_format
 
-    found = named or find_format(set(map(str, columns or ())))
+    found = named or find_format(dict.fromkeys(map(str, columns or ())))
     return limit if found is not None and FORMATS.get(found).ROW_IS_GROUP else None
 
 

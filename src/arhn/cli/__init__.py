@@ -71,12 +71,23 @@ def _complain(message: object) -> None:
     sys.stderr.write(f"arhn: {escaped(str(message), keep=chr(10))}\n")
 
 
+class _Visible(logging.Formatter):
+    """Names and texts of others are in log lines, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        from arhn.texts.foreign import make_visible
+
+        return make_visible(super().format(record))
+
+
 def _prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that can't show a character of some passage shows its number.
             stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Visible("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     for chatty in ("aiobotocore", "botocore", "gcsfs", "httpx", "sentence_transformers"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
 

@@ -82,7 +82,11 @@ def mine(
     to: Annotated[
         str,
         typer.Option(
-            "--to", parser=check_format, metavar=FORMAT_NAMES, help="The output's format.", rich_help_panel=FILES
+            "--to",
+            parser=check_format,
+            metavar="FORMAT",
+            help=f"The output's format: {FORMAT_NAMES}.",
+            rich_help_panel=FILES,
         ),
     ] = "tevatron",
     summary: Annotated[

@@ -28,6 +28,10 @@ FORMATS: Registry["Format"] = Registry(
         "ntuple": "arhn.formats.ntuple",
         "triplet": "arhn.formats.triplet",
         "labeled_list": "arhn.formats.labeled_list",
+        "labeled_pair": "arhn.formats.labeled_pair",
+        "negative_list": "arhn.formats.negative_list",
+        "dpr": "arhn.formats.dpr",
+        "swift": "arhn.formats.swift",
     },
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,13 +19,15 @@ from arhn.files.jsonl import read_row
 from arhn.files.record import locate
 from arhn.files.rows import SHOWN, list_names
 from arhn.formats import FORMATS
+from arhn.formats.negative_list import holds_lists
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Set
+    from collections.abc import Generator, Iterator
 
     from arhn.files.record import Record
     from arhn.files.rows import Row
 
+_HOLDS_IDS = re.compile(r"(doc(ument)?|passage|p|neg(ative)?s?|pos(itive)?s?)_?ids$")
 _TRIES = 1000  # rows that may be bad before detection gives up
 
 #: What to do about a bad row, and about a file that starts with too many.
@@ -89,15 +92,21 @@ def detect(
         raise UsageError(f"{name}: is one file and has no split {split!r}. Leave --split out")
     with closing(_read_records(name, container, split)) as records:
         row, line = _first_row(records, name, _TRIES if skip_bad_rows else 1)
-    known = format or find_format(row.keys())
+    known = format or find_format(row)
     if known is None:
         raise UnknownFormat(_describe_unknown(row), path=name, line=line)
     return Source(path=name, format=known, container=container, fields=tuple(row), split=split)
 
 
-def find_format(fields: Set[str]) -> str | None:
-    """The name of the first format that a row with these fields is of; None if it is of none."""
-    return next((name for name in FORMATS.names() if FORMATS.get(name).fits(fields)), None)
+def find_format(row: Row) -> str | None:
+    """The name of the first format that a row is of, by its fields; None if it is of none.
+
+    Where columns hold lists of texts, as mteb's reranking sets do, the row is no triplet.
+    """
+    names = [name for name in FORMATS.names() if FORMATS.get(name).fits(row.keys())]
+    if "negative_list" in names and holds_lists(row):
+        return "negative_list"
+    return names[0] if names else None
 
 
 def _read_records(path: str, container: Container, split: str | None) -> Generator[Record]:
@@ -149,7 +158,7 @@ def _first_row(records: Iterator[Record], path: str, tries: int) -> tuple[Row, i
             if not isinstance(failure, UnknownFormat):
                 failure.advice = CORRECT_OR_SKIP if tries == 1 else _ALL_BAD
         else:
-            if tries == 1 or find_format(row.keys()) is not None:
+            if tries == 1 or find_format(row) is not None:
                 return row, record.line
             failure = UnknownFormat(_describe_unknown(row), path=path, line=record.line)
     raise failure
@@ -175,13 +184,24 @@ def _is_no_json(error: DataError, line: bytes) -> bool:
 
 
 def _describe_unknown(row: Row) -> str:
+    ids = [name for name, value in row.items() if _HOLDS_IDS.search(name) or _is_list_of_ids(name, value)]
+    if ids:
+        return (
+            f"{list_names(ids)} hold ids, and the texts are missing. Look them up first: arhn needs the texts of the "
+            "query and its passages in the row"
+        )
     allowed = "; ".join(f"{FORMATS.get(name).COLUMNS} ({name})" for name in FORMATS.names())
     return f"the fields {list_names(row)} fit no format; known are {allowed}. Rename them"
 
 
+def _is_list_of_ids(name: str, value: object) -> bool:
+    passages = name.startswith(("pos", "neg")) and isinstance(value, list) and bool(value)
+    return passages and all(type(each) is int for each in value)  # type: ignore[attr-defined]
+
+
 def explain_misfit(row: Row, expected: str, error: BadRow) -> DataError:
     """What is wrong with a bad row: it may be a good one of another format."""
-    other = find_format(row.keys())
+    other = find_format(row)
     if other is None or other == expected or FORMATS.get(expected).fits(row.keys()):
         return error
     return MixedFormats(f"this row is {other}, but the file is {expected}; split it into one file a format")

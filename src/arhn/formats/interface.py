@@ -37,7 +37,8 @@ class Format(Protocol):
     `COLUMNS` are its fields, for a message. `POSITIVES` and `NEGATIVES` are the fields that an error names when a group
     has none. `HOLDS` is what of a group the format can hold besides its texts: of `query_id`, `doc_id`, `title`,
     `label`, `score`, `group fields`, `passage fields`, `groups without negatives`. `ROW_IS_GROUP`: no two rows are ever
-    joined to one group.
+    joined to one group. One may have `ROW_IS_PASSAGE`, true where a row holds one passage: then the rows of a group
+    together must have a positive.
     """
 
     COLUMNS: str

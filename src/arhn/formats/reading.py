@@ -72,26 +72,38 @@ class _Reading:
     rejects: OnReject | None
     require_negatives: bool
     left_out: Counter[str]
-    #: The rows without a usable negative, by line: others of the same group may have one.
+    #: The rows without a usable negative (or positive), by line: others of the same group may have one.
     lacking: dict[int, Record] = field(default_factory=dict)
 
     def groups(self) -> Iterator[Group]:
         with closing(ids.SeenIds()) as seen:
             for draft in self.format.join(self._drafts(seen)):
-                if self._lacks_negatives(draft):
+                if self._lacks_passages(draft):
                     continue
                 try:
                     yield _make_group(draft, seen)
                 except InvalidGroup as error:
                     raise locate(error, self.source.path, draft.line) from None
 
-    def _lacks_negatives(self, draft: Draft) -> bool:
-        """Whether a group of several rows is to be skipped since none of them has a negative."""
+    def _lacks_passages(self, draft: Draft) -> bool:
+        """Whether a group of several rows is to be skipped since none of them has a negative, or a positive."""
         record = self.lacking.pop(draft.line, None)
-        if record is None or draft.negatives or not self.require_negatives:
+        for line in [line for line in self.lacking if line < draft.line]:  # of earlier groups' further rows
+            del self.lacking[line]
+        if record is None:
             return False
-        self._reject(BadRow(self.format.NEGATIVES, "at least one negative", "blank ones only"), record)
+        if not draft.positives:
+            self._reject(BadRow(self.format.POSITIVES, "at least one positive of the query", "none"), record)
+            return True
+        if draft.negatives or not self.require_negatives:
+            return False
+        found = "none" if self._has_passage_rows else "blank ones only"
+        self._reject(BadRow(self.format.NEGATIVES, "at least one negative", found), record)
         return True
+
+    @property
+    def _has_passage_rows(self) -> bool:
+        return getattr(self.format, "ROW_IS_PASSAGE", False)
 
     def _drafts(self, seen: ids.SeenIds) -> Iterator[Draft]:
         for record in self.source.records():
@@ -126,6 +138,9 @@ class _Reading:
         return draft
 
     def _require_passages(self, parsed: Draft, draft: Draft, record: Record) -> None:
+        if self._has_passage_rows:
+            self.lacking[record.line] = record
+            return
         if not draft.positives:
             found = "blank ones only" if parsed.positives else "none"
             raise BadRow(self.format.POSITIVES, "at least one positive", found)

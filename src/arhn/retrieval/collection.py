@@ -137,6 +137,12 @@ def find_files(
         raise UsageError(f"Give a folder, or {needed}; found no {' and no '.join(lacking)}.")
     root = Path(folder) if folder is not None else Path()
     if folder is not None and lacking and not root.is_dir():
+        if root.is_file():
+            raise FileMissing(
+                "is a file; give a BEIR folder (corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv), or each file by its "
+                "option: --queries, --corpus, --qrels",
+                path=str(root),
+            )
         raise FileMissing("there is no such folder; check the path", path=str(root))
     paths = {
         what: Path(path) if path is not None else _find_in_folder(root, what, split) for what, path in given.items()

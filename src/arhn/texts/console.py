@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import IO
+from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from arhn.texts.foreign import make_visible
 
@@ -24,6 +25,10 @@ class SafeConsole(Console):
     def __init__(self, *, stderr: bool = False, file: IO[str] | None = None) -> None:
         # "[b]" and ":smile:" in texts of others are no markup.
         super().__init__(stderr=stderr, file=file, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As rich does, with the text made visible: before its bells are left out."""
+        return super().render_str(make_visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """As rich does, with every text made visible."""

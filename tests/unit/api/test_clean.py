@@ -354,7 +354,7 @@ def test_a_notebook_shows_texts_as_texts() -> None:
     assert "<script" not in html
     assert "<img" not in html
     assert repr(clean(rows)).startswith("CleanedData(groups 3, ")
-    unchanged = clean([{"query": "q", "pos": ["a"], "neg": ["nothing"]}])
+    unchanged = clean([{"query": "q", "pos": ["a"], "neg": ["nothing"]}], max_failures=1.0)
     assert "Nothing was changed" in unchanged._repr_html_()
 
 
@@ -405,7 +405,8 @@ def test_too_many_failures() -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
 def test_the_example_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arhn.engines.llamacpp.settings.Settings.open", lambda *_: FakeEngine(answer_by_marks))
+    for engine in ("ctranslate2", "llamacpp"):
+        monkeypatch.setattr(f"arhn.engines.{engine}.settings.Settings.open", lambda *_: FakeEngine(answer_by_marks))
     monkeypatch.setattr("arhn.config.opening.open_similarity", lambda _: None)
     monkeypatch.chdir(tmp_path)
     text = (Path(__file__).parents[3] / page).read_text("utf-8")

@@ -22,12 +22,30 @@ FLAG = {"query": "who", "pos": ["positive"], "neg": ["negative"]}
 TRIPLET = {"anchor": "who", "positive": "positive", "negative": "negative"}
 NTUPLE = {"anchor": "who", "positive": "positive", "negative_1": "n1", "negative_2": "n2"}
 LABELED = {"query": "who", "docs": ["negative", "positive"], "labels": [0, 1]}
+PAIR = {"query": "who", "passage": "positive", "label": 1}
+LIST = {"anchor": "who", "positive": ["positive"], "negative": ["negative"]}
+DPR = {
+    "question": "who",
+    "answers": ["one"],
+    "positive_ctxs": [{"title": "T", "text": "positive", "passage_id": "7"}],
+    "negative_ctxs": [],
+    "hard_negative_ctxs": [{"title": "", "text": "negative", "passage_id": "8"}],
+}
+SWIFT = {
+    "messages": [{"role": "user", "content": "who"}],
+    "positive_messages": [[{"role": "assistant", "content": "positive"}]],
+    "negative_messages": [[{"role": "assistant", "content": "negative"}]],
+}
 SAMPLES: dict[str, dict[str, Any]] = {
     "tevatron": TEVATRON,
     "flagembedding": FLAG,
     "triplet": TRIPLET,
     "ntuple": NTUPLE,
     "labeled_list": LABELED,
+    "labeled_pair": PAIR,
+    "negative_list": LIST,
+    "dpr": DPR,
+    "swift": SWIFT,
 }
 
 

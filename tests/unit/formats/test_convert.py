@@ -129,11 +129,11 @@ def test_passages_from_elsewhere_go_last(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("target", [f for f in FORMATS.names() if f != "tevatron"])
+@pytest.mark.parametrize("target", [f for f in FORMATS.names() if f not in ("tevatron", "dpr")])
 def test_titles_and_ids_are_counted(tmp_path: Path, target: str) -> None:
     source = put(tmp_path, {**TEVATRON, "subset": "s"})
     lost = copy(source, tmp_path / "out.jsonl", to=target)
-    carries = target in ("flagembedding", "labeled_list")
+    carries = target in ("flagembedding", "labeled_list", "negative_list", "swift")
     assert lost == {"title": 1, "doc_id": 2, "query_id": 1} | ({} if carries else {"field subset": 1})
     assert ("subset" in rows_of(tmp_path / "out.jsonl")[0]) is carries
     (found,) = read(tmp_path / "out.jsonl")
@@ -141,7 +141,7 @@ def test_titles_and_ids_are_counted(tmp_path: Path, target: str) -> None:
 
 
 @pytest.mark.parametrize("target", FORMATS.names())
-@pytest.mark.parametrize("source", [f for f in FORMATS.names() if f != "tevatron"])
+@pytest.mark.parametrize("source", [f for f in FORMATS.names() if f not in ("tevatron", "dpr", "labeled_pair")])
 def test_nothing_private_becomes_a_field(tmp_path: Path, source: str, target: str) -> None:
     """Between formats without ids nothing is lost, and only the target's own fields are written."""
     lost = copy(put(tmp_path, SAMPLES[source]), tmp_path / "out.jsonl", to=target)

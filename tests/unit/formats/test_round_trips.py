@@ -108,7 +108,8 @@ def test_ntuple(rows: list[tuple[str, str, list[str], dict[str, Any]]]) -> None:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("kind", FORMATS.names())
 def test_every_container(tmp_path: Path, kind: str, suffix: str) -> None:
-    source = put(tmp_path, SAMPLES[kind])
+    further = [{**SAMPLES[kind], "passage": "negative", "label": 0}] if kind == "labeled_pair" else []
+    source = put(tmp_path, SAMPLES[kind], *further)
     copy(source, tmp_path / f"there{suffix}")
     copy(tmp_path / f"there{suffix}", tmp_path / "back.jsonl")
     assert list(read(tmp_path / f"there{suffix}")) == list(read(source))
@@ -238,3 +239,61 @@ def test_detected_by_content_not_by_name(tmp_path: Path) -> None:
     with GroupWriter(tmp_path / "data", source.format, container="parquet") as writer:
         writer.write(next(read(source)))
     assert detect(tmp_path / "data").container is Container.PARQUET
+
+
+@modest
+@given(st.data())
+def test_labeled_pair(data: st.DataObject) -> None:
+    rows = []
+    for query in data.draw(st.lists(texts, min_size=1, max_size=3, unique=True)):
+        labels = data.draw(st.permutations([1, 0, *data.draw(st.lists(st.integers(-1, 3), max_size=3))]))
+        rows += [{"query": query, "passage": data.draw(texts), "label": label, **data.draw(extras)} for label in labels]
+    comes_back(rows)
+
+
+@modest
+@given(st.data())
+def test_negative_list(data: st.DataObject) -> None:
+    single = data.draw(st.booleans())
+    rows = []
+    for query in data.draw(st.lists(texts, min_size=1, max_size=3, unique=True)):
+        negatives = data.draw(st.lists(texts, min_size=1, max_size=3))
+        positives = data.draw(st.lists(texts, min_size=1, max_size=3))
+        own = data.draw(extras)
+        columns = positives if single else [positives]
+        rows += [{"anchor": query, "positive": each, "negative": negatives, **own} for each in columns]
+    comes_back(rows)
+
+
+@modest
+@given(st.data())
+def test_dpr(data: st.DataObject) -> None:
+    named = st.sampled_from(["passage_id", "psg_id", "id"])
+    ids = iter(range(100))
+
+    def passages(least: int) -> list[dict[str, Any]]:
+        count = data.draw(st.integers(least, 3))
+        return [
+            {
+                **data.draw(titles),
+                "text": data.draw(texts),
+                **({data.draw(named): str(next(ids))} if data.draw(st.booleans()) else {}),
+                **data.draw(extras),
+            }
+            for _ in range(count)
+        ]
+
+    row = {"question": data.draw(texts), "answers": ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]}
+    sides = {"positive_ctxs": passages(1), "negative_ctxs": passages(0), "hard_negative_ctxs": passages(0)}
+    comes_back([row | sides | data.draw(extras)])
+
+
+@modest
+@given(st.data())
+def test_swift(data: st.DataObject) -> None:
+    system = [{"role": "system", "content": "be brief"}] if data.draw(st.booleans()) else []
+    row = {"messages": [*system, {"role": "user", "content": data.draw(texts)}]}
+    for side, least in (("positive_messages", 1), ("negative_messages", 0)):
+        found = data.draw(st.lists(texts, min_size=least, max_size=3))
+        row[side] = [[{"role": "assistant", "content": text}] for text in found]  # type: ignore[misc]
+    comes_back([row | data.draw(extras)])

@@ -24,7 +24,11 @@ from .helpers import SAMPLES, TEVATRON, copy, group, lines, put
 def row(kind: str, number: int) -> dict[str, Any]:
     """A row of its own group, with text that doesn't compress to nothing."""
     sample = SAMPLES[kind]
-    query: dict[str, str] = {name: f"who {number} {number**20:x}" for name in ("query", "anchor") if name in sample}
+    query: dict[str, str] = {
+        name: f"who {number} {number**20:x}" for name in ("query", "anchor", "question") if name in sample
+    }
+    if kind == "swift":
+        return {**sample, "messages": [{"role": "user", "content": f"who {number} {number**20:x}"}]}
     return {**sample, **query, **({"query_id": number} if "query_id" in sample else {})}
 
 
@@ -95,7 +99,7 @@ def test_an_endless_file_is_read_as_it_comes(monkeypatch: pytest.MonkeyPatch, ki
 
     monkeypatch.setattr(jsonl, "read_chunks", endless)
     source = Source(path="endless", format=kind, container=Container.JSONL, fields=())
-    for drawn, found in enumerate(islice(read(source), 100), start=1):
+    for drawn, found in enumerate(islice(read(source, require_negatives=False), 100), start=1):
         assert found.query.startswith(f"who {drawn} ")
         assert pieces <= drawn + 2
 

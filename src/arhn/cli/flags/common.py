@@ -44,7 +44,7 @@ def check_format(name: str) -> str:
     return name
 
 
-FORMAT_NAMES = "|".join(FORMATS.built_in)
+FORMAT_NAMES = ", ".join(FORMATS.built_in)
 
 Groups = Annotated[
     str,
@@ -62,8 +62,8 @@ FromFormat = Annotated[
     typer.Option(
         "--from",
         parser=check_format,
-        metavar=FORMAT_NAMES,
-        help="The input's format; detected unless given.",
+        metavar="FORMAT",
+        help=f"The input's format; detected unless given. One of: {FORMAT_NAMES}.",
         rich_help_panel=FILES,
     ),
 ]
@@ -72,7 +72,7 @@ ToFormat = Annotated[
     typer.Option(
         "--to",
         parser=check_format,
-        metavar=FORMAT_NAMES,
+        metavar="FORMAT",
         help="The format to write; the input's unless given.",
         rich_help_panel=FILES,
     ),

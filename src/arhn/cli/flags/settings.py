@@ -133,16 +133,23 @@ def take_values(flags: Mapping[str, Mapping[str, str]], given: dict[str, Any]) -
     return gather(given.pop("config"), given.pop("sets") or (), found)
 
 
+#: Characters of the choices that are shown beside an option.
+_LONGEST_METAVAR = 60
+
+
 def _name_parameter(option: str) -> str:
     return f"flag_{option.strip('-').replace('-', '_')}"
 
 
 def _make_parameter(option: str, setting: Setting, help_: str, title: str) -> inspect.Parameter:
     choices = setting.choices
+    listed = "|".join(choices)
+    # More than fit a terminal's line beside the option stand in its help.
+    long = len(listed) > _LONGEST_METAVAR
     info = typer.Option(
         option,
-        help=help_,
-        metavar="|".join(choices) or _choose_metavar(setting),
+        help=f"{help_} One of: {', '.join(choices)}." if long else help_,
+        metavar="NAME" if long else listed or _choose_metavar(setting),
         rich_help_panel=title,
         show_default=False,
         autocompletion=_make_completion(choices) if choices else None,
