@@ -61,21 +61,26 @@ def peak_of_copy(source: Path, target: Path) -> int:
 @pytest.mark.parametrize("kind", FORMATS.names())
 @pytest.mark.usefixtures("small_pieces")
 def test_memory_stays_flat(tmp_path: Path, kind: str) -> None:
-    """1,500 groups take no more than 600 do."""
-    small = peak_of_copy(big(tmp_path, kind, 600), tmp_path / "small.jsonl")
-    large = peak_of_copy(big(tmp_path, kind, 1500), tmp_path / "large.jsonl")
-    assert large < small * 1.2
+    """1,500 groups take no more than 600 do, but for garbage that is not collected yet: how much there is depends on
+    what else was made. A group that is held takes ten times what its row does.
+    """
+    source = big(tmp_path, kind, 600)
+    less, small = source.stat().st_size, peak_of_copy(source, tmp_path / "small.jsonl")
+    source = big(tmp_path, kind, 1500)
+    more, large = source.stat().st_size, peak_of_copy(source, tmp_path / "large.jsonl")
+    assert large - small < 0.6 * (more - less)
 
 
 @pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst", ".parquet"])
 @pytest.mark.usefixtures("small_pieces")
 def test_memory_stays_flat_in_every_container(tmp_path: Path, suffix: str) -> None:
-    peaks = []
+    peaks, sizes = [], []
     for size in (1000, 4000):
         source = big(tmp_path, "tevatron", size)
+        sizes.append(source.stat().st_size)
         copy(source, tmp_path / f"{size}{suffix}")
         peaks.append(peak_of_copy(tmp_path / f"{size}{suffix}", tmp_path / f"{size}.copy{suffix}"))
-    assert peaks[1] < peaks[0] * 1.2
+    assert peaks[1] - peaks[0] < 0.6 * (sizes[1] - sizes[0])
 
 
 @pytest.mark.usefixtures("small_pieces")
