@@ -15,7 +15,7 @@ from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
 
-from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, SignalWeight
+from arhn.cleaning.evidence.calibration import Calibration, CurvePoint, SignalWeight, find_doubtful
 from arhn.cleaning.evidence.confidence import (
     fit_centring,
     make_confidences,
@@ -34,8 +34,6 @@ LEAST_GROUPS = 20
 MOST_LOST = 0.03
 #: False negatives, as a share, that may lie below `lower` and so be called no answers.
 MOST_MISSED = 0.05
-#: Labelled positives, as a share, that may be called doubtful.
-DOUBTFUL = 0.1
 FOLDS = 5
 _BINS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
 
@@ -132,7 +130,7 @@ def fit(groups: Sequence[LabelledGroup], **identity: Any) -> Fit:
         **weights,
         threshold=threshold,
         lower=lower,
-        doubtful=_find_doubtful(usable),
+        doubtful=find_doubtful(g.positives for g in usable),
         curve=tuple(
             CurvePoint(threshold=p.threshold, precision=round(promised, 4), recall=round(p.recall, 4))
             for p, promised in curve
@@ -224,12 +222,6 @@ def _require_telling(weights: Mapping[str, Any]) -> None:
             "this model's log-odds don't tell false negatives from true ones: higher ones aren't more often false "
             "negatives. Check that labels and groups belong together, or use a larger model"
         )
-
-
-def _find_doubtful(groups: Sequence[LabelledGroup]) -> float:
-    """The log-odds that nearly all labelled positives reach."""
-    positives = sorted(odds for g in groups for odds in g.positives if odds is not None)
-    return round(positives[math.floor(DOUBTFUL * len(positives))], 4) if positives else 0.0
 
 
 def _score(groups: Sequence[LabelledGroup], weights: Mapping[str, Any]) -> list[tuple[float, bool]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from arhn.cleaning.config import CleanConfig
 from arhn.cleaning.evidence.assume import LEAST_NEGATIVES, Assumption, assume, find_transfer
-from arhn.cleaning.evidence.calibration import OWN_WORD, Calibration
+from arhn.cleaning.evidence.calibration import OWN_WORD, Calibration, find_doubtful
 from arhn.cleaning.evidence.confidence import find_band, make_confidences
 from arhn.cleaning.evidence.signals import SIMILARITIES, VERDICT, Signals
 from arhn.cleaning.evidence.triage import find_likelihood, measure_triage
@@ -26,8 +25,6 @@ from arhn.types import Group
 FIRST_NEGATIVES, FIRST_GROUPS = 150, 100
 #: A share of negatives acted on that no mined data has: then nothing is acted on.
 MOST_ACTED_ON = 0.5
-#: Share of the labelled positives that are taken for doubtful: those that the LLM finds least sure.
-DOUBTFUL = 0.1
 
 
 def needs_assumptions(config: CleanConfig, capabilities: Capabilities | None) -> bool:
@@ -106,7 +103,7 @@ def _make_calibration(evidence: Sequence[Evidence], identity: Mapping[str, objec
     calibration = assumption.calibration
     calibration = calibration.model_copy(
         update={
-            "doubtful": _find_doubtful([e.positives for e in evidence]),
+            "doubtful": find_doubtful(e.positives for e in evidence),
             "fitted": _describe(assumption),
         }
     )
@@ -129,15 +126,8 @@ def _describe(assumption: Assumption) -> dict[str, float]:
 
 
 def _stop(calibration: Calibration, fitted: Mapping[str, object]) -> Calibration:
-    """The same confidences, but nothing follows from them: all are below 1."""
-    update = {"threshold": 1.0, "lower": 0.0, "curve": (), "fitted": dict(fitted)}
-    return calibration.model_copy(update=update)
-
-
-def _find_doubtful(positives: Sequence[Sequence[float | None]]) -> float:
-    """The log-odds that nearly all labelled positives reach."""
-    known = sorted(odds for each in positives for odds in each if odds is not None)
-    return round(known[math.floor(DOUBTFUL * len(known))], 4) if known else 0.0
+    """One that abstains whatever precision is asked for, and says why."""
+    return calibration.abstain().model_copy(update={"curve": (), "fitted": dict(fitted)})
 
 
 def _measure_acted_on(groups: Sequence[Signals], calibration: Calibration) -> float:

@@ -102,7 +102,8 @@ def set_up(config: CleanConfig, described: ModelsRecord) -> dict[str, FamilySetu
         _refuse_uncalibrated(config, model, samples, scorer)
     used = found if config.precision is None else _reach_precision(found, config.precision)
     instead = {
-        family: OWN_WORD if config.precision is None else _abstain(known or OWN_WORD) for family, known in found.items()
+        family: OWN_WORD if config.precision is None else (known or OWN_WORD).abstain()
+        for family, known in found.items()
     }
     return {
         family: FamilySetup(
@@ -153,11 +154,6 @@ def _find_triage(calibration: Calibration, config: CleanConfig, small_model: str
     if config.triage == 1 or (config.triage is None and not calibration.knows_triage(small_model)):
         return None
     return calibration.find_triage(config.triage or USUAL_AGREEMENT, small_model)
-
-
-def _abstain(calibration: Calibration) -> Calibration:
-    """The same confidences, but nothing follows from them: they are all below 1."""
-    return calibration.model_copy(update={"threshold": 1.0, "lower": 0.0})
 
 
 def _reach_precision(found: Mapping[str, Calibration | None], precision: float) -> dict[str, Calibration | None]:

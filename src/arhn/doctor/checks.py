@@ -26,7 +26,7 @@ _EXTRA = re.compile(r"extra\s*==\s*['\"]([\w-]+)['\"]")
 #: Extras for those who work on arhn.
 _FOR_US = ("dev", "docs")
 #: Core libraries that come with code for one kind of machine, and may not fit it.
-_NATIVE = ("xllamacpp", "onnxruntime", "pyarrow", "tokenizers")
+_NATIVE = ("ctranslate2", "llguidance", "onnxruntime", "pyarrow", "tokenizers", "xllamacpp")
 _SECONDS = 5.0
 #: The starter models and a store of some size.
 _LEAST_FREE = 2 * 10**9

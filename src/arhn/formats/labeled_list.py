@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from arhn.errors import BadRow
 from arhn.files import rows
 from arhn.formats import columns
+from arhn.formats.grades import keep_label, require_grade
 from arhn.formats.interface import Draft, keep_rows, make_passage
 from arhn.formats.origin import find_origin, keep, order_fields
 from arhn.formats.parallel import COUNTS, drop_stale, find_spread, take_lists
@@ -51,7 +51,8 @@ def parse(row: Row, line: int) -> Draft:
     query, docs = _choose_names(tuple(row))
     texts = rows.read_strings(row, docs)
     labels = rows.read_numbers(row, _LABELS, len(texts))
-    _require_grades(labels)
+    for index, label in enumerate(labels):
+        require_grade(label, f"{_LABELS}[{index}]")
     extra = rows.drop_known(row, frozenset({query, docs, _LABELS}))
     count = sum(label > 0 for label in labels)
     taken = take_lists(extra, len(texts), 0, reserved={_POSITION, _LABEL})
@@ -80,24 +81,12 @@ def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Ro
     row: Row = {
         query: reduce_query(group, losses),
         docs: reduce_passages(passages, losses),
-        _LABELS: [_label(p, default) for p, default in labelled],
+        _LABELS: [keep_label(_raw(p).get(_LABEL), default) for p, default in labelled],
     }
     parallel = _parallel(passages, row, find_spread(origin.raw), losses)
     extra = drop_stale(group, losses, total=bool(origin.fields))
     row |= carry_fields(extra, {*row, *parallel}, losses, "field") | parallel
     return [order_fields(row, fields)]
-
-
-def _require_grades(labels: list[float]) -> None:
-    """Raises BadRow: probabilities, of which 0.01 would make a positive."""
-    for index, label in enumerate(labels):
-        if label != int(label):
-            raise BadRow(
-                f"{_LABELS}[{index}]",
-                "a grade, a whole number above 0 for a positive (labels such as a teacher's probabilities say how "
-                "likely a passage is one: write 1 where they reach the threshold you trust, else 0)",
-                rows.describe_value(label),
-            )
 
 
 def loses_label(passage: Passage) -> bool:
@@ -117,12 +106,6 @@ def _position(passage: Passage) -> float:
     """Where the passage stood in the list; passages from elsewhere go last, positives before negatives."""
     position: float = _raw(passage).get(_POSITION, float("inf"))
     return position
-
-
-def _label(passage: Passage, default: int) -> Any:
-    """The label of the source while it still says what the passage is."""
-    label = _raw(passage).get(_LABEL, default)
-    return label if (label > 0) == (default > 0) else default
 
 
 def _parallel(passages: list[Passage], taken: Row, spread: Collection[str], losses: Counter[str]) -> Row:

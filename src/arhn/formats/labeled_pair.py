@@ -10,9 +10,9 @@ from dataclasses import replace
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
-from arhn.errors import BadRow
 from arhn.files import rows
 from arhn.formats import columns
+from arhn.formats.grades import keep_label, require_grade
 from arhn.formats.interface import Draft, make_passage
 from arhn.formats.origin import find_origin, keep, order_fields
 from arhn.formats.row_fields import count_dropped, is_from_format, reduce_passages, reduce_query
@@ -86,7 +86,7 @@ def encode(group: Group, losses: Counter[str], like: tuple[str, ...]) -> list[Ro
     for (each, default), content in zip(labelled, texts, strict=True):
         own = each.extra if is_from_format(each, NAME) else {}
         count_dropped(each.extra, losses, "passage field", but=own)
-        row = {query: text, passage: content, _LABEL: _label(each, default), **own}
+        row = {query: text, passage: content, _LABEL: keep_label(_raw(each).get(_LABEL), default), **own}
         encoded.append(order_fields(row, find_origin(each.extra, NAME).fields or like))
     return encoded
 
@@ -102,20 +102,10 @@ def _raw(passage: Passage) -> Mapping[str, Any]:
 def _read_grade(row: Mapping[str, Any]) -> float:
     """The label as a number; tables without types have its digits. Raises BadRow."""
     label = row.get(_LABEL)
-    value = 0.0
-    if type(label) is bool:
-        return float(label)
-    if type(label) is str and label.strip() in ("0", "1"):
+    if type(label) is bool or (type(label) is str and label.strip() in ("0", "1")):
         return float(label)
     if not rows.is_number(label):
         raise rows.make_error(row, _LABEL, _GRADE)
-    value = label  # type: ignore[assignment]
-    if value != int(value):
-        raise BadRow(_LABEL, f"{_GRADE} (of scores, write 1 where they reach the threshold you trust)", repr(label))
-    return value
-
-
-def _label(passage: Passage, default: int) -> Any:
-    """The label of the source while it still says what the passage is."""
-    raw = _raw(passage)
-    return raw[_LABEL] if raw and (_read_grade(raw) > 0) == (default > 0) else default
+    grade: float = label  # type: ignore[assignment]
+    require_grade(grade, _LABEL)
+    return grade

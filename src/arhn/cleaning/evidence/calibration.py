@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import takewhile
@@ -14,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from arhn.cleaning.evidence.signals import QUERY, SIMILARITIES, VERDICT
 from arhn.errors import CalibrationError
+
+#: Labelled positives, as a share, that are called doubtful: those that the LLM finds least sure.
+DOUBTFUL = 0.1
 
 
 class CurvePoint(BaseModel):
@@ -163,6 +167,10 @@ class Calibration(BaseModel):
         threshold = min(point.threshold for point in reached)
         return self.model_copy(update={"threshold": threshold, "lower": min(self.lower, threshold)})
 
+    def abstain(self) -> Calibration:
+        """The same confidences, but nothing follows from them: all are below 1."""
+        return self.model_copy(update={"threshold": 1.0, "lower": 0.0})
+
     def find_triage(self, agreement: float, small_model: str = "") -> TriagePoint | None:
         """The point of the smallest share that agreed so far; None where only asking about all did.
 
@@ -186,6 +194,12 @@ class Calibration(BaseModel):
     def knows_triage(self, small_model: str = "") -> bool:
         """Whether it says what sparing negatives by this small model, or else by similarities, costs."""
         return bool(self.triage) and _matches(self.flagger, small_model)
+
+
+def find_doubtful(positives: Iterable[Sequence[float | None]]) -> float:
+    """The log-odds that nearly all labelled positives reach: below it, one is doubtful."""
+    known = sorted(odds for each in positives for odds in each if odds is not None)
+    return round(known[math.floor(DOUBTFUL * len(known))], 4) if known else 0.0
 
 
 #: For prompts without a fitted calibration: the LLM's own word, as in the paper.

@@ -43,10 +43,10 @@ def describe_nothing(content: Mapping[str, Any]) -> Iterator[str]:
     """What wasn't done at all, and why: what is said first."""
     queries = content.get("too_long_queries", 0)
     if queries:
-        fit = "doesn't fit" if queries == 1 else "don't fit"
+        fit, them = ("doesn't fit", "it") if queries == 1 else ("don't fit", "them")
         yield (
             f"{describe_count(queries, 'query')} {fit} the context of {content['settings']['context'] or 0:,} tokens; "
-            "nothing was asked about it: give more engine.context, or start the server with more"
+            f"nothing was asked about {them}: give more engine.context, or start the server with more"
         )
     actions, reasons = content["negatives"]["action"], content["negatives"]["reason"]
     if not actions or actions.get("relabel", 0) or actions.get("filter", 0):
@@ -58,11 +58,10 @@ def describe_nothing(content: Mapping[str, Any]) -> Iterator[str]:
             f"({describe_count(uncertain, 'negative')} below it). A lower --precision, or a model that is surer, may "
             "find some"
         )
-    sources = {calibration.get("source", "none") for calibration in content["calibrations"].values()}
-    if sources == {"none"} and not uncertain:
+    if content["calibrations"] and reasons.keys() == {"undisputed"}:
         yield (
-            "Nothing was changed: there is no calibration for this model on queries of these families "
-            f"({', '.join(content['calibrations'])}). See 'arhn calibrate'"
+            "Nothing was changed: queries of these families are judged only with a calibration for this model, and "
+            f"there is none ({', '.join(content['calibrations'])}). See 'arhn calibrate'"
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from arhn.engines.openai.faults import Fault, find_fault, is_page
-from arhn.engines.openai.outcome import ask_patiently, find_fatal_error, hide_key
+from arhn.engines.openai.outcome import ask_patiently, find_fatal_error
 from arhn.engines.openai.wire import Dropped, Reply, TooSlow, Unreachable, Wire
 from arhn.errors import EngineError, OtherApi, ServerGone, UnknownModel
 
@@ -71,10 +71,10 @@ async def list_models(wire: Wire, name: str, settings: Settings, rng: random.Ran
             "URL of an OpenAI-compatible server, such as http://localhost:8000/v1"
         )
     if fault is not None and fault.kind in ("busy", "broken"):
-        raise ServerGone(f"{name}: the server can't answer ({hide_key(fault, settings.key).reason}). Try again later")
+        raise ServerGone(f"{name}: the server can't answer ({fault.reason}). Try again later")
     if fault is not None and not settings.model:
         raise OtherApi(
-            f"{name}: it lists no models ({hide_key(fault, settings.key).reason}). If it is an OpenAI-compatible "
+            f"{name}: it lists no models ({fault.reason}). If it is an OpenAI-compatible "
             "server, name one with --model; else correct --url (such as http://localhost:8000/v1)"
         )
     return parse_models(reply, settings.key) if fault is None else Listed(kind="", models={})
@@ -131,9 +131,8 @@ def find_context(row: Mapping[str, Any]) -> int | None:
 
 def make_probe_error(fault: Fault, name: str, model: str, settings: Settings) -> EngineError:
     """The error of a server that no question can be asked."""
-    shown = hide_key(fault, settings.key)
-    return find_fatal_error(shown, name, model, settings.key) or EngineError(
-        f"{name}: can't answer a simple question ({shown.reason}). Does it serve {model!r} for chat?"
+    return find_fatal_error(fault, name, model, settings.key) or EngineError(
+        f"{name}: can't answer a simple question ({fault.reason}). Does it serve {model!r} for chat?"
     )
 
 

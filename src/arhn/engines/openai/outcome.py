@@ -58,14 +58,7 @@ async def ask_once(
         answer = read_answer(reply.body, lead=encoded.lead, thinks=thinks, alternatives=alternatives)
         return key.redact_answer(answer) if key else answer
     except Unsound as error:
-        return hide_key(Fault(kind="broken", reason=f"an unsound answer: {error}"), key)
-
-
-def hide_key(fault: Fault, key: Key | None) -> Fault:
-    """A fault whose reason, which the server wrote, doesn't repeat the key."""
-    if key is None:
-        return fault
-    return Fault(kind=fault.kind, reason=key.redact(fault.reason), wait=fault.wait, needed=fault.needed)
+        return Fault(kind="broken", reason=f"an unsound answer: {key.redact(str(error)) if key else error}")
 
 
 async def ask_patiently(get: Callable[[], Awaitable[Reply]], *, tries: int, rng: random.Random, slow: int = 1) -> Reply:
@@ -133,6 +126,5 @@ __all__ = [
     "ask_once",
     "ask_patiently",
     "find_fatal_error",
-    "hide_key",
     "is_about_prompt",
 ]

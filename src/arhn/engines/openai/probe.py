@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from arhn.engines.openai.faults import Fault, find_fault, is_page
 from arhn.engines.openai.features import WAYS, Encoded, Encoder, Features, Quiet, Way
 from arhn.engines.openai.listing import TRIES, choose_model, find_context, list_models, make_probe_error
-from arhn.engines.openai.outcome import ask_patiently, hide_key
+from arhn.engines.openai.outcome import ask_patiently
 from arhn.engines.openai.responses import Unsound, read_answer, thinks_aloud
 from arhn.engines.openai.wire import Dropped, Reply, TooSlow, Unreachable, Wire
 from arhn.engines.probes import (
@@ -218,8 +218,7 @@ class _Prober:
 
     def _error(self, fault: Fault) -> EngineError:
         if fault.kind == "model":
-            reason = hide_key(fault, self._settings.key).reason
-            return UnknownModel(f"{self._name}: it doesn't have the model {self._model!r} ({reason})")
+            return UnknownModel(f"{self._name}: it doesn't have the model {self._model!r} ({fault.reason})")
         return make_probe_error(fault, self._name, self._model, self._settings)
 
 
