@@ -30,6 +30,7 @@ from arhn.cleaning.evidence.assume import Transfer, assume, find_transfer, find_
 from arhn.cleaning.evidence.calibration import CurvePoint
 from arhn.cleaning.evidence.confidence import make_confidences
 from arhn.cleaning.evidence.signals import SIMILARITIES, VERDICT, Signals
+from arhn.cleaning.first_groups import open_groups
 from arhn.cleaning.methods.arhn import find_asked_negatives
 from arhn.cleaning.models import Models
 from arhn.cleaning.pipeline import aevidence
@@ -207,6 +208,13 @@ def _find_interval(judged: Judged, threshold: float) -> str:
     return f"{low:.2f}–{high:.2f}"
 
 
+def _count_right(judged: Judged, threshold: float) -> str:
+    """False negatives among all that reach a threshold."""
+    confidences, labels, _ = judged
+    acted = confidences >= threshold
+    return f"{int((acted & labels).sum())} of {int(acted.sum())}"
+
+
 def judge_row(way: str, each: LabelledSet, transfer: Transfer, precision: float) -> dict[str, Any]:
     """One line of the table."""
     judged = _judge(each, transfer)
@@ -227,6 +235,8 @@ def judge_row(way: str, each: LabelledSet, transfer: Transfer, precision: float)
         "F1, 95%": _find_interval(judged, transfer.threshold),
         f"P at {precision:g}": sure["precision"] if sure and acted else None,
         f"R at {precision:g}": sure["recall"] if sure else None,
+        f"right at {precision:g}": "–" if promised is None else _count_right(judged, promised),
+        "right of relabelled": _count_right(judged, transfer.relabel),
         "error": _find_error(judged),
         "rate": float(judged[1].mean()),
         "assumed": assumption.rate,
@@ -242,14 +252,20 @@ def add_means(rows: Sequence[dict[str, Any]], way: str, model: str) -> dict[str,
 
 
 def gather(
-    folder: Path, groups: Sequence[Group], gold: Gold, models: Models, store: Path | None, model: str
+    folder: Path,
+    groups: Sequence[Group],
+    gold: Gold,
+    models: Models,
+    store: Path | None,
+    model: str,
+    config: CleanConfig,
 ) -> LabelledSet:
-    """The signals of a folder's groups, and their labels."""
+    """The signals of a folder's groups, and their labels; `config` has their families settled."""
     assert models.engine is not None
 
     async def ask() -> list[Signals]:
         with store_at(store and store / f"{folder.name}.{model}.sqlite", models.engine.model) as answers:  # type: ignore[union-attr]
-            stream = aevidence(groups, models, config=CleanConfig(), store=answers, stats=Stats())
+            stream = aevidence(groups, models, config=config, store=answers, stats=Stats())
             return [each.negatives async for each in stream]
 
     words = {"false_negative": True, "true_negative": False}
@@ -279,7 +295,9 @@ def main() -> None:
         models = Models(engine=settings_of({"name": a.engine, "model": model}).open(None), similarity=similarity)
         for folder in a.folders:
             groups, gold = load(folder, a.split, limit=None)
-            sets.append(gather(folder, _spread(groups, a.groups), gold, models, a.store, model))
+            # As a run settles them: from the first groups of the whole split, not of the few that are judged here.
+            config, _ = open_groups(groups, CleanConfig())
+            sets.append(gather(folder, _spread(groups, a.groups), gold, models, a.store, model, config))
     rows: list[dict[str, Any]] = []
     for way, names in WAYS.items():
         if a.shipped and way not in SHIPPED:
